@@ -1,0 +1,217 @@
+//! The way to a session: the first transport that answers, the handshake, the upgrade.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use ureq::http::{HeaderName, HeaderValue};
+
+use crate::builder::{ConnectOptions, Options};
+use crate::error::{Error, Result};
+use crate::logger::log;
+use crate::net::{HttpClient, HttpError, HttpSettings};
+use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
+use crate::sync::lock;
+use crate::transport::{Polling, PollingLimits, Transport, TransportError, TransportKind, WebSocket};
+
+/// A connected transport, and what came with the handshake.
+pub(crate) struct Connected {
+    pub(crate) transport: Box<dyn Transport>,
+    pub(crate) handshake: Handshake,
+    pub(crate) early: VecDeque<Packet>,
+}
+
+/// A checked request to connect.
+pub(crate) struct Plan {
+    endpoint: Endpoint,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    transports: Vec<TransportKind>,
+    options: Options,
+}
+
+/// Lets another thread end an attempt.
+#[derive(Default)]
+pub(crate) struct Attempt(Mutex<AttemptState>);
+
+#[derive(Default)]
+struct AttemptState {
+    cancelled: bool,
+    http: Option<HttpClient>,
+}
+
+impl Attempt {
+    pub(crate) fn cancel(&self) {
+        let http = {
+            let mut state = lock(&self.0);
+            state.cancelled = true;
+            state.http.take()
+        };
+        if let Some(http) = http {
+            http.close();
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        lock(&self.0).cancelled
+    }
+
+    pub(crate) fn cancelled_error() -> Error {
+        Error::connection("the connection attempt was ended by disconnect")
+    }
+
+    fn uses(&self, http: &HttpClient) -> Result<()> {
+        let mut state = lock(&self.0);
+        if state.cancelled {
+            return Err(Self::cancelled_error());
+        }
+        state.http = Some(http.clone());
+        Ok(())
+    }
+}
+
+impl Plan {
+    pub(crate) fn new(url: &str, connect: &ConnectOptions, options: &Options) -> Result<Self> {
+        if connect.transports.is_empty() {
+            return Err(Error::option("transports", "the list is empty"));
+        }
+        Ok(Plan {
+            endpoint: Endpoint::parse(url, &connect.path).map_err(|e| match e {
+                EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
+                EndpointError::Path { reason } => Error::option("path", reason),
+            })?,
+            headers: connect.parsed_headers()?,
+            transports: connect.transports.clone(),
+            options: options.clone(),
+        })
+    }
+
+    /// Connects by the first transport that works. If none does, the first one's error is told.
+    pub(crate) fn connect(&self, attempt: &Attempt) -> Result<Connected> {
+        let http = HttpClient::new(HttpSettings {
+            tls: self.options.tls.clone(),
+            timeout: self.options.request_timeout,
+            headers: self.headers.clone(),
+        });
+        attempt.uses(&http)?;
+        let mut first = None;
+        for (index, kind) in self.transports.iter().enumerate() {
+            log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);
+            let connected = match kind {
+                // A websocket that has failed already is not tried again as an upgrade.
+                TransportKind::Polling => self.polling(&http, self.transports[index..].contains(&TransportKind::WebSocket)),
+                TransportKind::WebSocket => self.websocket(&http),
+            };
+            match connected {
+                Ok(connected) => return Ok(connected),
+                Err(_) if attempt.is_cancelled() => return Err(Attempt::cancelled_error()),
+                Err(failed) if !another_may_work(*kind, &failed) => return Err(first.unwrap_or(failed.error)),
+                Err(failed) => {
+                    log!(self.options.logger, Warn, "no connection by {kind}: {}", failed.error);
+                    first.get_or_insert(failed.error);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| Error::option("transports", "the list is empty")))
+    }
+
+    fn polling(&self, http: &HttpClient, upgrade: bool) -> Result<Connected, HttpError> {
+        let options = &self.options;
+        // A payload is longer than the messages in it by base64's third.
+        let body = options.max_message_size.saturating_add(options.max_message_size / 2);
+        let packets = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
+        let (handshake, mut early) = opened(packets.into())?;
+        let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
+        if upgrade && offered && !early.contains(&Packet::Close) {
+            match self.upgrade(http, &handshake, &mut early) {
+                Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
+                Err(e) => {
+                    log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
+                }
+            }
+        }
+        let limits = PollingLimits {
+            packets: options.packets_per_post,
+            payload: handshake.max_payload(),
+            body,
+        };
+        let transport =
+            Polling::new(http.clone(), &self.endpoint, handshake.sid(), options.timestamp_requests, limits);
+        Ok(Connected { transport: Box::new(transport), handshake, early })
+    }
+
+    fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
+        let transport = self.open_websocket(http, None)?;
+        let mut packets = VecDeque::new();
+        let deadline = Instant::now() + self.options.request_timeout;
+        transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
+        let (handshake, early) = opened(packets)?;
+        Ok(Connected { transport: Box::new(transport), handshake, early })
+    }
+
+    fn open_websocket(&self, http: &HttpClient, sid: Option<&str>) -> Result<WebSocket, HttpError> {
+        let options = &self.options;
+        WebSocket::open(http, &self.endpoint, sid, options.timestamp_requests, options.max_message_size)
+    }
+
+    /// Moves the session to a websocket. No poll is in flight meanwhile, so nothing can be lost or doubled.
+    fn upgrade(
+        &self,
+        http: &HttpClient,
+        handshake: &Handshake,
+        early: &mut VecDeque<Packet>,
+    ) -> Result<WebSocket> {
+        let websocket = self.open_websocket(http, Some(handshake.sid())).map_err(|e| e.error)?;
+        let upgraded = self.probe(&websocket, early);
+        match upgraded {
+            Ok(()) => Ok(websocket),
+            Err(e) => {
+                // While a probe is open, some servers answer every poll at once with nothing.
+                websocket.close();
+                Err(e)
+            }
+        }
+    }
+
+    fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
+        let deadline = Instant::now() + self.options.request_timeout;
+        let send = |packet| {
+            websocket.send(&mut VecDeque::from([packet])).map_err(|e| no_answer(e.cause))
+        };
+        send(Packet::Ping("probe".into()))?;
+        let mut packets = VecDeque::new();
+        websocket.recv_by(&mut packets, deadline).map_err(no_answer)?;
+        if packets.pop_front() != Some(Packet::Pong("probe".into())) {
+            return Err(Error::protocol("the probe was not answered with a pong"));
+        }
+        send(Packet::Upgrade)?;
+        early.append(&mut packets);
+        Ok(())
+    }
+}
+
+/// No other transport reaches a server that cannot be reached, or that says nothing. A websocket alone may be
+/// met with silence: by a proxy that does not know it.
+fn another_may_work(kind: TransportKind, failed: &HttpError) -> bool {
+    failed.reached && !(kind == TransportKind::Polling && failed.error.is_timeout())
+}
+
+/// The handshake in the first packet, and the packets behind it.
+fn opened(mut packets: VecDeque<Packet>) -> Result<(Handshake, VecDeque<Packet>), HttpError> {
+    let handshake = match packets.pop_front() {
+        Some(Packet::Open(json)) => Handshake::parse(&json).map_err(|e| e.to_string()),
+        Some(packet) => Err(format!("the first packet is {}, not open", packet.kind_name())),
+        None => Err("the answer is empty".into()),
+    };
+    match handshake {
+        Ok(handshake) => Ok((handshake, packets)),
+        Err(what) => Err(HttpError::reached(Error::connection(format!("invalid handshake: {what}")))),
+    }
+}
+
+fn no_answer(error: TransportError) -> Error {
+    match error {
+        TransportError::Silent => Error::Timeout { what: "waiting for the server's first packet by websocket" },
+        TransportError::ClosedByServer(error) | TransportError::Failed(error) => error,
+        TransportError::Closed => Attempt::cancelled_error(),
+    }
+}

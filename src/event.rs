@@ -1,0 +1,138 @@
+//! What happens on a connection, and the handlers for it: user code is called here and nowhere else.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex};
+
+use crate::client::Client;
+use crate::message::Message;
+use crate::sync::{lock, wait};
+
+/// Why a connection ended.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(engineio::Reason::PingTimeout.to_string(), "ping timeout");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// This client called [`Client::disconnect`], or its last handle was dropped.
+    ClientDisconnect,
+    /// The server ended the session.
+    ServerDisconnect,
+    /// The connection broke, or the server broke the protocol; [`Client::last_error`] tells more.
+    TransportError,
+    /// Nothing was heard from the server for `pingInterval + pingTimeout`.
+    PingTimeout,
+    /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
+    Other(String),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::ClientDisconnect => "client disconnect",
+            Reason::ServerDisconnect => "server disconnect",
+            Reason::TransportError => "transport error",
+            Reason::PingTimeout => "ping timeout",
+            Reason::Other(text) => text,
+        })
+    }
+}
+
+/// What a handler may return: nothing, or a `Result` whose error can be displayed.
+pub trait HandlerResult: private::Sealed {
+    #[doc(hidden)]
+    fn into_result(self) -> Result<(), String>;
+}
+
+mod private {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E: std::fmt::Display> Sealed for Result<(), E> {}
+}
+
+impl HandlerResult for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> HandlerResult for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|e| e.to_string())
+    }
+}
+
+type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
+
+/// The handlers of a client.
+pub(crate) struct Handlers {
+    pub(crate) connect: Slot<()>,
+    pub(crate) message: Slot<Message>,
+    pub(crate) disconnect: Slot<Reason>,
+}
+
+impl Handlers {
+    pub(crate) fn new() -> Self {
+        Handlers { connect: Slot::new(), message: Slot::new(), disconnect: Slot::new() }
+    }
+}
+
+/// A place for one handler. It is taken out while it runs, so that no lock is held meanwhile.
+pub(crate) struct Slot<T> {
+    state: Mutex<SlotState<T>>,
+    free: Condvar,
+}
+
+struct SlotState<T> {
+    handler: Option<Handler<T>>,
+    running: bool,
+}
+
+impl<T> Slot<T> {
+    fn new() -> Self {
+        Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Condvar::new() }
+    }
+
+    /// Registers a handler in place of the former one. If that is running, it ends first.
+    pub(crate) fn set(&self, handler: Handler<T>) {
+        let former = lock(&self.state).handler.replace(handler);
+        // Dropped without the lock: it may hold anything of the user's.
+        drop(former);
+    }
+
+    /// Runs the handler, if there is one: its error, or the text of its panic.
+    ///
+    /// Waits, without a bound, while it is running for the client's former connection: a disconnect handler
+    /// that has connected again.
+    pub(crate) fn call(&self, client: &Client, event: T) -> Result<(), String> {
+        let mut state = lock(&self.state);
+        while state.running {
+            state = wait(&self.free, state);
+        }
+        let Some(mut handler) = state.handler.take() else { return Ok(()) };
+        state.running = true;
+        drop(state);
+        let result = catch_unwind(AssertUnwindSafe(|| handler(client, event)));
+        let mut state = lock(&self.state);
+        state.running = false;
+        // One that was registered meanwhile stays.
+        let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
+        drop(state);
+        self.free.notify_one();
+        drop(former);
+        result.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(panic.as_ref()))))
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

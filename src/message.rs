@@ -1,0 +1,123 @@
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// What is sent and received.
+///
+/// # Examples
+///
+/// ```
+/// use engineio::Message;
+///
+/// assert_eq!(Message::from("hi"), Message::Text("hi".into()));
+/// assert_eq!(Message::from(&[1u8, 2][..]).as_bytes(), [1, 2]);
+/// let point: (i32, i32) = Message::from("[3, 4]").json()?;
+/// assert_eq!(point, (3, 4));
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Message {
+    /// UTF-8 text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+    /// A JSON value. It travels as text.
+    Json(Value),
+}
+
+impl Message {
+    /// The text, if this is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) | Message::Json(_) => None,
+        }
+    }
+
+    /// The bytes of a binary message or of a text; none of a JSON value, which has no bytes before it is sent.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+            Message::Json(_) => &[],
+        }
+    }
+
+    /// Parses the message, of whatever kind, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if it is not JSON, or not of that type.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        match self {
+            Message::Text(text) => serde_json::from_str(text),
+            Message::Binary(bytes) => serde_json::from_slice(bytes),
+            Message::Json(value) => T::deserialize(value),
+        }
+        .map_err(Error::Json)
+    }
+}
+
+/// Text and JSON as they are, binary as its length.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Message::Text(text) => f.write_str(text),
+            Message::Binary(bytes) => write!(f, "<{} bytes>", bytes.len()),
+            Message::Json(value) => write!(f, "{value}"),
+        }
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Self {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Self {
+        Message::Text(text)
+    }
+}
+
+impl From<&String> for Message {
+    fn from(text: &String) -> Self {
+        Message::Text(text.clone())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Self {
+        Message::Binary(bytes.into())
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Self {
+        Message::Binary(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Self {
+        Message::Binary(Bytes::copy_from_slice(bytes))
+    }
+}
+
+impl From<Bytes> for Message {
+    fn from(bytes: Bytes) -> Self {
+        Message::Binary(bytes)
+    }
+}
+
+impl From<Value> for Message {
+    fn from(value: Value) -> Self {
+        Message::Json(value)
+    }
+}

@@ -1,0 +1,86 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{RecvTimeoutError, bounded};
+use native_tls::{HandshakeError, TlsConnector};
+
+use super::socket::{Heard, Patience, Socket, Stream};
+use crate::error::{Error, Result};
+
+/// The least that is left for each address of a host with many.
+const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
+
+/// Opens a TCP connection to the first address of the host that answers before the deadline.
+pub(super) fn tcp(host: &str, port: u16, deadline: Instant, heard: &Arc<Heard>) -> Result<Socket> {
+    let addresses = resolve(host, port, deadline)?;
+    let mut last = None;
+    for (index, address) in addresses.iter().enumerate() {
+        // Half of what is left for each address, all of it for the last.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = if index + 1 == addresses.len() { left } else { left / 2 };
+        match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
+            Ok(tcp) => {
+                return Socket::new(tcp, heard.clone())
+                    .map_err(|e| Error::connection_from(format!("cannot use the socket to {address}"), e));
+            }
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(refused(host, port, last))
+}
+
+fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
+    let Some(cause) = cause else {
+        return Error::connection(format!("the host {host} has no address"));
+    };
+    let what = match cause.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            return Error::Timeout { what: "opening the TCP connection" };
+        }
+        io::ErrorKind::ConnectionRefused => "connection refused; is the server running?",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "the network is unreachable",
+        _ => "the TCP connection failed",
+    };
+    Error::connection_from(format!("cannot connect to {host} port {port}: {what}"), cause)
+}
+
+fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    // The system's resolver cannot be interrupted: it gets a thread of its own, which outlives a timeout
+    // for as long as the resolver's own limits allow.
+    let (tx, rx) = bounded(1);
+    let name = host.to_owned();
+    thread::Builder::new()
+        .name("eio-resolver".into())
+        .spawn(move || {
+            // Nobody listens any more after a timeout.
+            let _ = tx.send((name.as_str(), port).to_socket_addrs());
+        })
+        .map_err(|e| Error::connection_from("cannot start a thread to resolve the host's name", e))?;
+    match rx.recv_deadline(deadline) {
+        Ok(Ok(addresses)) => Ok(addresses.collect()),
+        Ok(Err(e)) => Err(Error::connection_from(format!("cannot resolve the host name {host}"), e)),
+        Err(RecvTimeoutError::Timeout) => Err(Error::Timeout { what: "resolving the host's name" }),
+        Err(RecvTimeoutError::Disconnected) => Err(Error::connection("the resolver's thread failed")),
+    }
+}
+
+/// Does the TLS handshake on a connected socket before the deadline.
+pub(super) fn tls(connector: &TlsConnector, host: &str, mut socket: Socket, deadline: Instant) -> Result<Stream> {
+    socket.set_patience(Patience::Until(Some(deadline)));
+    match connector.connect(host, socket) {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => {
+            Err(Error::connection_from(format!("the TLS handshake with {host} failed"), e))
+        }
+        // A patient socket waits by itself, and fails only when its time is over.
+        Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
+            Err(Error::Timeout { what: "the TLS handshake" })
+        }
+    }
+}

@@ -1,0 +1,363 @@
+use std::fmt;
+use std::io::{ErrorKind, Read, Write};
+use std::mem::replace;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use ureq::config::Config;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
+};
+use ureq::{Agent, Body, RequestBuilder};
+
+use super::dial;
+use super::socket::{Heard, Patience, Stream};
+use super::tls::TlsSettings;
+use crate::error::{Error, Result};
+
+/// The size of each of a connection's two buffers, in bytes.
+const BUFFER: usize = 32 * 1024;
+
+/// How much of an error's body is read, in bytes: enough for any JSON that explains a refusal.
+const ERROR_BODY: usize = 64 * 1024;
+
+/// What every HTTP request of a client is made with.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpSettings {
+    pub(crate) tls: TlsSettings,
+    /// Bounds a request, from the name lookup to the last byte of the body.
+    pub(crate) timeout: Duration,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The HTTP side of one connection: long polling's requests and the websocket's opening handshake.
+///
+/// Both go through one ureq agent, so that cookies, headers, redirects, TLS and timeouts are the same for both.
+/// The agent is private to the connection, as closing it ends it for good. It costs nothing to make: sockets
+/// and TLS come from a connector of ours, through ureq's transport seam.
+#[derive(Clone)]
+pub(crate) struct HttpClient {
+    agent: Agent,
+    link: Arc<Link>,
+    settings: Arc<HttpSettings>,
+}
+
+/// What the connector, its transports and the client share.
+#[derive(Debug)]
+struct Link {
+    heard: Arc<Heard>,
+    tls: TlsSettings,
+    timeout: Duration,
+    /// How long a read may wait for a byte, in ms: 0 is for ever. It bounds long polls, which have no timeout.
+    silence: AtomicU64,
+    handover: Mutex<Handover>,
+}
+
+/// How the stream of a 101 comes out of ureq: its transport leaves it here when ureq drops it.
+#[derive(Debug, Default)]
+enum Handover {
+    /// Dropped streams are closed.
+    #[default]
+    Off,
+    Wanted,
+    Done {
+        stream: Stream,
+        /// Bytes that came behind the response's head.
+        early: Vec<u8>,
+    },
+}
+
+impl Link {
+    fn set_handover(&self, handover: Handover) -> Handover {
+        replace(&mut self.handover.lock().unwrap_or_else(PoisonError::into_inner), handover)
+    }
+
+    fn hand_over(&self, stream: Stream, early: &[u8]) {
+        let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*handover, Handover::Off) {
+            *handover = Handover::Done { stream, early: early.to_vec() };
+        }
+    }
+}
+
+/// A successful answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) body: Vec<u8>,
+}
+
+/// A connection after `101 Switching Protocols`.
+#[derive(Debug)]
+pub(crate) struct Upgraded {
+    pub(crate) stream: Stream,
+    /// Bytes that came behind the response's head.
+    pub(crate) early: Vec<u8>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) heard: Arc<Heard>,
+}
+
+impl HttpClient {
+    pub(crate) fn new(settings: HttpSettings) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .user_agent(concat!("engineio/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(BUFFER)
+            .output_buffer_size(BUFFER)
+            .proxy(None)
+            .build();
+        let link = Arc::new(Link {
+            heard: Arc::new(Heard::new()),
+            tls: settings.tls.clone(),
+            timeout: settings.timeout,
+            silence: AtomicU64::new(0),
+            handover: Mutex::default(),
+        });
+        let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
+        HttpClient { agent, link, settings: Arc::new(settings) }
+    }
+
+    pub(crate) fn heard(&self) -> &Arc<Heard> {
+        &self.link.heard
+    }
+
+    /// A GET that has the request timeout to end.
+    pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
+        let request = self.with_headers(self.agent.get(url));
+        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
+        read(request.call().map_err(failed)?, max_body)?.map_err(failed)
+    }
+
+    /// A GET that may take for ever, as long as a byte comes at least every `silence`: `None` when none did.
+    pub(crate) fn poll(&self, url: &str, silence: Duration, max_body: usize) -> Result<Option<Response>, HttpError> {
+        let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        self.link.silence.store(ms, Ordering::Relaxed);
+        let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
+        let answer = match self.with_headers(self.agent.get(url)).call() {
+            Ok(response) => read(response, max_body)?,
+            Err(e) => Err(e),
+        };
+        match answer {
+            Ok(response) => Ok(Some(response)),
+            Err(e) if silent(&e) => Ok(None),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    fn with_headers<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
+        for (name, value) in &self.settings.headers {
+            request = request.header(name, value);
+        }
+        request
+    }
+
+    /// A POST that has the request timeout to end.
+    pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
+        let request = self.with_headers(self.agent.post(url).header("Content-Type", content_type));
+        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
+        read(request.send(body).map_err(failed)?, ERROR_BODY)?.map_err(failed)
+    }
+
+    /// A GET that asks to switch protocols, and takes the connection over from ureq.
+    pub(crate) fn upgrade(&self, url: &str, headers: &[(&str, &str)]) -> Result<Upgraded, HttpError> {
+        let mut request = self.agent.get(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = self.with_headers(request);
+        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
+        self.link.set_handover(Handover::Wanted);
+        // ureq drops the connection of a 101 before it returns the response.
+        let response = request.call();
+        let handover = self.link.set_handover(Handover::Off);
+        let response = response.map_err(failed)?;
+        if response.status() != 101 {
+            return Err(refused(response));
+        }
+        let Handover::Done { mut stream, early } = handover else {
+            return Err(HttpError::reached(Error::connection("the connection was closed while it was upgraded")));
+        };
+        stream.set_patience(Patience::None);
+        Ok(Upgraded { stream, early, headers: response.headers().clone(), heard: self.link.heard.clone() })
+    }
+
+    /// Ends every request in flight, and every later one, at once.
+    pub(crate) fn close(&self) {
+        self.agent.clone().shutdown();
+    }
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").finish_non_exhaustive()
+    }
+}
+
+/// The body of a successful answer, or the error that reading it met.
+fn read(response: ureq::http::Response<Body>, max: usize) -> Result<Result<Response, ureq::Error>, HttpError> {
+    if !response.status().is_success() {
+        return Err(refused(response));
+    }
+    let limit = u64::try_from(max).unwrap_or(u64::MAX);
+    let body = response.into_body().with_config().limit(limit).read_to_vec();
+    Ok(body.map(|body| Response { body }))
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) struct HttpError {
+    pub(crate) error: Error,
+    /// A connection to the server was made: what failed came after that.
+    pub(crate) reached: bool,
+}
+
+impl HttpError {
+    pub(crate) fn reached(error: Error) -> Self {
+        HttpError { error, reached: true }
+    }
+}
+
+/// The error for an unexpected status. Servers differ in the body they send with it: any JSON is kept.
+fn refused(response: ureq::http::Response<Body>) -> HttpError {
+    let status = response.status();
+    let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
+    HttpError::reached(Error::Connection {
+        message: format!("unexpected status {status} in the server's response"),
+        status: Some(status.as_u16()),
+        body: serde_json::from_slice(&body).ok().map(Box::new),
+        source: None,
+    })
+}
+
+fn failed(error: ureq::Error) -> HttpError {
+    let late = || Error::Timeout { what: "waiting for the server's HTTP response" };
+    HttpError::reached(match error {
+        // The dialer's errors, and nothing else, travel through ureq like this.
+        ureq::Error::Other(other) => match other.downcast::<Error>() {
+            Ok(own) => return HttpError { error: *own, reached: false },
+            Err(other) => Error::connection_from("the HTTP request failed", other),
+        },
+        ureq::Error::Timeout(_) => late(),
+        ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => late(),
+        ureq::Error::BodyExceedsLimit(limit) => {
+            Error::protocol(format!("the server's response is above the limit of {limit} bytes"))
+        }
+        ureq::Error::Io(e) => Error::connection_from("the connection to the server broke", e),
+        other => Error::connection_from("the HTTP request failed", other),
+    })
+}
+
+/// ureq's connector: opens sockets through [`dial`].
+#[derive(Debug)]
+struct Dialer(Arc<Link>);
+
+impl Dialer {
+    fn dial(&self, details: &ConnectionDetails) -> Result<Stream, ureq::Error> {
+        let other = |e: Error| ureq::Error::Other(Box::new(e));
+        let secure = details.needs_tls();
+        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let limit = details.timeout.not_zero().map_or(self.0.timeout, |left| *left).min(self.0.timeout);
+        let deadline = Instant::now() + limit;
+        let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
+        let socket = dial::tcp(host, port, deadline, &self.0.heard).map_err(other)?;
+        // From here on `close` can interrupt what this connection does.
+        let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
+        (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
+        match connector {
+            Some(connector) => dial::tls(&connector, host, socket, deadline).map_err(other),
+            None => Ok(Stream::Plain(socket)),
+        }
+    }
+}
+
+impl Connector for Dialer {
+    type Out = HttpTransport;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<HttpTransport>, ureq::Error> {
+        let stream = self.dial(details)?;
+        let config = details.config;
+        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
+    }
+}
+
+/// The dialer resolves by itself, with a deadline.
+#[derive(Debug)]
+struct NoResolver;
+
+impl Resolver for NoResolver {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}
+
+/// ureq's side of a [`Stream`].
+struct HttpTransport {
+    /// Absent only while it is dropped.
+    stream: Option<Stream>,
+    buffers: LazyBuffers,
+    link: Arc<Link>,
+}
+
+impl HttpTransport {
+    fn stream(&mut self, timeout: NextTimeout, silence: Duration) -> std::io::Result<&mut Stream> {
+        let after = timeout.not_zero().map(|after| *after);
+        let after = if silence.is_zero() { after } else { Some(after.map_or(silence, |a| a.min(silence))) };
+        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
+        stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
+        Ok(stream)
+    }
+}
+
+impl Transport for HttpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream(timeout.for_write(), Duration::ZERO)?;
+        // Borrowed apart: the stream reads from the buffers.
+        if let Some(stream) = &mut self.stream {
+            stream.write_all(&self.buffers.output()[..amount])?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let silence = Duration::from_millis(self.link.silence.load(Ordering::Relaxed));
+        self.stream(timeout.for_read(), silence)?;
+        let Some(stream) = &mut self.stream else { return Ok(false) };
+        let count = stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(count);
+        Ok(count > 0)
+    }
+
+    /// An idle connection is good for another request if nothing has come on it: neither bytes nor the end.
+    fn is_open(&mut self) -> bool {
+        let Some(stream) = &self.stream else { return false };
+        let peeked = stream.socket().tcp().peek(&mut [0]);
+        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.stream.as_ref().is_some_and(Stream::is_tls)
+    }
+}
+
+impl Drop for HttpTransport {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.link.hand_over(stream, self.buffers.input());
+        }
+    }
+}
+
+impl fmt::Debug for HttpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpTransport").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use native_tls::TlsStream;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// When the server was last heard: shared by all sockets of a connection, written at every read.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    start: Instant,
+    micros: AtomicU64,
+}
+
+impl Heard {
+    pub(crate) fn new() -> Self {
+        Heard { start: Instant::now(), micros: AtomicU64::new(0) }
+    }
+
+    /// The time of the last received byte.
+    pub(crate) fn last(&self) -> Instant {
+        self.start + Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn now(&self) {
+        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+}
+
+/// What a read or write on a [`Socket`] does when the socket is not ready.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    /// Fail with `WouldBlock`: the caller waits, with [`wait_for`] and without its lock.
+    None,
+    /// Wait until then, and fail with `TimedOut`.
+    Until(Option<Instant>),
+}
+
+/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as well.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    tcp: Arc<TcpStream>,
+    patience: Patience,
+    heard: Arc<Heard>,
+}
+
+impl Socket {
+    pub(crate) fn new(tcp: TcpStream, heard: Arc<Heard>) -> io::Result<Self> {
+        tcp.set_nonblocking(true)?;
+        // Without it the first message after an upgrade waits 40 ms for a delayed ACK.
+        tcp.set_nodelay(true)?;
+        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, heard })
+    }
+
+    pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
+        &self.tcp
+    }
+
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    fn retry<T>(&self, flags: PollFlags, mut io: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match io(&self.tcp) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.patience {
+                    Patience::None => return Err(e),
+                    Patience::Until(deadline) => wait_for(&self.tcp, flags, deadline)?,
+                },
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
+        if count > 0 {
+            self.heard.now();
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Waits until the socket is ready, or broken: the next read or write tells which.
+///
+/// # Errors
+///
+/// `TimedOut` when `deadline` passes first. No deadline: the wait ends when the socket is shut down.
+pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // A deadline beyond what the clock can tell is none.
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut [PollFd::new(tcp, flags)], left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// A connection to the server, plain or encrypted.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Stream {
+    pub(crate) fn socket(&self) -> &Socket {
+        match self {
+            Stream::Plain(socket) => socket,
+            Stream::Tls(tls) => tls.get_ref(),
+        }
+    }
+
+    pub(crate) fn set_patience(&mut self, patience: Patience) {
+        match self {
+            Stream::Plain(socket) => socket.set_patience(patience),
+            Stream::Tls(tls) => tls.get_mut().set_patience(patience),
+        }
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// Says that nothing more will be written; reading goes on.
+    pub(crate) fn finish(&mut self) {
+        if let Stream::Tls(tls) = self {
+            // Best effort: the peer learns of the end from the FIN as well.
+            let _ = tls.shutdown();
+        }
+        let _ = self.socket().tcp().shutdown(Shutdown::Write);
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.read(buf),
+            Stream::Tls(tls) => tls.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Plain(socket) => socket.write(buf),
+            Stream::Tls(tls) => tls.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Plain(socket) => socket.flush(),
+            Stream::Tls(tls) => tls.flush(),
+        }
+    }
+}

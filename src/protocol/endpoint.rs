@@ -1,0 +1,434 @@
+use std::fmt;
+
+use url::{Host, Url, form_urlencoded};
+
+/// Where the server is, and the URL of each request to it.
+///
+/// The path of the user's URL is dropped: the path option alone decides, as in python-engineio.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    secure: bool,
+    /// Without brackets, if it is an IPv6 address.
+    host: String,
+    port: u16,
+    /// `http://host:port`, without a default port.
+    origin: String,
+    /// With a slash at both ends.
+    path: String,
+    /// What the user's URL had, with a `&` at its end unless it is empty.
+    query: String,
+    credentials: Option<(String, String)>,
+}
+
+/// There is no endpoint to be had from the URL and the path option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum EndpointError {
+    #[error("invalid URL {url:?}: {reason}")]
+    Url {
+        /// The URL without what may be secret.
+        url: String,
+        reason: String,
+    },
+    #[error("invalid path: {reason}")]
+    Path { reason: String },
+}
+
+/// Query parameters that the protocol gives a meaning to: a user's own would contradict ours, or ask for
+/// answers that we do not read (`j` for JSONP, `b64` for binary messages in websocket text).
+/// Not `t`, which servers ignore: with timestamps off it is the user's.
+const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
+
+impl Endpoint {
+    /// Takes http, https and, as synonyms, ws and wss.
+    pub(crate) fn parse(url: &str, engineio_path: &str) -> Result<Endpoint, EndpointError> {
+        let path =
+            clean_path(engineio_path).map_err(|reason| EndpointError::Path { reason: reason.into() })?;
+        Endpoint::from_parts(url.trim(), path)
+            .map_err(|reason| EndpointError::Url { url: redacted(url.trim()), reason })
+    }
+
+    fn from_parts(url: &str, path: &str) -> Result<Endpoint, String> {
+        let (secure, rest) = read_scheme(url)?;
+        // The url crate would skip these characters, and find a host in `http:///host`.
+        if url.contains(char::is_control) {
+            return Err("it has a control character".into());
+        }
+        if rest.starts_with(['/', '\\']) {
+            return Err("it has no host".into());
+        }
+        let scheme = if secure { "https" } else { "http" };
+        let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| e.to_string())?;
+        url.set_path(&format!("/{path}/"));
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err("it has no host".into());
+        };
+        let host = match host {
+            Host::Domain(name) => name.to_owned(),
+            Host::Ipv4(address) => address.to_string(),
+            Host::Ipv6(address) => address.to_string(),
+        };
+        Ok(Endpoint {
+            secure,
+            host,
+            port,
+            origin: url.origin().ascii_serialization(),
+            path: url.path().to_owned(),
+            query: own_query(&url),
+            credentials: credentials(&url)?,
+        })
+    }
+
+    /// The URL of a request of either transport, always `http` or `https`. It ends in a parameter, so that
+    /// more can be appended.
+    pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> String {
+        let mut url = format!("{}{}?{}EIO=4", self.origin, self.path, self.query);
+        let parameters = [("transport", Some(transport)), ("sid", sid), ("t", timestamp)];
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                url.push('&');
+                url.push_str(name);
+                url.push('=');
+                // A space as `%20`: not every server reads `+` as one.
+                let encoded = form_urlencoded::byte_serialize(value.as_bytes());
+                url.extend(encoded.map(|part| if part == "+" { "%20" } else { part }));
+            }
+        }
+        url
+    }
+
+    /// The host without brackets, in the form in which DNS and TLS want it.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether TLS is used.
+    pub(crate) fn secure(&self) -> bool {
+        self.secure
+    }
+
+    /// `http://host:port`, without a default port.
+    pub(crate) fn origin(&self) -> String {
+        self.origin.clone()
+    }
+
+    /// The user and the password of the URL, percent-decoded.
+    pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
+        self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+}
+
+/// Origin and path, which hold no secrets.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({self})")
+    }
+}
+
+/// The path option without the slashes around it.
+fn clean_path(path: &str) -> Result<&str, &'static str> {
+    let forbidden = |c: char| matches!(c, '?' | '#' | '\\') || c.is_control() || c.is_whitespace();
+    // The encoded forms too: the URL standard resolves both alike.
+    let is_dots =
+        |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    let path = path.trim_matches('/');
+    if path.is_empty() {
+        Err("it is empty")
+    } else if path.contains(forbidden) {
+        Err("it has a '?', '#', '\\', space or control character")
+    } else if path.split('/').any(is_dots) {
+        Err("it has a '.' or '..' segment")
+    } else {
+        Ok(path)
+    }
+}
+
+/// Whether the scheme asks for TLS, and what follows it.
+fn read_scheme(url: &str) -> Result<(bool, &str), String> {
+    let Some((scheme, rest)) = split_scheme(url) else {
+        // The url crate takes "localhost:5000" for a URL with the scheme "localhost".
+        return Err("it has no scheme: add http:// or https:// in front".into());
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "ws" => Ok((false, rest)),
+        "https" | "wss" => Ok((true, rest)),
+        other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
+    }
+}
+
+/// Splits at the first `://`, if what precedes it can be a scheme by RFC 3986, section 3.1.
+fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    is_scheme.then_some((scheme, rest))
+}
+
+/// The URL's query without the reserved names, as it was written, ready to have more appended.
+fn own_query(url: &Url) -> String {
+    let is_own = |pair: &&str| {
+        // Decoded, as the server will.
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+        name.is_some_and(|name| !RESERVED.contains(&name.as_ref()))
+    };
+    let pairs = url.query().unwrap_or_default().split('&').filter(is_own);
+    pairs.flat_map(|pair| [pair, "&"]).collect()
+}
+
+fn credentials(url: &Url) -> Result<Option<(String, String)>, String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decode = |text| percent_decode(text).ok_or("its user or password is not UTF-8");
+    Ok(Some((decode(url.username())?, decode(url.password().unwrap_or_default())?)))
+}
+
+/// Not `form_urlencoded`, which turns `+` into a space. A `%` that begins no escape stands for itself.
+fn percent_decode(text: &str) -> Option<String> {
+    let hex = |byte: &u8| char::from(*byte).to_digit(16);
+    let escape = |text: &[u8]| match text {
+        [b'%', high, low, ..] => Some((hex(high)? * 16 + hex(low)?) as u8),
+        _ => None,
+    };
+    let mut rest = text.as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let [first, after @ ..] = rest {
+        let escaped = escape(rest);
+        decoded.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// A URL for an error: with `***` for the user, the password and the query.
+///
+/// It may be malformed, so that there is no telling where a password ends that has a `/`, `?` or `@` in it.
+/// In doubt more is hidden.
+fn redacted(url: &str) -> String {
+    let (scheme, rest) =
+        split_scheme(url).map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (address, query) = rest.split_at(end);
+    if query.contains('@') {
+        return format!("{scheme}***");
+    }
+    let hidden_query = if query.is_empty() { "" } else { "?***" };
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}{hidden_query}"),
+        None => format!("{scheme}{address}{hidden_query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn endpoint(url: &str) -> Endpoint {
+        Endpoint::parse(url, "engine.io").unwrap()
+    }
+
+    #[test]
+    fn urls() {
+        let table = [
+            // the URL, its host, port, TLS, the endpoint
+            ("http://localhost:5000", "localhost", 5000, false, "http://localhost:5000/engine.io/"),
+            ("http://localhost", "localhost", 80, false, "http://localhost/engine.io/"),
+            ("http://localhost:80/", "localhost", 80, false, "http://localhost/engine.io/"),
+            ("https://localhost", "localhost", 443, true, "https://localhost/engine.io/"),
+            ("https://localhost:80", "localhost", 80, true, "https://localhost:80/engine.io/"),
+            ("ws://localhost", "localhost", 80, false, "http://localhost/engine.io/"),
+            ("wss://localhost", "localhost", 443, true, "https://localhost/engine.io/"),
+            ("WSS://LocalHost:443", "localhost", 443, true, "https://localhost/engine.io/"),
+            ("  http://localhost\n", "localhost", 80, false, "http://localhost/engine.io/"),
+            ("http://127.0.0.1:8080", "127.0.0.1", 8080, false, "http://127.0.0.1:8080/engine.io/"),
+            ("http://[::1]:5000", "::1", 5000, false, "http://[::1]:5000/engine.io/"),
+            ("https://[2001:DB8::1]", "2001:db8::1", 443, true, "https://[2001:db8::1]/engine.io/"),
+            (
+                "http://bücher.example",
+                "xn--bcher-kva.example",
+                80,
+                false,
+                "http://xn--bcher-kva.example/engine.io/",
+            ),
+            // The path of the URL does not count.
+            ("http://h/some/path/", "h", 80, false, "http://h/engine.io/"),
+            ("http://u:p@h/path?a=1#f", "h", 80, false, "http://h/engine.io/"),
+        ];
+        for (url, host, port, secure, shown) in table {
+            let endpoint = endpoint(url);
+            assert_eq!((endpoint.host(), endpoint.port(), endpoint.secure()), (host, port, secure), "{url}");
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(format!("{endpoint:?}"), format!("Endpoint({shown})"));
+            assert_eq!(format!("{}/engine.io/", endpoint.origin()), shown);
+        }
+    }
+
+    #[test]
+    fn request_urls() {
+        let plain = endpoint("http://h:1");
+        assert_eq!(plain.request_url("polling", None, None), "http://h:1/engine.io/?EIO=4&transport=polling");
+        assert_eq!(
+            endpoint("wss://h/?a=1&b=%20x").request_url("websocket", Some("Ab-_9"), Some("17.5")),
+            "https://h/engine.io/?a=1&b=%20x&EIO=4&transport=websocket&sid=Ab-_9&t=17.5"
+        );
+        assert_eq!(
+            plain.request_url("polling", Some("a b&c=d+é#?%"), None),
+            "http://h:1/engine.io/?EIO=4&transport=polling&sid=a%20b%26c%3Dd%2B%C3%A9%23%3F%25"
+        );
+    }
+
+    #[test]
+    fn the_users_query_is_kept_but_for_reserved_names() {
+        let table = [
+            ("?", ""),
+            ("?a", "a&"),
+            ("?a=1&a=2&&b=", "a=1&a=2&b=&"),
+            ("?EIO=3&transport=x&sid=y&j=0&b64=1&t=5", "t=5&"),
+            ("?%45IO=3&eio=3&sid&side=1&a=sid", "eio=3&side=1&a=sid&"),
+            ("?a=ä b'\"<>{|}#fragment", "a=%C3%A4%20b%27%22%3C%3E{|}&"),
+            ("#fragment?a=1", ""),
+        ];
+        for (query, kept) in table {
+            for url in [format!("http://h{query}"), format!("http://h/path{query}")] {
+                let expected = format!("http://h/engine.io/?{kept}EIO=4&transport=polling");
+                assert_eq!(endpoint(&url).request_url("polling", None, None), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn credentials_are_apart_from_every_url() {
+        let table = [
+            ("http://h", None),
+            ("http://@h", None),
+            ("http://user@h", Some(("user", ""))),
+            ("http://user:@h", Some(("user", ""))),
+            ("http://user:secret@h", Some(("user", "secret"))),
+            ("http://:secret@h", Some(("", "secret"))),
+            ("http://us%40er:s%3Ae+c%25%zz%4@h", Some(("us@er", "s:e+c%%zz%4"))),
+            ("http://%C3%BC:p@ss@h", Some(("ü", "p@ss"))),
+        ];
+        for (url, expected) in table {
+            let endpoint = endpoint(url);
+            assert_eq!(endpoint.credentials(), expected);
+            assert_eq!(endpoint.request_url("x", None, None), "http://h/engine.io/?EIO=4&transport=x");
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let table = [
+            ("engine.io", "/engine.io/"),
+            ("/socket.io/", "/socket.io/"),
+            ("//a/b//", "/a/b/"),
+            ("a//b", "/a//b/"),
+            ("é{}%20", "/%C3%A9%7B%7D%20/"),
+            ("...", "/.../"),
+        ];
+        for (path, expected) in table {
+            let endpoint = Endpoint::parse("http://h/dropped", path).unwrap();
+            assert_eq!(endpoint.to_string(), format!("http://h{expected}"));
+        }
+    }
+
+    #[test]
+    fn malformed_paths() {
+        let bad = [
+            "", "/", "//", " ", "a b", "a?b", "a#b", "a\\b", "a\nb", "\0", "..", "a/../b", "./a", "a/%2E%2e",
+            "a\u{a0}",
+        ];
+        for path in bad {
+            let error = Endpoint::parse("http://h", path).unwrap_err();
+            assert!(matches!(error, EndpointError::Path { .. }), "{path:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn malformed_urls() {
+        let no_scheme = "it has no scheme: add http:// or https:// in front";
+        let table = [
+            ("", "", no_scheme),
+            ("localhost:5000", "localhost:5000", no_scheme),
+            ("127.0.0.1:5000", "127.0.0.1:5000", no_scheme),
+            ("//localhost", "//localhost", no_scheme),
+            ("://localhost", "://localhost", no_scheme),
+            ("http:localhost", "http:localhost", no_scheme),
+            ("localhost/?to=http://h", "localhost/?***", no_scheme),
+            ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws or wss"),
+            ("http://", "http://", "empty host"),
+            ("http:///h", "http:///h", "it has no host"),
+            ("http://\\h", "http://\\h", "it has no host"),
+            ("http://?a", "http://?***", "empty host"),
+            ("http://:5000", "http://:5000", "empty host"),
+            ("http://h:port", "http://h:port", "invalid port number"),
+            ("http://h:65536", "http://h:65536", "invalid port number"),
+            ("http://[::1", "http://[::1", "invalid IPv6 address"),
+            ("http://[::g]", "http://[::g]", "invalid IPv6 address"),
+            ("http://::1:5000", "http://::1:5000", "empty host"),
+            ("http://a b", "http://a b", "invalid international domain name"),
+            ("http://256.0.0.1", "http://256.0.0.1", "invalid IPv4 address"),
+            ("http://a\tb", "http://a\tb", "it has a control character"),
+            ("http://%ff@h", "http://***@h", "its user or password is not UTF-8"),
+        ];
+        for (url, shown, reason) in table {
+            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            assert_eq!(error, EndpointError::Url { url: shown.into(), reason: reason.into() });
+        }
+    }
+
+    #[test]
+    fn errors_show_no_secrets() {
+        let urls = [
+            "http://user:secret@h:port?token=secret",
+            "http://user:secret@h:port#secret",
+            "user:secret@h:5000",
+            "http:user:secret@h",
+            "ftp://secret@h",
+            "http://user:x/secret@h",
+            "http://user:x?secret@h",
+            "http://user:x@secret:port?y@h",
+            "http://user:x#secret/secret@h?",
+            "h?secret://x",
+        ];
+        for url in urls {
+            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            assert!(!error.to_string().contains("secret"), "{error}");
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_parsed_or_refused(url in any::<String>(), path in any::<String>()) {
+            let _ = Endpoint::parse(&url, "engine.io");
+            let _ = Endpoint::parse("http://h", &path);
+        }
+
+        #[test]
+        fn what_is_parsed_gives_urls(
+            url in "(http|ws)s?://[a-z0-9%:@/?#&=. \\[\\]-]{1,30}",
+            path in "[a-z%./é|^]{1,10}",
+            sid in "\\PC+",
+        ) {
+            if let Ok(endpoint) = Endpoint::parse(&url, &path) {
+                let url = Url::parse(&endpoint.request_url("polling", Some(&sid), None)).unwrap();
+                prop_assert_eq!(url.port_or_known_default(), Some(endpoint.port()));
+                prop_assert!(url.username().is_empty() && url.password().is_none());
+                prop_assert_eq!(url.fragment(), None);
+                let (name, value) = url.query_pairs().last().unwrap();
+                prop_assert_eq!((name.as_ref(), value.as_ref()), ("sid", sid.as_str()));
+            }
+        }
+    }
+}

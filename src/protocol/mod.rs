@@ -1,0 +1,12 @@
+//! Engine.IO v4 as text and bytes: packets, payloads, the handshake, URLs. Pure functions, no I/O.
+//!
+//! "The protocol" in these files is <https://socket.io/docs/v4/engine-io-protocol/>.
+
+mod endpoint;
+mod handshake;
+mod packet;
+pub(crate) mod payload;
+
+pub(crate) use endpoint::{Endpoint, EndpointError};
+pub use handshake::Handshake;
+pub(crate) use packet::{Frame, Packet};

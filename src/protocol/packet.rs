@@ -1,0 +1,244 @@
+use bytes::Bytes;
+
+/// The unit of the protocol: what one websocket frame, or one element of a polling payload, carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Packet {
+    /// The server's first packet, with the JSON of the handshake.
+    Open(String),
+    Close,
+    Ping(String),
+    Pong(String),
+    /// A message, type `4`. An empty one is a message too.
+    Text(String),
+    /// A message of bytes, without a type digit: a binary frame by websocket, `b` + base64 in a payload.
+    Binary(Bytes),
+    Upgrade,
+    Noop,
+}
+
+/// A packet as a websocket carries it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Text(String),
+    Binary(Bytes),
+}
+
+/// What the server sent is not Engine.IO v4.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("empty packet")]
+    Empty,
+    /// The text is an excerpt of the packet, escaped.
+    #[error("unknown packet type in \"{0}\"")]
+    UnknownType(String),
+    #[error("bad base64 in packet \"{packet}\"")]
+    Base64 {
+        /// An excerpt, escaped.
+        packet: String,
+        source: base64::DecodeError,
+    },
+    #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
+    Utf8(#[source] std::str::Utf8Error),
+    #[error("the server speaks Engine.IO v3, this client only v4")]
+    Version3,
+}
+
+impl Packet {
+    /// Reads a websocket text frame, or an element of a payload other than binary.
+    ///
+    /// The types without data (`1`, `5`, `6`) may be followed by some: it is ignored, as other clients do.
+    pub(crate) fn decode_text(text: &str) -> Result<Packet, DecodeError> {
+        let mut chars = text.chars();
+        let kind = chars.next().ok_or(DecodeError::Empty)?;
+        let data = chars.as_str();
+        Ok(match kind {
+            '0' => Packet::Open(data.into()),
+            '1' => Packet::Close,
+            '2' => Packet::Ping(data.into()),
+            '3' => Packet::Pong(data.into()),
+            '4' => Packet::Text(data.into()),
+            '5' => Packet::Upgrade,
+            '6' => Packet::Noop,
+            _ => return Err(DecodeError::UnknownType(excerpt(text))),
+        })
+    }
+
+    /// What a websocket sends for the packet. Bytes are moved, not copied.
+    pub(crate) fn into_frame(self) -> Frame {
+        if let Packet::Binary(bytes) = self {
+            return Frame::Binary(bytes);
+        }
+        let mut text = String::with_capacity(self.frame_len());
+        text.push(self.digit());
+        text.push_str(self.data());
+        Frame::Text(text)
+    }
+
+    /// The size in bytes of [`into_frame`](Self::into_frame)'s result.
+    pub(crate) fn frame_len(&self) -> usize {
+        match self {
+            Packet::Binary(bytes) => bytes.len(),
+            other => 1 + other.data().len(),
+        }
+    }
+
+    /// The size in bytes as an element of a payload, without the separator.
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            // No overflow: a slice is at most isize::MAX long. Base64 is padded to a multiple of four.
+            Packet::Binary(bytes) => 1 + bytes.len().div_ceil(3) * 4,
+            other => other.frame_len(),
+        }
+    }
+
+    /// Text or binary: what users send, as against what keeps the session going.
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self, Packet::Text(_) | Packet::Binary(_))
+    }
+
+    /// The type as the protocol names it, for the log.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self {
+            Packet::Open(_) => "open",
+            Packet::Close => "close",
+            Packet::Ping(_) => "ping",
+            Packet::Pong(_) => "pong",
+            Packet::Text(_) | Packet::Binary(_) => "message",
+            Packet::Upgrade => "upgrade",
+            Packet::Noop => "noop",
+        }
+    }
+
+    /// The type as the wire has it. That of a binary message is never written.
+    pub(super) fn digit(&self) -> char {
+        match self {
+            Packet::Open(_) => '0',
+            Packet::Close => '1',
+            Packet::Ping(_) => '2',
+            Packet::Pong(_) => '3',
+            Packet::Text(_) | Packet::Binary(_) => '4',
+            Packet::Upgrade => '5',
+            Packet::Noop => '6',
+        }
+    }
+
+    /// What follows the digit; nothing of a binary message.
+    pub(super) fn data(&self) -> &str {
+        match self {
+            Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
+            Packet::Close | Packet::Binary(_) | Packet::Upgrade | Packet::Noop => "",
+        }
+    }
+}
+
+/// The beginning of a text for an error, escaped: it may hold anything, and be of any length.
+pub(super) fn excerpt(text: &str) -> String {
+    const MAX: usize = 32;
+    let mut shown = String::new();
+    for c in text.chars() {
+        let escaped = c.escape_debug();
+        if shown.chars().count() + escaped.len() > MAX {
+            shown.push_str("...");
+            break;
+        }
+        shown.extend(escaped);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(frame: Frame) -> String {
+        match frame {
+            Frame::Text(text) => text,
+            Frame::Binary(bytes) => panic!("a binary frame: {bytes:?}"),
+        }
+    }
+
+    #[test]
+    fn text_forms() {
+        let table = [
+            ("0{}", Packet::Open("{}".into()), "open"),
+            ("1", Packet::Close, "close"),
+            ("2", Packet::Ping("".into()), "ping"),
+            ("2probe", Packet::Ping("probe".into()), "ping"),
+            ("3probe", Packet::Pong("probe".into()), "pong"),
+            ("4", Packet::Text("".into()), "message"),
+            ("4héllo", Packet::Text("héllo".into()), "message"),
+            // In a frame the separator is a character like any other.
+            ("4a\u{1e}4b", Packet::Text("a\u{1e}4b".into()), "message"),
+            ("5", Packet::Upgrade, "upgrade"),
+            ("6", Packet::Noop, "noop"),
+        ];
+        for (wire, packet, name) in table {
+            assert_eq!(Packet::decode_text(wire), Ok(packet.clone()));
+            assert_eq!(packet.kind_name(), name);
+            assert_eq!(packet.frame_len(), wire.len());
+            assert_eq!(packet.payload_len(), wire.len());
+            let encoded = text(packet.into_frame());
+            assert_eq!(encoded, wire);
+            assert_eq!(encoded.capacity(), wire.len());
+        }
+    }
+
+    #[test]
+    fn data_after_a_type_without_data_is_ignored() {
+        for (wire, packet) in [("1x", Packet::Close), ("5probe", Packet::Upgrade), ("6x", Packet::Noop)] {
+            assert_eq!(Packet::decode_text(wire), Ok(packet));
+        }
+    }
+
+    #[test]
+    fn malformed_packets() {
+        let table = [
+            ("", "empty packet"),
+            ("7", r#"unknown packet type in "7""#),
+            ("9:0", r#"unknown packet type in "9:0""#),
+            // Binary has no text form outside of a payload.
+            ("bAAAA", r#"unknown packet type in "bAAAA""#),
+            (" 4a", r#"unknown packet type in " 4a""#),
+            ("\n\"\u{1e}", r#"unknown packet type in "\n\"\u{1e}""#),
+            ("٤", "unknown packet type in \"٤\""),
+            (
+                "<html><body>404 not found</body></html>",
+                r#"unknown packet type in "<html><body>404 not found</body>...""#,
+            ),
+        ];
+        for (wire, message) in table {
+            assert_eq!(Packet::decode_text(wire).map_err(|e| e.to_string()), Err(message.into()));
+        }
+    }
+
+    #[test]
+    fn an_excerpt_never_cuts_an_escape() {
+        let shown = excerpt(&"\u{1}".repeat(100));
+        assert_eq!(shown, r"\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}...");
+        assert_eq!(excerpt(&"é".repeat(32)), "é".repeat(32));
+        assert_eq!(excerpt(&"é".repeat(33)), format!("{}...", "é".repeat(32)));
+    }
+
+    #[test]
+    fn bytes_become_a_frame_without_a_copy() {
+        let bytes = Bytes::from(vec![7; 1000]);
+        let packet = Packet::Binary(bytes.clone());
+        assert_eq!((packet.frame_len(), packet.kind_name()), (1000, "message"));
+        let Frame::Binary(moved) = packet.into_frame() else { panic!("not a binary frame") };
+        assert_eq!(moved.as_ptr(), bytes.as_ptr());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_decoded_or_refused(wire in any::<String>(), digit in "[0-9]?") {
+            let wire = digit + &wire;
+            if let Ok(packet) = Packet::decode_text(&wire) {
+                let has_data = !matches!(packet, Packet::Close | Packet::Upgrade | Packet::Noop);
+                let expected = if has_data { wire.as_str() } else { &wire[..1] };
+                prop_assert_eq!(text(packet.into_frame()), expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The body of a polling request or answer: packets with a separator between them, binary ones in base64.
+
+use std::collections::VecDeque;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
+
+use super::packet::{DecodeError, Packet, excerpt};
+
+/// Stands between packets, and cannot be escaped: a text with it cannot travel by polling.
+pub(crate) const SEPARATOR: char = '\u{1e}';
+
+/// Marks a binary message.
+const BINARY: char = 'b';
+
+/// Reads the body of an answer. An empty one holds no packets: python-engineio sends that to end a poll.
+pub(crate) fn decode(body: &[u8]) -> Result<Vec<Packet>, DecodeError> {
+    if is_version_3(body) {
+        return Err(DecodeError::Version3);
+    }
+    let text = std::str::from_utf8(body).map_err(DecodeError::Utf8)?;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(SEPARATOR).map(decode_element).collect()
+}
+
+fn decode_element(element: &str) -> Result<Packet, DecodeError> {
+    let Some(encoded) = element.strip_prefix(BINARY) else {
+        return Packet::decode_text(element);
+    };
+    // Some servers leave the padding out.
+    match STANDARD_PAD_INDIFFERENT.decode(encoded) {
+        Ok(bytes) => Ok(Packet::Binary(bytes.into())),
+        Err(source) => Err(DecodeError::Base64 { packet: excerpt(element), source }),
+    }
+}
+
+/// Whether this is the handshake of Engine.IO v3: `<length>:0{...}`, or the same in v3's binary framing, a
+/// zero byte, the digits of the length as bytes and 0xff.
+///
+/// The first may look like v4: `118:0{...}` is a close packet with data, `45:0{...}` is a message. So the
+/// length has to be right and the packet to be a handshake.
+fn is_version_3(body: &[u8]) -> bool {
+    if let [0, framed @ ..] = body {
+        let digits = framed.iter().take_while(|byte| **byte < 10).count();
+        return digits > 0 && framed.get(digits) == Some(&0xff);
+    }
+    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
+    let (length, rest) = (&body[..colon], &body[colon + 1..]);
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
+    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
+}
+
+/// Encodes as many packets from the front of the queue as fit into both limits, and says how many these are.
+/// They stay in the queue.
+///
+/// `max_bytes` counts encoded bytes, as servers do. The first packet is taken even if it is too big on its
+/// own: leaving it would be no progress, and what is too big is for the caller to refuse.
+pub(crate) fn encode(
+    queue: &VecDeque<Packet>,
+    max_packets: usize,
+    max_bytes: Option<usize>,
+) -> (Vec<u8>, usize) {
+    let (count, size) = fitting(queue, max_packets, max_bytes.unwrap_or(usize::MAX));
+    let mut body = String::with_capacity(size);
+    for (index, packet) in queue.iter().take(count).enumerate() {
+        if index > 0 {
+            body.push(SEPARATOR);
+        }
+        push_element(&mut body, packet);
+    }
+    (body.into_bytes(), count)
+}
+
+/// How many packets fit, and their size with the separators.
+fn fitting(queue: &VecDeque<Packet>, max_packets: usize, max_bytes: usize) -> (usize, usize) {
+    let mut packets = queue.iter().map(Packet::payload_len);
+    let Some(mut size) = packets.next() else { return (0, 0) };
+    let mut count = 1;
+    for length in packets.take(max_packets.saturating_sub(1)) {
+        // Saturating: clones of one big `Bytes` may add up to more than there is memory.
+        let grown = size.saturating_add(SEPARATOR.len_utf8()).saturating_add(length);
+        if grown > max_bytes {
+            break;
+        }
+        (count, size) = (count + 1, grown);
+    }
+    (count, size)
+}
+
+fn push_element(body: &mut String, packet: &Packet) {
+    if let Packet::Binary(bytes) = packet {
+        body.push(BINARY);
+        STANDARD.encode_string(bytes, body);
+    } else {
+        body.push(packet.digit());
+        body.push_str(packet.data());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(data: &str) -> Packet {
+        Packet::Text(data.into())
+    }
+
+    fn binary(data: &'static [u8]) -> Packet {
+        Packet::Binary(Bytes::from_static(data))
+    }
+
+    fn encode_all(packets: Vec<Packet>) -> String {
+        let (body, count) = encode(&packets.clone().into(), usize::MAX, None);
+        assert_eq!(count, packets.len());
+        assert_eq!(body.capacity(), body.len());
+        String::from_utf8(body).unwrap()
+    }
+
+    #[test]
+    fn payloads() {
+        let table = [
+            ("", vec![]),
+            ("4", vec![text("")]),
+            ("b", vec![binary(b"")]),
+            ("4hello\u{1e}2\u{1e}4wörld", vec![text("hello"), Packet::Ping("".into()), text("wörld")]),
+            // The example of the protocol.
+            ("4hello\u{1e}bAQIDBA==", vec![text("hello"), binary(&[1, 2, 3, 4])]),
+            ("b+/8=\u{1e}1", vec![binary(&[0xfb, 0xff]), Packet::Close]),
+            ("6\u{1e}5", vec![Packet::Noop, Packet::Upgrade]),
+        ];
+        for (body, packets) in table {
+            assert_eq!(decode(body.as_bytes()), Ok(packets.clone()), "{body:?}");
+            assert_eq!(encode_all(packets), body);
+        }
+    }
+
+    #[test]
+    fn base64_may_lack_its_padding() {
+        assert_eq!(decode(b"bAQIDBA\x1ebAQI"), Ok(vec![binary(&[1, 2, 3, 4]), binary(&[1, 2])]));
+    }
+
+    #[test]
+    fn malformed_payloads() {
+        let table: [(&[u8], &str); 19] = [
+            (b"\x1e", "empty packet"),
+            (b"4a\x1e\x1e4b", "empty packet"),
+            (b"\x1e4a", "empty packet"),
+            (b"4a\x1e", "empty packet"),
+            (b"4a\x1e7b", r#"unknown packet type in "7b""#),
+            (b"<html>", r#"unknown packet type in "<html>""#),
+            (b"\"Invalid session\"", r#"unknown packet type in "\"Invalid session\"""#),
+            (b"4a\x1eb!", r#"bad base64 in packet "b!""#),
+            (b"bA", r#"bad base64 in packet "bA""#),
+            (b"bAQ=A", r#"bad base64 in packet "bAQ=A""#),
+            (b"bAQI==", r#"bad base64 in packet "bAQI==""#),
+            (b"b====", r#"bad base64 in packet "b====""#),
+            // Bits that no byte holds: what was sent is damaged or cut.
+            (b"bAR==", r#"bad base64 in packet "bAR==""#),
+            (b"bAQ ID", r#"bad base64 in packet "bAQ ID""#),
+            // The alphabet for URLs.
+            (b"b-_8=", r#"bad base64 in packet "b-_8=""#),
+            (b"\xff", "payload is not UTF-8 from byte 0 on"),
+            (b"4a\xc3", "payload is not UTF-8 from byte 2 on"),
+            // A surrogate.
+            (b"4\xed\xa0\x80", "payload is not UTF-8 from byte 1 on"),
+            (b"\x00", r#"unknown packet type in "\0""#),
+        ];
+        for (body, message) in table {
+            assert_eq!(decode(body).map_err(|e| e.to_string()), Err(message.into()), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_version_3_server_is_recognized() {
+        let json = r#"0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#;
+        let long = json.replace("5000}", r#"5000,"cookie":"01234567890123456789"}"#);
+        // The lengths begin with 8 and with 1, which is a close packet in v4.
+        assert_eq!((json.len(), long.len()), (85, 117));
+        let mut binary = vec![0, 8, 5, 0xff];
+        binary.extend(json.as_bytes());
+        for body in [format!("85:{json}").into_bytes(), format!("117:{long}2:40").into_bytes(), binary] {
+            assert_eq!(decode(&body), Err(DecodeError::Version3));
+        }
+    }
+
+    #[test]
+    fn messages_that_resemble_version_3_are_messages() {
+        for body in ["4:0{}", "45:0{\"sid\"}", "43:0{}", "47:0{ \"sd\"}", "4:", "2:40"] {
+            assert!(decode(body.as_bytes()).is_ok(), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn limits() {
+        // Elements of 4, 5 and 2 bytes.
+        let queue = VecDeque::from([text("abc"), binary(b"d"), text("e")]);
+        let table = [
+            // packets, bytes, taken, the body
+            (usize::MAX, None, 3, "4abc\u{1e}bZA==\u{1e}4e"),
+            (2, None, 2, "4abc\u{1e}bZA=="),
+            (1, None, 1, "4abc"),
+            (0, None, 1, "4abc"),
+            (16, Some(13), 3, "4abc\u{1e}bZA==\u{1e}4e"),
+            (16, Some(12), 2, "4abc\u{1e}bZA=="),
+            (16, Some(10), 2, "4abc\u{1e}bZA=="),
+            (16, Some(9), 1, "4abc"),
+            (16, Some(1), 1, "4abc"),
+            (16, Some(0), 1, "4abc"),
+        ];
+        for (packets, bytes, taken, body) in table {
+            assert_eq!(encode(&queue, packets, bytes), (body.into(), taken), "{packets} {bytes:?}");
+        }
+        assert_eq!(encode(&VecDeque::new(), 16, Some(100)), (Vec::new(), 0));
+    }
+
+    fn packets() -> impl Strategy<Value = Vec<Packet>> {
+        let data = || "[^\u{1e}]*";
+        let packet = prop_oneof![
+            data().prop_map(Packet::Open),
+            data().prop_map(Packet::Ping),
+            data().prop_map(Packet::Pong),
+            data().prop_map(Packet::Text),
+            vec(any::<u8>(), 0..100).prop_map(|bytes| Packet::Binary(bytes.into())),
+            Just(Packet::Close),
+            Just(Packet::Upgrade),
+            Just(Packet::Noop),
+        ];
+        vec(packet, 0..20)
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_encoding(packets in packets()) {
+            let body = encode_all(packets.clone());
+            prop_assert_eq!(decode(body.as_bytes()), Ok(packets));
+        }
+
+        #[test]
+        fn limits_hold(packets in packets(), max_packets in 0..20usize, max_bytes in 0..400usize) {
+            let mut queue = VecDeque::from(packets.clone());
+            let mut arrived = Vec::new();
+            while !queue.is_empty() {
+                let (body, count) = encode(&queue, max_packets, Some(max_bytes));
+                prop_assert!(count == 1 || (1..=max_packets).contains(&count));
+                prop_assert!(count == 1 || body.len() <= max_bytes);
+                prop_assert_eq!(body.len(), body.capacity());
+                // As many as fit: one more would not have.
+                if let Some(next) = queue.get(count) {
+                    let grown = body.len() + 1 + next.payload_len();
+                    prop_assert!(count >= max_packets || grown > max_bytes);
+                }
+                arrived.extend(decode(&body).unwrap());
+                queue.drain(..count);
+            }
+            prop_assert_eq!(arrived, packets);
+        }
+
+        #[test]
+        fn any_bytes_are_decoded_or_refused(body in vec(any::<u8>(), 0..200)) {
+            let _ = decode(&body);
+        }
+
+        #[test]
+        fn nearly_valid_bytes_are_decoded_or_refused(body in "([0-9b:\\x00\\x1e{}\"]|[a-zA-Z+/=]){0,40}") {
+            let _ = decode(body.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use std::collections::VecDeque;
+use std::mem::{size_of, swap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Instant;
+
+use crate::protocol::Packet;
+use crate::sync::{lock, wait, wait_until};
+
+/// Messages that were received and not yet given to the reader, in wire order, and the right to receive.
+///
+/// Only the holder of that right (the intake) calls `Transport::recv`: the reader, or the watchdog in its
+/// place. It is a flag and not a lock, as it is held while the transport waits.
+pub(super) struct Inbox {
+    limit: usize,
+    /// The client has closed: what was received is not delivered any more. Set with `state.end`, read for each
+    /// message without the lock.
+    muted: AtomicBool,
+    state: Mutex<State>,
+    /// For the reader: messages, the intake, or the end. For the stand-in: room, or the reader is back.
+    changed: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Packet>,
+    /// What the queue and the reader's batch take in memory.
+    bytes: usize,
+    /// How much of `bytes` the reader has.
+    with_reader: usize,
+    /// Somebody has the intake.
+    receiving: bool,
+    /// The reader has nothing to deliver, and waits for the stand-in.
+    reader_waits: bool,
+    /// Reading has stopped because the inbox is full.
+    paused: bool,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Open,
+    /// The client closes: receiving goes on until the server has closed too, or until then.
+    Closing(Instant),
+    /// What is queued is still delivered.
+    Drained,
+    /// Nothing is delivered any more.
+    Dropped,
+}
+
+/// What the reader does next.
+pub(super) enum Next {
+    Deliver,
+    Receive,
+    /// The close has taken too long.
+    Overdue,
+    End,
+}
+
+fn cost(packet: &Packet) -> usize {
+    size_of::<Packet>() + packet.frame_len()
+}
+
+impl Inbox {
+    pub(super) fn new(limit: usize) -> Self {
+        Inbox {
+            limit,
+            muted: AtomicBool::new(false),
+            state: Mutex::new(State {
+                queue: VecDeque::new(),
+                bytes: 0,
+                with_reader: 0,
+                receiving: false,
+                reader_waits: false,
+                paused: false,
+                end: End::Open,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// For the reader, whose batch is empty: fills it, or hands it the intake.
+    ///
+    /// No bound but a close's: the stand-in's own wait is bounded by the server's silence.
+    pub(super) fn next(&self, batch: &mut VecDeque<Packet>) -> Next {
+        let mut state = lock(&self.state);
+        state.bytes -= state.with_reader;
+        state.with_reader = 0;
+        loop {
+            if matches!(state.end, End::Closing(_) | End::Dropped) {
+                state.bytes = 0;
+                state.queue.clear();
+            }
+            if !state.queue.is_empty() {
+                swap(&mut state.queue, batch);
+                state.with_reader = state.bytes;
+                if state.paused {
+                    self.changed.notify_all();
+                }
+                return Next::Deliver;
+            }
+            match state.end {
+                End::Drained | End::Dropped => return Next::End,
+                End::Closing(by) if Instant::now() >= by => return Next::Overdue,
+                End::Open | End::Closing(_) if !state.receiving => {
+                    state.receiving = true;
+                    return Next::Receive;
+                }
+                End::Open | End::Closing(_) => {}
+            }
+            state.reader_waits = true;
+            self.changed.notify_all();
+            state = match state.end {
+                End::Closing(by) => wait_until(&self.changed, state, Some(by)),
+                _ => wait(&self.changed, state),
+            };
+            state.reader_waits = false;
+        }
+    }
+
+    /// True when messages of the reader's batch must not be delivered any more.
+    pub(super) fn muted(&self) -> bool {
+        self.muted.load(Ordering::Acquire)
+    }
+
+    /// For the watchdog: the intake, if the reader does not have it.
+    pub(super) fn claim(&self) -> bool {
+        let mut state = lock(&self.state);
+        let open = matches!(state.end, End::Open | End::Closing(_));
+        let claimed = open && !state.receiving && !state.reader_waits;
+        state.receiving |= claimed;
+        claimed
+    }
+
+    /// Appends what the holder of the intake has received.
+    pub(super) fn push(&self, messages: &mut VecDeque<Packet>) {
+        if messages.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.state);
+        state.bytes += messages.iter().map(cost).sum::<usize>();
+        state.queue.append(messages);
+    }
+
+    /// Gives the intake back.
+    pub(super) fn release(&self) {
+        lock(&self.state).receiving = false;
+        self.changed.notify_all();
+    }
+
+    /// For the stand-in, between two receives: false, and the intake is given back, when the reader is at
+    /// leisure again or the connection over. Waits while the inbox is full: then TCP pushes back on the server.
+    pub(super) fn stand_in_goes_on(&self) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            let over = matches!(state.end, End::Drained | End::Dropped);
+            if over || state.reader_waits {
+                state.receiving = false;
+                state.paused = false;
+                drop(state);
+                self.changed.notify_all();
+                return false;
+            }
+            if state.bytes < self.limit {
+                state.paused = false;
+                return true;
+            }
+            state.paused = true;
+            state = wait(&self.changed, state);
+        }
+    }
+
+    /// True while reading has stopped by our own choice.
+    pub(super) fn paused(&self) -> bool {
+        lock(&self.state).paused
+    }
+
+    /// The client closes: nothing more is delivered.
+    pub(super) fn closing(&self, by: Instant) {
+        let mut state = lock(&self.state);
+        if state.end == End::Open {
+            state.end = End::Closing(by);
+        }
+        self.muted.store(true, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Ends it; `deliver` says whether what is queued still reaches the handlers.
+    pub(super) fn close(&self, deliver: bool) {
+        let mut state = lock(&self.state);
+        state.end = if deliver { End::Drained } else { End::Dropped };
+        self.muted.store(!deliver, Ordering::Release);
+        drop(state);
+        self.changed.notify_all();
+    }
+}

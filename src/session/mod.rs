@@ -1,0 +1,330 @@
+//! One connection: what its threads share, how it starts, and the one place where it ends.
+//!
+//! ```text
+//! user threads ── send ──> outbox ──(writer)──> Transport::send ──> socket
+//!                             ▲  pong                                  │
+//! handlers <── inbox <──(reader)── receive packet <── Transport::recv ─┘
+//!                             │
+//!                  (watchdog): the reader's stand-in while a handler runs
+//! ```
+//!
+//! Lock order: none of the locks of a session (outbox, inbox, ending, watchdog, heartbeat) is held while
+//! another is taken, and none while the transport or user code runs.
+
+mod inbox;
+mod outbox;
+mod reader;
+mod watchdog;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::event::Reason;
+use crate::logger::{Logger, log};
+use crate::protocol::{Handshake, Packet};
+use crate::sync::{lock, wait_until};
+use crate::transport::{Transport, TransportError, TransportKind};
+
+use inbox::Inbox;
+use outbox::{Admission, Outbox};
+use watchdog::Watchdog;
+
+pub(crate) use outbox::WhenFull;
+pub(crate) use reader::is_reader_of;
+
+/// The user's world, as a session sees it. Called on the reader thread only, in this order.
+pub(crate) trait World: Send + 'static {
+    /// The connection is up. False ends it.
+    fn connected(&mut self) -> bool;
+    fn message(&mut self, packet: Packet);
+    /// It is over.
+    fn ended(&mut self, ending: Ending);
+    /// The session's other threads have ended too.
+    fn finished(&mut self);
+}
+
+/// Why and how a connection ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) reason: Reason,
+    pub(crate) error: Option<Arc<Error>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SessionOptions {
+    /// Bytes.
+    pub(crate) outbox_limit: usize,
+    /// Bytes.
+    pub(crate) inbox_limit: usize,
+    /// How long a disconnect may take to write what is queued and to see the server close.
+    pub(crate) close_timeout: Duration,
+    pub(crate) logger: Logger,
+}
+
+pub(crate) struct Session {
+    transport: Box<dyn Transport>,
+    handshake: Handshake,
+    options: SessionOptions,
+    outbox: Outbox,
+    inbox: Inbox,
+    watchdog: Watchdog,
+    /// When the last ping came: written by the holder of the intake, read by the watchdog.
+    last_ping: Mutex<Instant>,
+    ending: Mutex<EndingState>,
+    /// The reader has finished.
+    finished: Condvar,
+}
+
+#[derive(Default)]
+struct EndingState {
+    /// Written once, by the first who has a reason.
+    ending: Option<Ending>,
+    torn_down: bool,
+    /// All threads but the reader have ended, and the disconnect handler has run.
+    finished: bool,
+}
+
+impl Session {
+    /// A session over a transport that is connected. `early` are the packets that came with the handshake.
+    pub(crate) fn new(
+        transport: Box<dyn Transport>,
+        handshake: Handshake,
+        early: VecDeque<Packet>,
+        options: SessionOptions,
+    ) -> Arc<Self> {
+        let now = Instant::now();
+        let session = Arc::new(Session {
+            transport,
+            outbox: Outbox::new(options.outbox_limit),
+            inbox: Inbox::new(options.inbox_limit),
+            watchdog: Watchdog::default(),
+            // As if a ping were due now: some servers send their first one right away.
+            last_ping: Mutex::new(now.checked_sub(handshake.ping_interval()).unwrap_or(now)),
+            ending: Mutex::default(),
+            finished: Condvar::new(),
+            handshake,
+            options,
+        });
+        session.accept(early);
+        session
+    }
+
+    /// Starts the three threads.
+    pub(crate) fn start(self: &Arc<Self>, world: Box<dyn World>, owner: usize) -> Result<()> {
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.into()).spawn(run).map_err(|e| {
+                self.end(Reason::TransportError, None);
+                Error::connection_from("cannot start a thread for the connection", e)
+            })
+        };
+        let session = self.clone();
+        let writer = spawn("eio-writer", Box::new(move || writer::run(&session)))?;
+        let session = self.clone();
+        let watchdog = spawn("eio-watchdog", Box::new(move || watchdog::run(&session)))?;
+        let session = self.clone();
+        let others = vec![writer, watchdog];
+        spawn("eio-reader", Box::new(move || reader::run(&session, world, others, owner)))?;
+        Ok(())
+    }
+
+    pub(crate) fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    pub(crate) fn transport_kind(&self) -> TransportKind {
+        self.transport.kind()
+    }
+
+    fn silence(&self) -> Duration {
+        self.handshake.ping_interval() + self.handshake.ping_timeout()
+    }
+
+    /// Sends a message: at once on an idle connection, through the writer under load.
+    pub(crate) fn send(&self, packet: Packet, when_full: WhenFull) -> Result<()> {
+        self.check(&packet)?;
+        match self.outbox.admit(packet)? {
+            Admission::Queued => Ok(()),
+            Admission::Direct(packet) => self.send_direct(packet),
+            Admission::Full(_) if when_full == WhenFull::Fail => Err(Error::QueueFull),
+            Admission::Full(packet) => {
+                // If this is a handler, nobody receives: the server may be waiting for that before it reads.
+                self.watchdog.stand_in();
+                self.outbox.wait_for_room(packet)
+            }
+        }
+    }
+
+    /// Refuses what this connection cannot carry.
+    fn check(&self, packet: &Packet) -> Result<()> {
+        let size = match self.transport.kind() {
+            TransportKind::Polling => {
+                if matches!(packet, Packet::Text(text) if text.contains('\u{1e}')) {
+                    return Err(Error::Separator);
+                }
+                packet.payload_len()
+            }
+            TransportKind::WebSocket => packet.frame_len(),
+        };
+        match self.handshake.max_payload() {
+            Some(max) if size > max => Err(Error::MessageTooLarge { size, max }),
+            _ if self.expired() => Err(Error::SocketIsClosed),
+            _ => Ok(()),
+        }
+    }
+
+    /// The server has been silent for too long, though nobody has noticed yet: the machine slept.
+    fn expired(&self) -> bool {
+        self.transport.heard().elapsed() > self.silence() && !self.inbox.paused()
+    }
+
+    fn send_direct(&self, packet: Packet) -> Result<()> {
+        self.log_packet("sending", &packet);
+        match self.transport.try_send(packet) {
+            Ok(written) => {
+                self.outbox.written_direct(written);
+                Ok(())
+            }
+            Err(e) => {
+                // The turn stays taken: nothing can be written any more.
+                self.fail(e);
+                Err(Error::SocketIsClosed)
+            }
+        }
+    }
+
+    pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
+        self.outbox.flush(timeout)
+    }
+
+    /// Receives once, for whoever holds the intake: messages go to the inbox, everything else is done here.
+    fn receive(&self) {
+        let mut packets = VecDeque::new();
+        match self.transport.recv(&mut packets, self.silence()) {
+            Ok(()) => self.accept(packets),
+            Err(e) => self.fail(e),
+        }
+    }
+
+    fn accept(&self, packets: VecDeque<Packet>) {
+        let mut messages = VecDeque::with_capacity(packets.len());
+        let mut closed = false;
+        for packet in packets {
+            self.log_packet("received", &packet);
+            match packet {
+                Packet::Text(_) | Packet::Binary(_) => messages.push_back(packet),
+                Packet::Ping(data) => {
+                    *lock(&self.last_ping) = Instant::now();
+                    self.outbox.push_pong(Packet::Pong(data));
+                }
+                Packet::Close => {
+                    closed = true;
+                    break;
+                }
+                Packet::Noop => {}
+                Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
+                    log!(self.options.logger, Warn, "unexpected packet from the server: {}", packet.kind_name());
+                }
+            }
+        }
+        self.inbox.push(&mut messages);
+        if closed {
+            self.end(Reason::ServerDisconnect, None);
+        }
+    }
+
+    fn log_packet(&self, what: &str, packet: &Packet) {
+        log!(self.options.logger, Debug, "{what} {} ({} bytes)", packet.kind_name(), packet.frame_len());
+        log!(self.options.logger, Trace, "{what} {packet:?}");
+    }
+
+    /// Ends the session for what the transport met.
+    fn fail(&self, error: TransportError) {
+        match error {
+            TransportError::Closed => self.tear_down(),
+            TransportError::Silent => self.end(Reason::PingTimeout, None),
+            TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
+            TransportError::Failed(error) => self.end(Reason::TransportError, Some(error)),
+        }
+    }
+
+    /// Ends the session. The first reason stays.
+    fn end(&self, reason: Reason, error: Option<Error>) {
+        self.claim_ending(reason, error);
+        self.tear_down();
+    }
+
+    fn claim_ending(&self, reason: Reason, error: Option<Error>) {
+        let mut state = lock(&self.ending);
+        if state.ending.is_none() {
+            state.ending = Some(Ending { reason, error: error.map(Arc::new) });
+        }
+    }
+
+    /// Closes gracefully: no more messages are accepted, those that were are written, then the server is told.
+    /// Returns at once; the watchdog or the reader ends what takes longer than the close timeout.
+    pub(crate) fn close(&self, reason: Reason) {
+        self.claim_ending(reason, None);
+        let by = Instant::now() + self.options.close_timeout;
+        self.outbox.finish();
+        self.inbox.closing(by);
+        self.watchdog.closing(by);
+    }
+
+    /// Closes without writing what is queued.
+    pub(crate) fn abort(&self, reason: Reason) {
+        self.end(reason, None);
+    }
+
+    /// The end, whatever the reason, and every thread follows: the one place for it.
+    pub(crate) fn tear_down(&self) {
+        let deliver = {
+            let mut state = lock(&self.ending);
+            if std::mem::replace(&mut state.torn_down, true) {
+                return;
+            }
+            match &state.ending {
+                Some(ending) => !matches!(ending.reason, Reason::ClientDisconnect | Reason::Other(_)),
+                // The transport was closed, and nobody said why.
+                None => true,
+            }
+        };
+        self.outbox.close();
+        self.inbox.close(deliver);
+        self.transport.close();
+        self.watchdog.stop();
+    }
+
+    fn ending(&self) -> Ending {
+        let ending = lock(&self.ending).ending.clone();
+        ending.unwrap_or(Ending { reason: Reason::TransportError, error: None })
+    }
+
+    fn finish(&self) {
+        lock(&self.ending).finished = true;
+        self.finished.notify_all();
+    }
+
+    /// Waits until the disconnect handler has run and the threads have ended; false after the deadline.
+    pub(crate) fn wait_finished(&self, deadline: Option<Instant>) -> bool {
+        let mut state = lock(&self.ending);
+        while !state.finished {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            state = wait_until(&self.finished, state, deadline);
+        }
+        true
+    }
+
+    /// Messages that were accepted and never written, as far as is known.
+    pub(crate) fn unsent(&self) -> usize {
+        self.outbox.unsent()
+    }
+}

@@ -1,0 +1,65 @@
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::thread::JoinHandle;
+
+use super::inbox::Next;
+use super::{Session, World};
+use crate::event::Reason;
+use crate::logger::log;
+use crate::protocol::Packet;
+
+thread_local! {
+    /// The client whose reader this thread is.
+    static OWNER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// True on the reader threads of that client, which is where its handlers run.
+pub(crate) fn is_reader_of(owner: usize) -> bool {
+    OWNER.get() == Some(owner)
+}
+
+/// The reader thread: connect, every message in order, disconnect.
+pub(super) fn run(session: &Session, mut world: Box<dyn World>, others: Vec<JoinHandle<()>>, owner: usize) {
+    OWNER.set(Some(owner));
+    if !world.connected() {
+        // The user's own code refuses the connection.
+        session.close(Reason::ClientDisconnect);
+    }
+    deliver(session, world.as_mut());
+    let ending = session.ending();
+    log!(session.options.logger, Info, "disconnected: {}", ending.reason);
+    world.ended(ending);
+    for other in others {
+        // Neither runs user code, and both have been told to end.
+        let _ = other.join();
+    }
+    let unsent = session.unsent();
+    if unsent > 0 {
+        log!(session.options.logger, Warn, "{unsent} message(s) were not sent before the connection ended");
+    }
+    session.finish();
+    world.finished();
+}
+
+/// Hands messages to the handler until there will be no more.
+fn deliver(session: &Session, world: &mut dyn World) {
+    let mut batch: VecDeque<Packet> = VecDeque::new();
+    loop {
+        match session.inbox.next(&mut batch) {
+            Next::Deliver => {}
+            Next::Receive => {
+                session.receive();
+                session.inbox.release();
+            }
+            Next::Overdue => session.tear_down(),
+            Next::End => return,
+        }
+        while let Some(packet) = batch.pop_front() {
+            if session.inbox.muted() {
+                batch.clear();
+                break;
+            }
+            world.message(packet);
+        }
+    }
+}

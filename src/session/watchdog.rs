@@ -1,0 +1,105 @@
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::Session;
+use crate::sync::{lock, wait_until};
+
+/// What the watchdog thread is told by the others.
+#[derive(Default)]
+pub(super) struct Watchdog {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    stop: bool,
+    /// Somebody cannot send until the server reads, so receive now if nobody does.
+    stand_in: bool,
+    /// A close has begun, and must have ended by then.
+    close_by: Option<Instant>,
+}
+
+impl Watchdog {
+    fn order(&self, give: impl FnOnce(&mut Orders)) {
+        give(&mut lock(&self.orders));
+        self.changed.notify_one();
+    }
+
+    pub(super) fn stand_in(&self) {
+        self.order(|orders| orders.stand_in = true);
+    }
+
+    pub(super) fn closing(&self, by: Instant) {
+        self.order(|orders| orders.close_by = Some(by));
+    }
+
+    pub(super) fn stop(&self) {
+        self.order(|orders| orders.stop = true);
+    }
+
+    /// Waits until the reader must be checked, or an order comes. False at the end.
+    fn wait(&self, check: Instant) -> Option<Duty> {
+        let mut orders = lock(&self.orders);
+        loop {
+            let now = Instant::now();
+            if orders.stop {
+                return None;
+            }
+            if orders.close_by.is_some_and(|by| now >= by) {
+                return Some(Duty::TearDown);
+            }
+            if std::mem::take(&mut orders.stand_in) || now >= check {
+                return Some(Duty::CheckReader);
+            }
+            let until = orders.close_by.map_or(check, |by| by.min(check));
+            orders = wait_until(&self.changed, orders, Some(until));
+        }
+    }
+}
+
+enum Duty {
+    CheckReader,
+    TearDown,
+}
+
+/// The watchdog thread: receives in the reader's place while a handler runs and a ping is due, so that pongs go
+/// out however slow the handlers are; and ends a close that takes too long.
+pub(super) fn run(session: &Session) {
+    let mut now = Instant::now();
+    loop {
+        let check = next_check(now, *lock(&session.last_ping), &session.handshake);
+        match session.watchdog.wait(check) {
+            Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
+            // The reader is receiving: the server's silence is its to notice.
+            Some(Duty::CheckReader) => {}
+            Some(Duty::TearDown) => session.tear_down(),
+            None => return,
+        }
+        now = Instant::now();
+    }
+}
+
+fn stand_in(session: &Session) {
+    loop {
+        if !session.inbox.stand_in_goes_on() {
+            return;
+        }
+        session.receive();
+    }
+}
+
+/// When to see next whether somebody is receiving: when a ping is due, and half way to the time at which the
+/// server gives up on the pong. After that, once per interval: no ping may be sent to a busy connection.
+fn next_check(now: Instant, last_ping: Instant, handshake: &crate::protocol::Handshake) -> Instant {
+    let (interval, timeout) = (handshake.ping_interval(), handshake.ping_timeout());
+    let due = last_ping + interval;
+    let late = due + timeout / 2;
+    if now < due {
+        due
+    } else if now < late {
+        late
+    } else {
+        now + interval.min(timeout).max(Duration::from_millis(10)) / 2
+    }
+}

@@ -1,0 +1,132 @@
+//! How packets travel. The session knows this trait and none of the transports.
+
+mod polling;
+mod websocket;
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::error::Error;
+use crate::protocol::Packet;
+
+pub(crate) use polling::{Polling, PollingLimits};
+pub(crate) use websocket::WebSocket;
+
+/// A way to carry packets.
+///
+/// # Examples
+///
+/// ```
+/// use engineio::TransportKind;
+///
+/// assert_eq!(TransportKind::WebSocket.to_string(), "websocket");
+/// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransportKind {
+    /// HTTP long polling.
+    Polling,
+    /// A websocket.
+    WebSocket,
+}
+
+impl TransportKind {
+    /// The name in URLs and in the handshake: `polling` or `websocket`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TransportKind::Polling => "polling",
+            TransportKind::WebSocket => "websocket",
+        }
+    }
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text is not the name of a transport.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a transport; use \"polling\" or \"websocket\"")]
+pub struct UnknownTransport {
+    name: String,
+}
+
+impl FromStr for TransportKind {
+    type Err = UnknownTransport;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        match name {
+            "polling" => Ok(TransportKind::Polling),
+            "websocket" => Ok(TransportKind::WebSocket),
+            _ => Err(UnknownTransport { name: name.into() }),
+        }
+    }
+}
+
+/// A connected transport.
+///
+/// `recv` and `send` run at the same time on different threads; neither is called by two threads at once.
+pub(crate) trait Transport: Send + Sync {
+    fn kind(&self) -> TransportKind;
+
+    /// Blocks until packets have come, and appends them. A wait for the next byte is at most `silence` long.
+    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError>;
+
+    /// Blocks until the whole batch is written, and leaves it empty. After a [`Packet::Close`] nothing more is
+    /// written, and `recv` ends soon. An empty batch writes what [`TrySend::Unflushed`] left.
+    ///
+    /// The wait has no bound of its own: a slow peer is not a dead one. `close` ends it.
+    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError>;
+
+    /// Writes a packet if that can be done without waiting. Only for when no `send` is running.
+    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError>;
+
+    /// Ends `recv` and `send` at once, on whatever thread they are.
+    fn close(&self);
+
+    /// When the last byte came.
+    fn heard(&self) -> Instant;
+}
+
+/// What became of a packet given to [`Transport::try_send`].
+#[derive(Debug)]
+pub(crate) enum TrySend {
+    Sent,
+    /// Accepted, but not written in full: `send` must be called, be it with nothing.
+    Unflushed,
+    Refused(Packet),
+}
+
+/// A batch was not written in full.
+#[derive(Debug)]
+pub(crate) struct SendError {
+    pub(crate) cause: TransportError,
+    /// How many messages were not written, or are not known to have been.
+    pub(crate) lost: usize,
+}
+
+/// Why a transport carries nothing any more.
+#[derive(Debug)]
+pub(crate) enum TransportError {
+    /// This side has closed it.
+    Closed,
+    /// No byte came in the time given.
+    Silent,
+    /// The server said goodbye.
+    ClosedByServer(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+/// The value of the query parameter `t`: it keeps caches from answering.
+fn timestamp() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}", now.as_secs(), now.subsec_micros())
+}

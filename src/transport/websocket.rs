@@ -1,0 +1,315 @@
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::event::PollFlags;
+use tungstenite::error::ProtocolError;
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::http::{HeaderMap, header};
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket as Socket};
+
+use super::{SendError, Transport, TransportError, TransportKind, TrySend, timestamp};
+use crate::error::{Error, Result};
+use crate::net::{Heard, HttpClient, HttpError, Stream, wait_for};
+use crate::protocol::{Endpoint, Frame, Packet};
+
+/// How many packets one `recv` takes at most before it hands them on.
+const BURST: usize = 512;
+
+/// The read buffer, in bytes, allocated for as long as the connection lives.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
+const COPY_BELOW: usize = READ_BUFFER / 4;
+
+/// One websocket frame for one packet, both ways at once on one socket.
+///
+/// The socket is non-blocking. Its lock is held for a burst of reads or of writes and never in a wait, which
+/// is a `poll(2)` on the TCP socket: so one path serves TCP and TLS, whose session two threads cannot use at once.
+pub(crate) struct WebSocket {
+    tcp: Arc<TcpStream>,
+    inner: Mutex<Inner>,
+    heard: Arc<Heard>,
+    closed: AtomicBool,
+}
+
+struct Inner {
+    socket: Socket<Stream>,
+    /// What ended reading, when packets before it had still to be handed on.
+    ended: Option<TransportError>,
+    /// The `1` is written: what remains is to flush it and to half-close.
+    finishing: bool,
+    /// Messages given to tungstenite since everything was last written.
+    unflushed: usize,
+}
+
+impl WebSocket {
+    /// Opens a websocket: a new session, or a second connection of session `sid` for the upgrade.
+    pub(crate) fn open(
+        http: &HttpClient,
+        endpoint: &Endpoint,
+        sid: Option<&str>,
+        timestamps: bool,
+        max_message: usize,
+    ) -> Result<Self, HttpError> {
+        let stamp = timestamps.then(timestamp);
+        let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
+        let key = generate_key();
+        let upgraded = http.upgrade(&url, &[
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", &key),
+        ])?;
+        verify(&upgraded.headers, &key).map_err(HttpError::reached)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .max_frame_size(Some(max_message))
+            .max_message_size(Some(max_message));
+        let tcp = upgraded.stream.socket().tcp().clone();
+        let socket =
+            Socket::from_partially_read(upgraded.stream, upgraded.early, Role::Client, Some(config));
+        let inner = Mutex::new(Inner { socket, ended: None, finishing: false, unflushed: 0 });
+        Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
+    }
+
+    /// As [`Transport::recv`], with a deadline for all of it.
+    pub(crate) fn recv_by(&self, packets: &mut VecDeque<Packet>, deadline: Instant) -> Result<(), TransportError> {
+        self.recv_while(packets, || Some(deadline))
+    }
+
+    fn recv_while(
+        &self,
+        packets: &mut VecDeque<Packet>,
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> Result<(), TransportError> {
+        loop {
+            // First what TLS and tungstenite have buffered, which poll cannot see.
+            self.lock().read_burst(packets).map_err(|e| self.own(e))?;
+            if !packets.is_empty() {
+                return Ok(());
+            }
+            self.wait(PollFlags::IN, deadline())?;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// After `close` every failure is ours.
+    fn own(&self, error: TransportError) -> TransportError {
+        if self.closed.load(Ordering::Acquire) { TransportError::Closed } else { error }
+    }
+
+    fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<(), TransportError> {
+        match wait_for(&self.tcp, flags, deadline) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == ErrorKind::TimedOut => Err(self.own(TransportError::Silent)),
+            Err(e) => Err(self.own(broken(e))),
+        }
+    }
+}
+
+impl Transport for WebSocket {
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
+        self.recv_while(packets, || Instant::now().checked_add(silence))
+    }
+
+    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
+        let written = loop {
+            match self.lock().write_burst(batch) {
+                Ok(true) => break Ok(()),
+                Ok(false) => {}
+                Err(e) => break Err(self.own(e)),
+            }
+            if let Err(e) = self.wait(PollFlags::OUT, None) {
+                break Err(e);
+            }
+        };
+        written.map_err(|cause| {
+            let left = batch.drain(..).filter(Packet::is_message).count();
+            SendError { cause, lost: left + self.lock().unflushed }
+        })
+    }
+
+    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError> {
+        let mut inner = match self.inner.try_lock() {
+            Ok(inner) => inner,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // The reader is at work: leave it to the writer rather than wait.
+            Err(TryLockError::WouldBlock) => return Ok(TrySend::Refused(packet)),
+        };
+        let written = inner.write_packet(packet).and_then(|more| Ok(more && inner.flush()?));
+        match written.map_err(|e| self.own(e))? {
+            true => Ok(TrySend::Sent),
+            false => Ok(TrySend::Unflushed),
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        // Fails when the server has closed first.
+        let _ = self.tcp.shutdown(Shutdown::Both);
+    }
+
+    fn heard(&self) -> Instant {
+        self.heard.last()
+    }
+}
+
+impl Inner {
+    /// Reads what is there.
+    fn read_burst(&mut self, packets: &mut VecDeque<Packet>) -> Result<(), TransportError> {
+        if let Some(ended) = self.ended.take() {
+            return Err(ended);
+        }
+        while packets.len() < BURST {
+            match self.read_packet() {
+                Ok(Some(packet)) => packets.push_back(packet),
+                Ok(None) => break,
+                Err(ended) if packets.is_empty() => return Err(ended),
+                Err(ended) => {
+                    self.ended = Some(ended);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next packet, or none if it has not come yet.
+    fn read_packet(&mut self) -> Result<Option<Packet>, TransportError> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return decode(Packet::decode_text(&text)).map(Some),
+                Ok(Message::Binary(bytes)) => return Ok(Some(Packet::Binary(unpinned(bytes)))),
+                Ok(Message::Close(frame)) => return Err(self.closed_by_server(frame)),
+                // tungstenite answers pings by itself.
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(e) => return Err(failed(e)),
+            }
+        }
+    }
+
+    fn closed_by_server(&mut self, frame: Option<CloseFrame>) -> TransportError {
+        // The answer to the close frame, if it can be sent at once.
+        let _ = self.socket.flush();
+        let code = frame.as_ref().map(|frame| u16::from(frame.code));
+        let reason = frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
+        let error = Error::WebSocketClosed { code, reason };
+        match code {
+            None | Some(1000 | 1001) => TransportError::ClosedByServer(error),
+            Some(_) => TransportError::Failed(error),
+        }
+    }
+
+    /// Writes the batch: false if the socket takes no more for now.
+    fn write_burst(&mut self, batch: &mut VecDeque<Packet>) -> Result<bool, TransportError> {
+        // What a former call left comes first, so that tungstenite's buffer does not grow.
+        if !self.flush()? {
+            return Ok(false);
+        }
+        while let Some(packet) = batch.pop_front() {
+            if !self.write_packet(packet)? {
+                return Ok(false);
+            }
+        }
+        self.flush()
+    }
+
+    /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered.
+    fn write_packet(&mut self, packet: Packet) -> Result<bool, TransportError> {
+        self.finishing |= packet == Packet::Close;
+        self.unflushed += usize::from(packet.is_message());
+        let message = match packet.into_frame() {
+            Frame::Text(text) => Message::Text(text.into()),
+            Frame::Binary(bytes) => Message::Binary(bytes),
+        };
+        let written = ready(self.socket.write(message))?;
+        Ok(written && (!self.finishing || ready(self.socket.close(None))?))
+    }
+
+    /// True when everything is written.
+    fn flush(&mut self) -> Result<bool, TransportError> {
+        if self.finishing && self.socket.can_write() && !ready(self.socket.close(None))? {
+            return Ok(false);
+        }
+        if !ready(self.socket.flush())? {
+            return Ok(false);
+        }
+        self.unflushed = 0;
+        if self.finishing {
+            self.socket.get_mut().finish();
+        }
+        Ok(true)
+    }
+}
+
+/// False for a socket that takes no more for now; the frame stays in tungstenite's buffer.
+fn ready(written: Result<(), tungstenite::Error>) -> Result<bool, TransportError> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+fn decode<E: std::error::Error>(packet: Result<Packet, E>) -> Result<Packet, TransportError> {
+    packet.map_err(|e| TransportError::Failed(Error::protocol(e.to_string())))
+}
+
+fn unpinned(bytes: Bytes) -> Bytes {
+    if bytes.len() < COPY_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
+}
+
+fn broken(e: impl std::error::Error + Send + Sync + 'static) -> TransportError {
+    TransportError::Failed(Error::connection_from("the websocket connection broke", e))
+}
+
+fn failed(error: tungstenite::Error) -> TransportError {
+    use tungstenite::Error as E;
+    match error {
+        E::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            TransportError::Failed(Error::connection("the server closed the connection without a close frame"))
+        }
+        E::Protocol(ProtocolError::SendAfterClosing) | E::ConnectionClosed | E::AlreadyClosed => {
+            TransportError::Failed(Error::connection("the websocket is closed"))
+        }
+        E::Protocol(_) | E::Capacity(_) | E::Utf8(_) => {
+            TransportError::Failed(Error::protocol(format!("by websocket: {error}")))
+        }
+        other => broken(other),
+    }
+}
+
+/// The rules for a 101 of RFC 6455, section 4.1.
+fn verify(headers: &HeaderMap, key: &str) -> Result<()> {
+    let has = |name: header::HeaderName, token: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+    };
+    let wrong = |what: &str| Error::connection(format!("not a websocket: the server's 101 {what}"));
+    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
+        return Err(wrong("does not switch to the websocket protocol"));
+    }
+    let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT).map(|value| value.as_bytes());
+    if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+        return Err(wrong("has the wrong Sec-WebSocket-Accept"));
+    }
+    if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+        return Err(wrong("has an extension that was not asked for"));
+    }
+    Ok(())
+}
