@@ -175,7 +175,10 @@ impl Client {
         F: FnMut(&Client, Message) -> R + Send + 'static,
         R: HandlerResult,
     {
-        self.core.handlers.message.set(Box::new(move |client, message| handler(client, message).into_result()));
+        self.core
+            .handlers
+            .message
+            .set(Box::new(move |client, message| handler(client, message).into_result()));
     }
 
     /// Sets the handler for the end of a connection, in place of the former one.
@@ -194,7 +197,10 @@ impl Client {
         F: FnMut(&Client, Reason) -> R + Send + 'static,
         R: HandlerResult,
     {
-        self.core.handlers.disconnect.set(Box::new(move |client, reason| handler(client, reason).into_result()));
+        self.core
+            .handlers
+            .disconnect
+            .set(Box::new(move |client, reason| handler(client, reason).into_result()));
     }
 
     /// Connects with default options: long polling first, then an upgrade to websocket if the server offers it.
@@ -679,7 +685,11 @@ impl Core {
             }
             if !session.wait_finished(deadline) {
                 session.tear_down();
-                log!(self.options.logger, Warn, "disconnect does not wait any longer: a handler is still running");
+                log!(
+                    self.options.logger,
+                    Warn,
+                    "disconnect does not wait any longer: a handler is still running"
+                );
             }
         }
         match session.unsent() {

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use ureq::http::{HeaderName, HeaderValue};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
+use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 
 use crate::builder::{ConnectOptions, Options};
 use crate::error::{Error, Result};
@@ -74,15 +76,18 @@ impl Plan {
         if connect.transports.is_empty() {
             return Err(Error::option("transports", "the list is empty"));
         }
-        Ok(Plan {
-            endpoint: Endpoint::parse(url, &connect.path).map_err(|e| match e {
-                EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
-                EndpointError::Path { reason } => Error::option("path", reason),
-            })?,
-            headers: connect.parsed_headers()?,
-            transports: connect.transports.clone(),
-            options: options.clone(),
-        })
+        let endpoint = Endpoint::parse(url, &connect.path).map_err(|e| match e {
+            EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
+            EndpointError::Path { reason } => Error::option("path", reason),
+        })?;
+        let mut headers = connect.parsed_headers()?;
+        if let Some(basic) = endpoint.credentials().and_then(basic_authorization) {
+            // A user's own header is the more deliberate choice.
+            if !headers.iter().any(|(name, _)| *name == AUTHORIZATION) {
+                headers.push((AUTHORIZATION, basic));
+            }
+        }
+        Ok(Plan { endpoint, headers, transports: connect.transports.clone(), options: options.clone() })
     }
 
     /// Connects by the first transport that works. If none does, the first one's error is told.
@@ -98,7 +103,9 @@ impl Plan {
             log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);
             let connected = match kind {
                 // A websocket that has failed already is not tried again as an upgrade.
-                TransportKind::Polling => self.polling(&http, self.transports[index..].contains(&TransportKind::WebSocket)),
+                TransportKind::Polling => {
+                    self.polling(&http, self.transports[index..].contains(&TransportKind::WebSocket))
+                }
                 TransportKind::WebSocket => self.websocket(&http),
             };
             match connected {
@@ -129,11 +136,8 @@ impl Plan {
                 }
             }
         }
-        let limits = PollingLimits {
-            packets: options.packets_per_post,
-            payload: handshake.max_payload(),
-            body,
-        };
+        let limits =
+            PollingLimits { packets: options.packets_per_post, payload: handshake.max_payload(), body };
         let transport =
             Polling::new(http.clone(), &self.endpoint, handshake.sid(), options.timestamp_requests, limits);
         Ok(Connected { transport: Box::new(transport), handshake, early })
@@ -174,9 +178,7 @@ impl Plan {
 
     fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let send = |packet| {
-            websocket.send(&mut VecDeque::from([packet])).map_err(|e| no_answer(e.cause))
-        };
+        let send = |packet| websocket.send(&mut VecDeque::from([packet])).map_err(|e| no_answer(e.cause));
         send(Packet::Ping("probe".into()))?;
         let mut packets = VecDeque::new();
         websocket.recv_by(&mut packets, deadline).map_err(no_answer)?;
@@ -187,6 +189,14 @@ impl Plan {
         early.append(&mut packets);
         Ok(())
     }
+}
+
+/// RFC 7617. Base64 is always a valid header value.
+fn basic_authorization((user, password): (&str, &str)) -> Option<HeaderValue> {
+    let mut value: HeaderValue =
+        format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// No other transport reaches a server that cannot be reached, or that says nothing. A websocket alone may be
@@ -210,7 +220,9 @@ fn opened(mut packets: VecDeque<Packet>) -> Result<(Handshake, VecDeque<Packet>)
 
 fn no_answer(error: TransportError) -> Error {
     match error {
-        TransportError::Silent => Error::Timeout { what: "waiting for the server's first packet by websocket" },
+        TransportError::Silent => {
+            Error::Timeout { what: "waiting for the server's first packet by websocket" }
+        }
         TransportError::ClosedByServer(error) | TransportError::Failed(error) => error,
         TransportError::Closed => Attempt::cancelled_error(),
     }

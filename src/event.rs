@@ -136,3 +136,47 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no text")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot_with(handler: impl FnMut(&Client, i32) -> Result<(), String> + Send + 'static) -> Slot<i32> {
+        let slot = Slot::new();
+        slot.set(Box::new(handler));
+        slot
+    }
+
+    #[test]
+    fn a_handler_keeps_its_state_between_calls() {
+        let mut sum = 0;
+        let slot = slot_with(move |_, n| {
+            sum += n;
+            if sum == 5 { Err(sum.to_string()) } else { Ok(()) }
+        });
+        let client = Client::new();
+        assert_eq!(slot.call(&client, 2), Ok(()));
+        assert_eq!(slot.call(&client, 3), Err("5".into()));
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_handler_stays() {
+        let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
+        let client = Client::new();
+        assert_eq!(slot.call(&client, 1), Err("panicked: no 1".into()));
+        assert_eq!(slot.call(&client, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_handler_may_register_its_successor() {
+        let slot = std::sync::Arc::new(Slot::new());
+        let inner = slot.clone();
+        slot.set(Box::new(move |_, ()| {
+            inner.set(Box::new(|_, ()| Err("the successor".into())));
+            Ok(())
+        }));
+        let client = Client::new();
+        assert_eq!(slot.call(&client, ()), Ok(()));
+        assert_eq!(slot.call(&client, ()), Err("the successor".into()));
+    }
+}

@@ -71,7 +71,12 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
 }
 
 /// Does the TLS handshake on a connected socket before the deadline.
-pub(super) fn tls(connector: &TlsConnector, host: &str, mut socket: Socket, deadline: Instant) -> Result<Stream> {
+pub(super) fn tls(
+    connector: &TlsConnector,
+    host: &str,
+    mut socket: Socket,
+    deadline: Instant,
+) -> Result<Stream> {
     socket.set_patience(Patience::Until(Some(deadline)));
     match connector.connect(host, socket) {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),

@@ -132,7 +132,12 @@ impl HttpClient {
     }
 
     /// A GET that may take for ever, as long as a byte comes at least every `silence`: `None` when none did.
-    pub(crate) fn poll(&self, url: &str, silence: Duration, max_body: usize) -> Result<Option<Response>, HttpError> {
+    pub(crate) fn poll(
+        &self,
+        url: &str,
+        silence: Duration,
+        max_body: usize,
+    ) -> Result<Option<Response>, HttpError> {
         let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         self.link.silence.store(ms, Ordering::Relaxed);
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
@@ -178,7 +183,9 @@ impl HttpClient {
             return Err(refused(response));
         }
         let Handover::Done { mut stream, early } = handover else {
-            return Err(HttpError::reached(Error::connection("the connection was closed while it was upgraded")));
+            return Err(HttpError::reached(Error::connection(
+                "the connection was closed while it was upgraded",
+            )));
         };
         stream.set_patience(Patience::None);
         Ok(Upgraded { stream, early, headers: response.headers().clone(), heard: self.link.heard.clone() })
@@ -197,7 +204,10 @@ impl fmt::Debug for HttpClient {
 }
 
 /// The body of a successful answer, or the error that reading it met.
-fn read(response: ureq::http::Response<Body>, max: usize) -> Result<Result<Response, ureq::Error>, HttpError> {
+fn read(
+    response: ureq::http::Response<Body>,
+    max: usize,
+) -> Result<Result<Response, ureq::Error>, HttpError> {
     if !response.status().is_success() {
         return Err(refused(response));
     }
@@ -277,7 +287,11 @@ impl Dialer {
 impl Connector for Dialer {
     type Out = HttpTransport;
 
-    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<HttpTransport>, ureq::Error> {
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details)?;
         let config = details.config;
         let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());

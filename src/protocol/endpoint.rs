@@ -1,16 +1,12 @@
 use std::fmt;
 
-use url::{Host, Url, form_urlencoded};
+use url::{Url, form_urlencoded};
 
 /// Where the server is, and the URL of each request to it.
 ///
 /// The path of the user's URL is dropped: the path option alone decides, as in python-engineio.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    secure: bool,
-    /// Without brackets, if it is an IPv6 address.
-    host: String,
-    port: u16,
     /// `http://host:port`, without a default port.
     origin: String,
     /// With a slash at both ends.
@@ -59,18 +55,10 @@ impl Endpoint {
         let scheme = if secure { "https" } else { "http" };
         let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| e.to_string())?;
         url.set_path(&format!("/{path}/"));
-        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+        if url.host().is_none() {
             return Err("it has no host".into());
-        };
-        let host = match host {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
-        };
+        }
         Ok(Endpoint {
-            secure,
-            host,
-            port,
             origin: url.origin().ascii_serialization(),
             path: url.path().to_owned(),
             query: own_query(&url),
@@ -94,25 +82,6 @@ impl Endpoint {
             }
         }
         url
-    }
-
-    /// The host without brackets, in the form in which DNS and TLS want it.
-    pub(crate) fn host(&self) -> &str {
-        &self.host
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Whether TLS is used.
-    pub(crate) fn secure(&self) -> bool {
-        self.secure
-    }
-
-    /// `http://host:port`, without a default port.
-    pub(crate) fn origin(&self) -> String {
-        self.origin.clone()
     }
 
     /// The user and the password of the URL, percent-decoded.
@@ -241,36 +210,28 @@ mod tests {
     #[test]
     fn urls() {
         let table = [
-            // the URL, its host, port, TLS, the endpoint
-            ("http://localhost:5000", "localhost", 5000, false, "http://localhost:5000/engine.io/"),
-            ("http://localhost", "localhost", 80, false, "http://localhost/engine.io/"),
-            ("http://localhost:80/", "localhost", 80, false, "http://localhost/engine.io/"),
-            ("https://localhost", "localhost", 443, true, "https://localhost/engine.io/"),
-            ("https://localhost:80", "localhost", 80, true, "https://localhost:80/engine.io/"),
-            ("ws://localhost", "localhost", 80, false, "http://localhost/engine.io/"),
-            ("wss://localhost", "localhost", 443, true, "https://localhost/engine.io/"),
-            ("WSS://LocalHost:443", "localhost", 443, true, "https://localhost/engine.io/"),
-            ("  http://localhost\n", "localhost", 80, false, "http://localhost/engine.io/"),
-            ("http://127.0.0.1:8080", "127.0.0.1", 8080, false, "http://127.0.0.1:8080/engine.io/"),
-            ("http://[::1]:5000", "::1", 5000, false, "http://[::1]:5000/engine.io/"),
-            ("https://[2001:DB8::1]", "2001:db8::1", 443, true, "https://[2001:db8::1]/engine.io/"),
-            (
-                "http://bücher.example",
-                "xn--bcher-kva.example",
-                80,
-                false,
-                "http://xn--bcher-kva.example/engine.io/",
-            ),
+            // the URL, the endpoint
+            ("http://localhost:5000", "http://localhost:5000/engine.io/"),
+            ("http://localhost", "http://localhost/engine.io/"),
+            ("http://localhost:80/", "http://localhost/engine.io/"),
+            ("https://localhost", "https://localhost/engine.io/"),
+            ("https://localhost:80", "https://localhost:80/engine.io/"),
+            ("ws://localhost", "http://localhost/engine.io/"),
+            ("wss://localhost", "https://localhost/engine.io/"),
+            ("WSS://LocalHost:443", "https://localhost/engine.io/"),
+            ("  http://localhost\n", "http://localhost/engine.io/"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/engine.io/"),
+            ("http://[::1]:5000", "http://[::1]:5000/engine.io/"),
+            ("https://[2001:DB8::1]", "https://[2001:db8::1]/engine.io/"),
+            ("http://bücher.example", "http://xn--bcher-kva.example/engine.io/"),
             // The path of the URL does not count.
-            ("http://h/some/path/", "h", 80, false, "http://h/engine.io/"),
-            ("http://u:p@h/path?a=1#f", "h", 80, false, "http://h/engine.io/"),
+            ("http://h/some/path/", "http://h/engine.io/"),
+            ("http://u:p@h/path?a=1#f", "http://h/engine.io/"),
         ];
-        for (url, host, port, secure, shown) in table {
+        for (url, shown) in table {
             let endpoint = endpoint(url);
-            assert_eq!((endpoint.host(), endpoint.port(), endpoint.secure()), (host, port, secure), "{url}");
             assert_eq!(endpoint.to_string(), shown);
             assert_eq!(format!("{endpoint:?}"), format!("Endpoint({shown})"));
-            assert_eq!(format!("{}/engine.io/", endpoint.origin()), shown);
         }
     }
 
@@ -423,7 +384,7 @@ mod tests {
         ) {
             if let Ok(endpoint) = Endpoint::parse(&url, &path) {
                 let url = Url::parse(&endpoint.request_url("polling", Some(&sid), None)).unwrap();
-                prop_assert_eq!(url.port_or_known_default(), Some(endpoint.port()));
+                prop_assert_eq!(url.origin().ascii_serialization(), endpoint.origin);
                 prop_assert!(url.username().is_empty() && url.password().is_none());
                 prop_assert_eq!(url.fragment(), None);
                 let (name, value) = url.query_pairs().last().unwrap();

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::logger::{Logger, log};
-use crate::protocol::{Handshake, Packet};
+use crate::protocol::{Handshake, Packet, payload};
 use crate::sync::{lock, wait_until};
 use crate::transport::{Transport, TransportError, TransportKind};
 
@@ -165,7 +165,7 @@ impl Session {
     fn check(&self, packet: &Packet) -> Result<()> {
         let size = match self.transport.kind() {
             TransportKind::Polling => {
-                if matches!(packet, Packet::Text(text) if text.contains('\u{1e}')) {
+                if matches!(packet, Packet::Text(text) if text.contains(payload::SEPARATOR)) {
                     return Err(Error::Separator);
                 }
                 packet.payload_len()
@@ -229,7 +229,12 @@ impl Session {
                 }
                 Packet::Noop => {}
                 Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
-                    log!(self.options.logger, Warn, "unexpected packet from the server: {}", packet.kind_name());
+                    log!(
+                        self.options.logger,
+                        Warn,
+                        "unexpected packet from the server: {}",
+                        packet.kind_name()
+                    );
                 }
             }
         }

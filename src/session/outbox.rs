@@ -216,7 +216,8 @@ impl Outbox {
     /// No bound: an idle connection has nothing to write. `close` ends the wait.
     pub(super) fn take(&self, batch: &mut VecDeque<Packet>) -> bool {
         let mut state = lock(&self.state);
-        while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed)) {
+        while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed))
+        {
             state = wait(&self.work, state);
         }
         if state.phase == Phase::Closed {

@@ -58,7 +58,7 @@ impl Polling {
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
         payload::decode(&response.body).map_err(|e| {
-            HttpError::reached(Error::connection(format!("the answer is not that of an Engine.IO server: {e}")))
+            HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {e}")))
         })
     }
 
@@ -77,8 +77,9 @@ impl Polling {
     fn poll(&self, silence: Duration) -> Result<Vec<Packet>, TransportError> {
         let answer = self.http.poll(&self.request_url(), silence, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
-            Some(response) => payload::decode(&response.body)
-                .map_err(|e| self.failed(Error::protocol(e.to_string()))),
+            Some(response) => {
+                payload::decode(&response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
+            }
             None if self.is_closed() => Err(TransportError::Closed),
             None => Err(TransportError::Silent),
         }

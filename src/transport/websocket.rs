@@ -61,26 +61,32 @@ impl WebSocket {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
-        let upgraded = http.upgrade(&url, &[
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", &key),
-        ])?;
+        let upgraded = http.upgrade(
+            &url,
+            &[
+                ("Connection", "Upgrade"),
+                ("Upgrade", "websocket"),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", &key),
+            ],
+        )?;
         verify(&upgraded.headers, &key).map_err(HttpError::reached)?;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_frame_size(Some(max_message))
             .max_message_size(Some(max_message));
         let tcp = upgraded.stream.socket().tcp().clone();
-        let socket =
-            Socket::from_partially_read(upgraded.stream, upgraded.early, Role::Client, Some(config));
+        let socket = Socket::from_partially_read(upgraded.stream, upgraded.early, Role::Client, Some(config));
         let inner = Mutex::new(Inner { socket, ended: None, finishing: false, unflushed: 0 });
         Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
     }
 
     /// As [`Transport::recv`], with a deadline for all of it.
-    pub(crate) fn recv_by(&self, packets: &mut VecDeque<Packet>, deadline: Instant) -> Result<(), TransportError> {
+    pub(crate) fn recv_by(
+        &self,
+        packets: &mut VecDeque<Packet>,
+        deadline: Instant,
+    ) -> Result<(), TransportError> {
         self.recv_while(packets, || Some(deadline))
     }
 
@@ -281,9 +287,9 @@ fn broken(e: impl std::error::Error + Send + Sync + 'static) -> TransportError {
 fn failed(error: tungstenite::Error) -> TransportError {
     use tungstenite::Error as E;
     match error {
-        E::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            TransportError::Failed(Error::connection("the server closed the connection without a close frame"))
-        }
+        E::Protocol(ProtocolError::ResetWithoutClosingHandshake) => TransportError::Failed(
+            Error::connection("the server closed the connection without a close frame"),
+        ),
         E::Protocol(ProtocolError::SendAfterClosing) | E::ConnectionClosed | E::AlreadyClosed => {
             TransportError::Failed(Error::connection("the websocket is closed"))
         }

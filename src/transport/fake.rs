@@ -1,0 +1,159 @@
+//! A transport for unit tests of the session: the test plays the server.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::{SendError, Transport, TransportError, TransportKind, TrySend};
+use crate::protocol::Packet;
+use crate::sync::{lock, wait, wait_until};
+
+/// How long a test waits for what must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct State {
+    incoming: VecDeque<Result<Packet, TransportError>>,
+    sent: VecDeque<Packet>,
+    /// The server does not read: `send` blocks.
+    stalled: bool,
+    closed: bool,
+    /// The server closes its side when it is sent a close.
+    polite: bool,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// The client's side.
+pub(crate) struct Fake(Arc<Shared>);
+
+/// The server's side.
+#[derive(Clone)]
+pub(crate) struct Server(Arc<Shared>);
+
+/// A connected pair. The server closes when it is told to, unless made rude.
+pub(crate) fn pair() -> (Fake, Server) {
+    let shared = Arc::new(Shared::default());
+    lock(&shared.state).polite = true;
+    (Fake(shared.clone()), Server(shared))
+}
+
+impl Server {
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let result = change(&mut lock(&self.0.state));
+        self.0.changed.notify_all();
+        result
+    }
+
+    pub(crate) fn send(&self, packets: impl IntoIterator<Item = Packet>) {
+        self.change(|state| state.incoming.extend(packets.into_iter().map(Ok)));
+    }
+
+    pub(crate) fn fail(&self, error: TransportError) {
+        self.change(|state| state.incoming.push_back(Err(error)));
+    }
+
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.change(|state| state.stalled = stalled);
+    }
+
+    pub(crate) fn be_rude(&self) {
+        self.change(|state| state.polite = false);
+    }
+
+    /// Packets that the client has not received yet.
+    pub(crate) fn unread(&self) -> usize {
+        lock(&self.0.state).incoming.len()
+    }
+
+    /// The next packet that the client sends.
+    pub(crate) fn receive(&self) -> Packet {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = lock(&self.0.state);
+        loop {
+            if let Some(packet) = state.sent.pop_front() {
+                return packet;
+            }
+            assert!(Instant::now() < deadline, "the client sent nothing");
+            state = wait_until(&self.0.changed, state, Some(deadline));
+        }
+    }
+
+    pub(crate) fn sent(&self) -> Vec<Packet> {
+        lock(&self.0.state).sent.drain(..).collect()
+    }
+}
+
+impl State {
+    fn accept(&mut self, packet: Packet) {
+        if packet == Packet::Close && self.polite {
+            self.incoming.push_back(Err(TransportError::ClosedByServer(crate::Error::connection("bye"))));
+        }
+        self.sent.push_back(packet);
+    }
+}
+
+impl Transport for Fake {
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
+        let deadline = Instant::now() + silence;
+        let mut state = lock(&self.0.state);
+        loop {
+            if state.closed {
+                return Err(TransportError::Closed);
+            }
+            match state.incoming.pop_front() {
+                Some(Ok(packet)) => {
+                    packets.push_back(packet);
+                    return Ok(());
+                }
+                Some(Err(e)) => return Err(e),
+                None if Instant::now() >= deadline => return Err(TransportError::Silent),
+                None => state = wait_until(&self.0.changed, state, Some(deadline)),
+            }
+        }
+    }
+
+    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
+        let mut state = lock(&self.0.state);
+        while state.stalled && !state.closed {
+            state = wait(&self.0.changed, state);
+        }
+        if state.closed {
+            let lost = batch.drain(..).filter(Packet::is_message).count();
+            return Err(SendError { cause: TransportError::Closed, lost });
+        }
+        batch.drain(..).for_each(|packet| state.accept(packet));
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError> {
+        let mut state = lock(&self.0.state);
+        if state.closed {
+            return Err(TransportError::Closed);
+        }
+        if state.stalled {
+            return Ok(TrySend::Refused(packet));
+        }
+        state.accept(packet);
+        self.0.changed.notify_all();
+        Ok(TrySend::Sent)
+    }
+
+    fn close(&self) {
+        lock(&self.0.state).closed = true;
+        self.0.changed.notify_all();
+    }
+
+    fn heard(&self) -> Instant {
+        Instant::now()
+    }
+}
