@@ -35,7 +35,7 @@ impl EngineIoHandler for Echo {
 
 /// Starts the server on a free port of the loopback interface, for as long as the process lives, and returns
 /// its URL.
-pub fn start() -> io::Result<String> {
+pub(crate) fn start() -> io::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address: SocketAddr = listener.local_addr()?;
