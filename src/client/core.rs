@@ -1,0 +1,334 @@
+//! What the handles of a client share: its state between connections, and the way from one to the next.
+
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::{Client, State};
+use crate::builder::{ConnectOptions, Disconnect, Options};
+use crate::connect::{Attempt, Connected, Plan};
+use crate::error::{Error, Result};
+use crate::event::{Handlers, Reason};
+use crate::logger::log;
+use crate::message::Message;
+use crate::protocol::Packet;
+use crate::session::{Ending, Session, SessionOptions, WhenFull, World, is_reader_of};
+use crate::sync::{lock, wait_until};
+
+/// Counts the user's handles.
+pub(super) struct Handle(Arc<Core>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+pub(super) struct Core {
+    options: Options,
+    pub(super) handlers: Handlers,
+    /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
+    /// waits but on `changed`.
+    life: Mutex<Life>,
+    /// `life.state` or `life.readers` changed.
+    changed: Condvar,
+    /// The user's handles, if there are any.
+    handle: Mutex<Weak<Handle>>,
+}
+
+/// Where the client is between connections.
+struct Life {
+    state: State,
+    /// Present while `Connected` or `Disconnecting`.
+    session: Option<Arc<Session>>,
+    /// Present while `Connecting`.
+    attempt: Option<Arc<Attempt>>,
+    /// Connections whose reader has not finished: more than one when a disconnect handler has connected again.
+    readers: usize,
+    /// The last handle was dropped.
+    abandoned: bool,
+    last_error: Option<Arc<Error>>,
+}
+
+impl Core {
+    pub(super) fn new(options: Options) -> Arc<Self> {
+        Arc::new(Core {
+            options,
+            handlers: Handlers::new(),
+            life: Mutex::new(Life {
+                state: State::Disconnected,
+                session: None,
+                attempt: None,
+                readers: 0,
+                abandoned: false,
+                last_error: None,
+            }),
+            changed: Condvar::new(),
+            handle: Mutex::default(),
+        })
+    }
+
+    /// A handle that keeps the client alive.
+    pub(super) fn handle(self: &Arc<Self>) -> Client {
+        let mut current = lock(&self.handle);
+        let handle = current.upgrade().unwrap_or_else(|| {
+            let handle = Arc::new(Handle(self.clone()));
+            *current = Arc::downgrade(&handle);
+            lock(&self.life).abandoned = false;
+            handle
+        });
+        Client { core: self.clone(), handle: Some(handle) }
+    }
+
+    /// The handle that handlers are given.
+    fn uncounted(self: &Arc<Self>) -> Client {
+        Client { core: self.clone(), handle: None }
+    }
+
+    /// Names this client among all that are alive.
+    fn id(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self) as usize
+    }
+
+    pub(super) fn state(&self) -> State {
+        lock(&self.life).state
+    }
+
+    pub(super) fn last_error(&self) -> Option<Arc<Error>> {
+        lock(&self.life).last_error.clone()
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        lock(&self.life).session.clone()
+    }
+
+    pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
+        let plan = Plan::new(url, options, &self.options)?;
+        let attempt = Arc::new(Attempt::default());
+        {
+            let mut life = lock(&self.life);
+            if life.abandoned {
+                return Err(Error::connection("every handle of the client was dropped"));
+            }
+            if life.state != State::Disconnected {
+                return Err(Error::AlreadyConnected);
+            }
+            life.state = State::Connecting;
+            life.attempt = Some(attempt.clone());
+        }
+        let started = plan.connect(&attempt).and_then(|connected| {
+            let options = SessionOptions {
+                outbox_limit: self.options.outbox_limit,
+                inbox_limit: self.options.inbox_limit,
+                // The rest is for the threads to end before `disconnect` is over.
+                close_timeout: self.options.request_timeout * 4 / 5,
+                logger: self.options.logger.clone(),
+            };
+            let Connected { transport, handshake, early } = connected;
+            self.start(&attempt, Session::new(transport, handshake, early, options))
+        });
+        if started.is_err() {
+            let mut life = lock(&self.life);
+            // Once the session was there the state is its to set, and another attempt may have begun since.
+            if life.attempt.as_ref().is_some_and(|current| Arc::ptr_eq(current, &attempt)) {
+                life.attempt = None;
+                life.state = State::Disconnected;
+            }
+            drop(life);
+            self.changed.notify_all();
+        }
+        started
+    }
+
+    /// Makes the session the client's, and waits until its connect handler has run.
+    fn start(self: &Arc<Self>, attempt: &Attempt, session: Arc<Session>) -> Result<()> {
+        {
+            let mut life = lock(&self.life);
+            if attempt.is_cancelled() {
+                drop(life);
+                session.abort(Reason::ClientDisconnect);
+                return Err(Attempt::cancelled_error());
+            }
+            life.state = State::Connected;
+            life.session = Some(session.clone());
+            life.attempt = None;
+            life.last_error = None;
+            life.readers += 1;
+        }
+        self.changed.notify_all();
+        let (outcome, connected) = bounded(1);
+        let world = ClientWorld { core: self.clone(), client: self.uncounted(), outcome, refused: false };
+        if let Err(e) = session.start(Box::new(world), self.id()) {
+            self.ended(None);
+            self.reader_finished();
+            return Err(e);
+        }
+        let kind = session.transport_kind();
+        log!(self.options.logger, Info, "connected by {kind}, sid {}", session.handshake().sid());
+        // As long as the connect handler takes.
+        match connected.recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(message)) => {
+                session.wait_finished(Instant::now().checked_add(self.options.request_timeout));
+                Err(Error::ConnectHandler { message })
+            }
+            Err(_) => Err(Error::connection("the reader thread has ended")),
+        }
+    }
+
+    fn ended(&self, error: Option<Arc<Error>>) {
+        let mut life = lock(&self.life);
+        life.state = State::Disconnected;
+        let session = life.session.take();
+        life.last_error = error;
+        drop(life);
+        drop(session);
+        self.changed.notify_all();
+    }
+
+    fn reader_finished(&self) {
+        lock(&self.life).readers -= 1;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
+        if is_reader_of(self.id()) {
+            log!(self.options.logger, Error, "wait was called in a handler: it would wait for itself");
+            return false;
+        }
+        let mut life = lock(&self.life);
+        while life.state != State::Disconnected || life.readers > 0 {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
+            life = wait_until(&self.changed, life, deadline);
+        }
+        true
+    }
+
+    pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {
+        let packet = match message {
+            Message::Text(text) => Packet::Text(text),
+            Message::Binary(bytes) => Packet::Binary(bytes),
+            Message::Json(value) => Packet::Text(value.to_string()),
+        };
+        self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
+    }
+
+    pub(super) fn disconnect(self: &Arc<Self>, options: Disconnect) -> Result<()> {
+        let deadline = Instant::now().checked_add(self.options.request_timeout);
+        let (session, attempt) = self.begin_disconnect();
+        if let Some(attempt) = attempt {
+            attempt.cancel();
+            self.wait_while_connecting(deadline);
+        }
+        let Some(session) = session else { return Ok(()) };
+        let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
+        if options.abort {
+            session.abort(reason);
+        } else {
+            session.close(reason);
+            if is_reader_of(self.id()) {
+                return Ok(());
+            }
+            if !session.wait_finished(deadline) {
+                session.tear_down();
+                log!(
+                    self.options.logger,
+                    Warn,
+                    "disconnect does not wait any longer: a handler is still running"
+                );
+            }
+        }
+        match session.unsent() {
+            0 => Ok(()),
+            messages => Err(Error::Unsent { messages }),
+        }
+    }
+
+    fn begin_disconnect(&self) -> (Option<Arc<Session>>, Option<Arc<Attempt>>) {
+        let mut life = lock(&self.life);
+        if life.state == State::Connected {
+            life.state = State::Disconnecting;
+        }
+        (life.session.clone(), life.attempt.clone())
+    }
+
+    fn wait_while_connecting(&self, deadline: Option<Instant>) {
+        let mut life = lock(&self.life);
+        while life.state == State::Connecting && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            life = wait_until(&self.changed, life, deadline);
+        }
+    }
+
+    /// The last handle is gone: closes without waiting.
+    fn abandon(&self) {
+        {
+            let current = lock(&self.handle);
+            if current.strong_count() > 0 {
+                // A handler has made a new one meanwhile.
+                return;
+            }
+            lock(&self.life).abandoned = true;
+        }
+        let (session, attempt) = self.begin_disconnect();
+        if let Some(attempt) = attempt {
+            attempt.cancel();
+        }
+        if let Some(session) = session {
+            session.close(Reason::ClientDisconnect);
+        }
+    }
+}
+
+/// What the reader thread of a session calls: the handlers, and the client's own book-keeping.
+struct ClientWorld {
+    core: Arc<Core>,
+    client: Client,
+    /// Where `connect` waits for the connect handler.
+    outcome: Sender<Result<(), String>>,
+    /// The connect handler failed: to the user there has been no connection.
+    refused: bool,
+}
+
+impl ClientWorld {
+    fn report(&self, event: &str, result: Result<(), String>) {
+        if let Err(e) = result {
+            log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
+        }
+    }
+}
+
+impl World for ClientWorld {
+    fn connected(&mut self) -> bool {
+        let result = self.core.handlers.connect.call(&self.client, ());
+        self.refused = result.is_err();
+        self.report("connect", result.clone());
+        // Only a thread that waits for it can have gone, and `connect` does not before it has come.
+        let _ = self.outcome.send(result);
+        !self.refused
+    }
+
+    fn message(&mut self, packet: Packet) {
+        let message = match packet {
+            Packet::Text(text) => Message::Text(text),
+            Packet::Binary(bytes) => Message::Binary(bytes),
+            _ => return,
+        };
+        let result = self.core.handlers.message.call(&self.client, message);
+        self.report("message", result);
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        self.core.ended(ending.error);
+        if !self.refused {
+            let result = self.core.handlers.disconnect.call(&self.client, ending.reason);
+            self.report("disconnect", result);
+        }
+    }
+
+    fn finished(&mut self) {
+        self.core.reader_finished();
+    }
+}
