@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::net::TlsSettings;
+use crate::reconnection::Reconnection;
 use crate::transport::TransportKind;
 
 /// Options of a [`Client`], for all of its connections.
@@ -34,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) inbox_limit: usize,
     pub(crate) max_message_size: usize,
     pub(crate) packets_per_post: usize,
+    pub(crate) reconnection: Option<Reconnection>,
     pub(crate) logger: Logger,
 }
 
@@ -47,6 +49,7 @@ impl Default for Options {
             inbox_limit: 4 << 20,
             max_message_size: 64 << 20,
             packets_per_post: 16,
+            reconnection: None,
             logger: Logger::default(),
         }
     }
@@ -105,6 +108,16 @@ impl ClientBuilder {
     /// that, without an error, unless its own limit was raised.
     pub fn packets_per_post(mut self, packets: usize) -> Self {
         self.options.packets_per_post = packets;
+        self
+    }
+
+    /// Connects again when a connection is lost. Default: it does not.
+    ///
+    /// The disconnect handler is called for each connection that is lost, the connect handler for each that
+    /// is made, and [`Client::wait`] goes on meanwhile. A disconnect handler that connects by itself takes
+    /// precedence.
+    pub fn reconnection(mut self, policy: Reconnection) -> Self {
+        self.options.reconnection = Some(policy);
         self
     }
 

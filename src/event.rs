@@ -117,7 +117,7 @@ impl<T> Slot<T> {
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
         state.running = true;
         drop(state);
-        let result = catch_unwind(AssertUnwindSafe(|| handler(client, event)));
+        let result = guarded(|| handler(client, event));
         let mut state = lock(&self.state);
         state.running = false;
         // One that was registered meanwhile stays.
@@ -125,8 +125,14 @@ impl<T> Slot<T> {
         drop(state);
         self.free.notify_one();
         drop(former);
-        result.unwrap_or_else(|panic| Err(format!("panicked: {}", panic_text(panic.as_ref()))))
+        result.unwrap_or_else(Err)
     }
+}
+
+/// Runs the user's code: a panic becomes an error with its text.
+pub(crate) fn guarded<T>(user_code: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(user_code))
+        .map_err(|panic| format!("panicked: {}", panic_text(panic.as_ref())))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -1,7 +1,7 @@
 //! What the handles of a client share: its state between connections, and the way from one to the next.
 
 use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -48,6 +48,9 @@ struct Life {
     readers: usize,
     /// The last handle was dropped.
     abandoned: bool,
+    /// Counts what the user decides: to connect, to disconnect, to drop the last handle. What the client does
+    /// by itself, reconnecting, ends when that changes.
+    epoch: u64,
     last_error: Option<Arc<Error>>,
 }
 
@@ -62,6 +65,7 @@ impl Core {
                 attempt: None,
                 readers: 0,
                 abandoned: false,
+                epoch: 0,
                 last_error: None,
             }),
             changed: Condvar::new(),
@@ -104,20 +108,59 @@ impl Core {
     }
 
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
-        let plan = Plan::new(url, options, &self.options)?;
-        let attempt = Arc::new(Attempt::default());
-        {
-            let mut life = lock(&self.life);
-            if life.abandoned {
-                return Err(Error::connection("every handle of the client was dropped"));
-            }
-            if life.state != State::Disconnected {
-                return Err(Error::AlreadyConnected);
-            }
-            life.state = State::Connecting;
-            life.attempt = Some(attempt.clone());
+        let plan = Arc::new(Plan::new(url, options, &self.options)?);
+        let (attempt, epoch) = self.begin(None)?;
+        let first = match (self.attempt(&plan, &attempt, epoch), &self.options.reconnection) {
+            (Err(e), Some(policy)) if policy.retries_first_connect() => e,
+            (connected, _) => return connected,
+        };
+        self.connect_again(&plan, epoch).map_err(|last| last.unwrap_or(first))
+    }
+
+    /// Connects again by the policy, if there is one, until the user decides otherwise.
+    fn connect_again(self: &Arc<Self>, plan: &Arc<Plan>, epoch: u64) -> Result<(), Option<Error>> {
+        let Some(policy) = &self.options.reconnection else { return Ok(()) };
+        policy.run(
+            |pause| self.sleep_in(epoch, pause),
+            || self.begin(Some(epoch)).and_then(|(attempt, epoch)| self.attempt(plan, &attempt, epoch)),
+            |event| log!(self.options.logger, Info, "{event}"),
+        )
+    }
+
+    /// False as soon as the epoch is over.
+    fn sleep_in(&self, epoch: u64, pause: Duration) -> bool {
+        let deadline = Instant::now().checked_add(pause);
+        let mut life = lock(&self.life);
+        while life.epoch == epoch && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            life = wait_until(&self.changed, life, deadline);
         }
-        let started = plan.connect(&attempt).and_then(|connected| {
+        life.epoch == epoch
+    }
+
+    /// Starts an attempt: the user's, which begins an epoch, or one that belongs to an epoch.
+    fn begin(&self, epoch: Option<u64>) -> Result<(Arc<Attempt>, u64)> {
+        let mut life = lock(&self.life);
+        if life.abandoned {
+            return Err(Error::connection("every handle of the client was dropped"));
+        }
+        if epoch.is_some_and(|epoch| epoch != life.epoch) {
+            return Err(Attempt::cancelled_error());
+        }
+        if life.state != State::Disconnected {
+            return Err(Error::AlreadyConnected);
+        }
+        life.epoch += u64::from(epoch.is_none());
+        life.state = State::Connecting;
+        let attempt = Arc::new(Attempt::default());
+        life.attempt = Some(attempt.clone());
+        let epoch = life.epoch;
+        drop(life);
+        self.changed.notify_all();
+        Ok((attempt, epoch))
+    }
+
+    fn attempt(self: &Arc<Self>, plan: &Arc<Plan>, attempt: &Arc<Attempt>, epoch: u64) -> Result<()> {
+        let started = plan.connect(attempt).and_then(|connected| {
             let options = SessionOptions {
                 outbox_limit: self.options.outbox_limit,
                 inbox_limit: self.options.inbox_limit,
@@ -126,12 +169,13 @@ impl Core {
                 logger: self.options.logger.clone(),
             };
             let Connected { transport, handshake, early } = connected;
-            self.start(&attempt, Session::new(transport, handshake, early, options))
+            let session = Session::new(transport, handshake, early, options);
+            self.start(attempt, session, plan, epoch)
         });
         if started.is_err() {
             let mut life = lock(&self.life);
             // Once the session was there the state is its to set, and another attempt may have begun since.
-            if life.attempt.as_ref().is_some_and(|current| Arc::ptr_eq(current, &attempt)) {
+            if life.attempt.as_ref().is_some_and(|current| Arc::ptr_eq(current, attempt)) {
                 life.attempt = None;
                 life.state = State::Disconnected;
             }
@@ -142,7 +186,13 @@ impl Core {
     }
 
     /// Makes the session the client's, and waits until its connect handler has run.
-    fn start(self: &Arc<Self>, attempt: &Attempt, session: Arc<Session>) -> Result<()> {
+    fn start(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        session: Arc<Session>,
+        plan: &Arc<Plan>,
+        epoch: u64,
+    ) -> Result<()> {
         {
             let mut life = lock(&self.life);
             if attempt.is_cancelled() {
@@ -158,7 +208,14 @@ impl Core {
         }
         self.changed.notify_all();
         let (outcome, connected) = bounded(1);
-        let world = ClientWorld { core: self.clone(), client: self.uncounted(), outcome, refused: false };
+        let world = ClientWorld {
+            core: self.clone(),
+            client: self.uncounted(),
+            plan: plan.clone(),
+            epoch,
+            outcome,
+            refused: false,
+        };
         if let Err(e) = session.start(Box::new(world), self.id()) {
             self.ended(None);
             self.reader_finished();
@@ -249,10 +306,14 @@ impl Core {
 
     fn begin_disconnect(&self) -> (Option<Arc<Session>>, Option<Arc<Attempt>>) {
         let mut life = lock(&self.life);
+        life.epoch += 1;
         if life.state == State::Connected {
             life.state = State::Disconnecting;
         }
-        (life.session.clone(), life.attempt.clone())
+        let begun = (life.session.clone(), life.attempt.clone());
+        drop(life);
+        self.changed.notify_all();
+        begun
     }
 
     fn wait_while_connecting(&self, deadline: Option<Instant>) {
@@ -286,6 +347,9 @@ impl Core {
 struct ClientWorld {
     core: Arc<Core>,
     client: Client,
+    /// How this connection was made, and when: for the next one, if it is lost.
+    plan: Arc<Plan>,
+    epoch: u64,
     /// Where `connect` waits for the connect handler.
     outcome: Sender<Result<(), String>>,
     /// The connect handler failed: to the user there has been no connection.
@@ -329,6 +393,11 @@ impl World for ClientWorld {
     }
 
     fn finished(&mut self) {
+        if !self.refused && lock(&self.core.life).epoch == self.epoch {
+            // The connection was lost, or the server ended it, and the user has not connected again. Whether
+            // an attempt succeeds, the policy's observer is told.
+            let _ = self.core.connect_again(&self.plan, self.epoch);
+        }
         self.core.reader_finished();
     }
 }

@@ -1,0 +1,281 @@
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::event::guarded;
+
+type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
+
+/// Connects again when a connection was lost, for [`ClientBuilder::reconnection`](crate::ClientBuilder).
+///
+/// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay), each changed at random so
+/// that many clients do not come back at once. The defaults are those of Socket.IO's clients. A connection that
+/// this client ended is not made again, and [`Client::disconnect`](crate::Client::disconnect) ends the attempts
+/// at once.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use engineio::{Client, Reconnection};
+///
+/// let policy = Reconnection::new()
+///     .max_delay(Duration::from_secs(30))
+///     .on_event(|event| println!("{event}"));
+/// let client = Client::builder().reconnection(policy).build()?;
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a policy does nothing before it is given to a builder"]
+pub struct Reconnection {
+    delay: Duration,
+    max_delay: Duration,
+    randomization_factor: f64,
+    max_attempts: Option<u32>,
+    first_connect: bool,
+    observer: Option<Observer>,
+}
+
+/// What the reconnection does. Its text says so for a log.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReconnectionEvent<'a> {
+    /// Attempt number `attempt`, counted from 1, follows after `delay`.
+    Waiting {
+        /// The number of the attempt.
+        attempt: u32,
+        /// The pause before it.
+        delay: Duration,
+    },
+    /// The attempt failed.
+    Failed {
+        /// The number of the attempt.
+        attempt: u32,
+        /// Why.
+        error: &'a Error,
+    },
+    /// The attempt succeeded, and the connect handler has run.
+    Connected {
+        /// The number of the attempt.
+        attempt: u32,
+    },
+    /// There will be no more attempts.
+    GaveUp {
+        /// How many there were.
+        attempts: u32,
+    },
+}
+
+impl fmt::Display for ReconnectionEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { attempt, delay } => {
+                write!(f, "connecting again in {delay:.1?} (attempt {attempt})")
+            }
+            Self::Failed { attempt, error } => {
+                write!(f, "attempt {attempt} to connect again failed: {error}")
+            }
+            Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
+            Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempts to connect again"),
+        }
+    }
+}
+
+impl Default for Reconnection {
+    fn default() -> Self {
+        Reconnection {
+            delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            max_attempts: None,
+            first_connect: false,
+            observer: None,
+        }
+    }
+}
+
+impl Reconnection {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The pause before the first attempt. Default: 1 s.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// The longest pause. Default: 5 s.
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// How much of a pause is left to chance, from 0 to 1: with 0.5, a pause of 1 s is between 0.5 s and 1.5 s.
+    /// Values outside of that range are brought into it. Default: 0.5.
+    pub fn randomization_factor(mut self, factor: f64) -> Self {
+        self.randomization_factor = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1.0) };
+        self
+    }
+
+    /// How many attempts follow one another without success. Default: no limit.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
+    /// Whether a `connect` that fails is tried again too, before it returns. Default: false.
+    pub fn first_connect(mut self, retry: bool) -> Self {
+        self.first_connect = retry;
+        self
+    }
+
+    /// Is told of every attempt, on the thread that makes it.
+    pub fn on_event<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(&ReconnectionEvent<'_>) + Send + Sync + 'static,
+    {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    pub(crate) fn retries_first_connect(&self) -> bool {
+        self.first_connect
+    }
+
+    /// The pause before an attempt; `random` is from 0 to 1.
+    fn pause(&self, attempt: u32, random: f64) -> Duration {
+        let doubled = self.delay.saturating_mul(2u32.saturating_pow(attempt - 1)).min(self.max_delay);
+        let factor = 1.0 + self.randomization_factor * (2.0 * random - 1.0);
+        // A pause beyond what a duration can hold is the longest.
+        let pause = Duration::try_from_secs_f64(doubled.as_secs_f64() * factor);
+        pause.unwrap_or(self.max_delay).min(self.max_delay)
+    }
+
+    /// Makes attempts until one succeeds, or fails with the last one's error. `sleep` returns false when they
+    /// are to end.
+    pub(crate) fn run(
+        &self,
+        mut sleep: impl FnMut(Duration) -> bool,
+        mut connect: impl FnMut() -> Result<()>,
+        mut report: impl FnMut(&ReconnectionEvent<'_>),
+    ) -> Result<(), Option<Error>> {
+        let mut tell = |event: &ReconnectionEvent<'_>| {
+            report(event);
+            if let Some(observer) = &self.observer {
+                // A panic of the observer's is printed by the panic hook, and changes nothing here.
+                let _ = guarded(|| observer(event));
+            }
+        };
+        let (mut attempt, mut last) = (0, None);
+        while self.max_attempts.is_none_or(|max| attempt < max) {
+            attempt += 1;
+            let delay = self.pause(attempt, random());
+            tell(&ReconnectionEvent::Waiting { attempt, delay });
+            if !sleep(delay) {
+                return Err(last);
+            }
+            match connect() {
+                Ok(()) => {
+                    tell(&ReconnectionEvent::Connected { attempt });
+                    return Ok(());
+                }
+                Err(error) => {
+                    tell(&ReconnectionEvent::Failed { attempt, error: &error });
+                    last = Some(error);
+                }
+            }
+        }
+        tell(&ReconnectionEvent::GaveUp { attempts: attempt });
+        Err(last)
+    }
+}
+
+/// From 0 to 1: std seeds each `RandomState` differently, which is chance enough for a pause.
+fn random() -> f64 {
+    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
+}
+
+impl fmt::Debug for Reconnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reconnection")
+            .field("delay", &self.delay)
+            .field("max_delay", &self.max_delay)
+            .field("randomization_factor", &self.randomization_factor)
+            .field("max_attempts", &self.max_attempts)
+            .field("first_connect", &self.first_connect)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::sync::lock;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pauses(policy: &Reconnection, random: f64) -> Vec<f64> {
+        (1..6).map(|attempt| policy.pause(attempt, random).as_secs_f64()).collect()
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let policy = Reconnection::new();
+        assert_eq!(pauses(&policy, 0.5), [1.0, 2.0, 4.0, 5.0, 5.0]);
+        assert_eq!(pauses(&policy, 0.0), [0.5, 1.0, 2.0, 2.5, 2.5]);
+        assert_eq!(pauses(&policy, 1.0), [1.5, 3.0, 5.0, 5.0, 5.0]);
+        assert_eq!(pauses(&policy.randomization_factor(f64::NAN), 1.0), [1.0, 2.0, 4.0, 5.0, 5.0]);
+    }
+
+    #[test]
+    fn pauses_do_not_overflow() {
+        let policy = Reconnection::new().delay(Duration::MAX).max_delay(Duration::MAX);
+        assert_eq!(policy.pause(u32::MAX, 1.0), Duration::MAX);
+        assert_eq!(Reconnection::new().pause(u32::MAX, 0.5), 5 * SECOND);
+    }
+
+    #[test]
+    fn chance_stays_in_its_range() {
+        assert!((0..1000).map(|_| random()).all(|r| (0.0..=1.0).contains(&r)));
+        assert_ne!(random(), random());
+    }
+
+    fn told(policy: Reconnection) -> (Reconnection, Arc<Mutex<Vec<String>>>) {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = told.clone();
+        (policy.randomization_factor(0.0).on_event(move |event| lock(&log).push(event.to_string())), told)
+    }
+
+    #[test]
+    fn attempts_go_on_until_one_succeeds() {
+        let (policy, told) = told(Reconnection::new());
+        let mut answers = [Err(Error::connection("no")), Ok(())].into_iter();
+        policy.run(|_| true, || answers.next().unwrap(), |_| {}).unwrap();
+        let expected = [
+            "connecting again in 1.0s (attempt 1)",
+            "attempt 1 to connect again failed: no",
+            "connecting again in 2.0s (attempt 2)",
+            "connected again at attempt 2",
+        ];
+        assert_eq!(*lock(&told), expected);
+    }
+
+    #[test]
+    fn attempts_end_at_their_number() {
+        let (policy, told) = told(Reconnection::new().max_attempts(2));
+        let last = policy.run(|_| true, || Err(Error::connection("no")), |_| {}).unwrap_err();
+        assert_eq!(last.unwrap().to_string(), "no");
+        assert_eq!(lock(&told).last().unwrap(), "gave up after 2 attempts to connect again");
+    }
+
+    #[test]
+    fn an_interrupted_pause_is_the_end() {
+        assert!(matches!(Reconnection::new().run(|_| false, || unreachable!(), |_| {}), Err(None)));
+    }
+}
