@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue};
+use ureq::http::header::{COOKIE, HeaderName, HeaderValue};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
-use crate::net::TlsSettings;
+use crate::net::{Headers, TlsSettings, cookies};
 use crate::reconnection::Reconnection;
 use crate::transport::TransportKind;
 
@@ -182,6 +182,9 @@ impl ConnectOptions {
     }
 
     /// Adds a header to every HTTP request and to the websocket's opening request. Default: none.
+    ///
+    /// Cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` takes the place
+    /// of the default one. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -203,19 +206,41 @@ impl ConnectOptions {
         self
     }
 
-    /// The headers, in the form that goes on the wire.
-    pub(crate) fn parsed_headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>> {
-        let parse = |(name, value): &(String, String)| {
-            let invalid = |part: &str| Error::option("header", format!("{name:?} has an invalid {part}"));
-            let parsed_name = name.parse::<HeaderName>().map_err(|_| invalid("name"))?;
-            let mut parsed_value = value.parse::<HeaderValue>().map_err(|_| invalid("value"))?;
+    /// The headers in the form that goes on the wire, and the cookies among them.
+    pub(crate) fn parsed_headers(&self) -> Result<Headers> {
+        let mut headers = Headers::default();
+        for (name, value) in &self.headers {
+            let invalid = |what: &str| Error::option("header", format!("{name:?} {what}"));
+            let parsed = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
+            let mut value_parsed: HeaderValue = value.parse().map_err(|_| invalid("has an invalid value"))?;
+            if RESERVED_HEADERS.contains(&parsed.as_str()) {
+                return Err(invalid("is set by the client itself"));
+            }
+            if parsed == COOKIE {
+                headers
+                    .cookies
+                    .extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
+                continue;
+            }
             // Headers may carry credentials: no `Debug` shows them.
-            parsed_value.set_sensitive(true);
-            Ok((parsed_name, parsed_value))
-        };
-        self.headers.iter().map(parse).collect()
+            value_parsed.set_sensitive(true);
+            headers.plain.push((parsed, value_parsed));
+        }
+        Ok(headers)
     }
 }
+
+/// Headers that say how a request is framed, or that the websocket's handshake needs as they are.
+const RESERVED_HEADERS: [&str; 8] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// Shows the names of the headers only: their values may be secret.
 impl std::fmt::Debug for ConnectOptions {

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as STANDARD;
-use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
 
 use crate::builder::{ConnectOptions, Options};
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::net::{HttpClient, HttpError, HttpSettings};
+use crate::net::{Headers, HttpClient, HttpError, HttpSettings};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::lock;
 use crate::transport::{Polling, PollingLimits, Transport, TransportError, TransportKind, WebSocket};
@@ -26,7 +26,7 @@ pub(crate) struct Connected {
 /// A checked request to connect.
 pub(crate) struct Plan {
     endpoint: Endpoint,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    headers: Headers,
     transports: Vec<TransportKind>,
     options: Options,
 }
@@ -83,8 +83,8 @@ impl Plan {
         let mut headers = connect.parsed_headers()?;
         if let Some(basic) = endpoint.credentials().and_then(basic_authorization) {
             // A user's own header is the more deliberate choice.
-            if !headers.iter().any(|(name, _)| *name == AUTHORIZATION) {
-                headers.push((AUTHORIZATION, basic));
+            if !headers.plain.iter().any(|(name, _)| *name == AUTHORIZATION) {
+                headers.plain.push((AUTHORIZATION, basic));
             }
         }
         Ok(Plan { endpoint, headers, transports: connect.transports.clone(), options: options.clone() })
@@ -92,11 +92,12 @@ impl Plan {
 
     /// Connects by the first transport that works. If none does, the first one's error is told.
     pub(crate) fn connect(&self, attempt: &Attempt) -> Result<Connected> {
-        let http = HttpClient::new(HttpSettings {
+        let settings = HttpSettings {
             tls: self.options.tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
-        });
+        };
+        let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.uses(&http)?;
         let mut first = None;
         for (index, kind) in self.transports.iter().enumerate() {

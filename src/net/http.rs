@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Agent, Body, RequestBuilder};
 
+use super::cookies::{self, OwnCookie};
 use super::dial;
 use super::socket::{Heard, Patience, Stream};
 use super::tls::TlsSettings;
@@ -21,6 +22,10 @@ use crate::error::{Error, Result};
 
 /// The size of each of a connection's two buffers, in bytes.
 const BUFFER: usize = 32 * 1024;
+
+/// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
+/// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
+const IDLE: Duration = Duration::from_millis(1500);
 
 /// How much of an error's body is read, in bytes: enough for any JSON that explains a refusal.
 const ERROR_BODY: usize = 64 * 1024;
@@ -31,7 +36,16 @@ pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
     /// Bounds a request, from the name lookup to the last byte of the body.
     pub(crate) timeout: Duration,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers: Headers,
+}
+
+/// The user's headers.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Headers {
+    /// All but `Cookie`.
+    pub(crate) plain: Vec<(HeaderName, HeaderValue)>,
+    /// What `Cookie` headers hold.
+    pub(crate) cookies: Vec<OwnCookie>,
 }
 
 /// The HTTP side of one connection: long polling's requests and the websocket's opening handshake.
@@ -101,12 +115,14 @@ pub(crate) struct Upgraded {
 }
 
 impl HttpClient {
-    pub(crate) fn new(settings: HttpSettings) -> Self {
+    /// A client for the server of that URL.
+    pub(crate) fn new(settings: HttpSettings, url: &str) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("engineio/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(BUFFER)
             .output_buffer_size(BUFFER)
+            .max_idle_age(IDLE)
             .proxy(None)
             .build();
         let link = Arc::new(Link {
@@ -117,6 +133,9 @@ impl HttpClient {
             handover: Mutex::default(),
         });
         let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
+        if let Ok(uri) = url.parse::<Uri>() {
+            cookies::insert(&agent, &settings.headers.cookies, &uri);
+        }
         HttpClient { agent, link, settings: Arc::new(settings) }
     }
 
@@ -153,7 +172,7 @@ impl HttpClient {
     }
 
     fn with_headers<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
-        for (name, value) in &self.settings.headers {
+        for (name, value) in &self.settings.headers.plain {
             request = request.header(name, value);
         }
         request

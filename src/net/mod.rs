@@ -1,10 +1,11 @@
 //! Sockets, TLS and HTTP: knows no Engine.IO.
 
+pub(crate) mod cookies;
 mod dial;
 mod http;
 mod socket;
 mod tls;
 
-pub(crate) use http::{HttpClient, HttpError, HttpSettings};
+pub(crate) use http::{Headers, HttpClient, HttpError, HttpSettings};
 pub(crate) use socket::{Heard, Stream, wait_for};
 pub(crate) use tls::TlsSettings;

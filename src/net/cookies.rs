@@ -1,0 +1,80 @@
+use ureq::http::Uri;
+use ureq::{Agent, Cookie};
+
+/// A cookie of the user's own `Cookie` header.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct OwnCookie(String);
+
+/// Cookies are credentials.
+impl std::fmt::Debug for OwnCookie {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnCookie")
+    }
+}
+
+/// Reads a `Cookie` header (RFC 6265, section 4.2). The error is what is wrong with it.
+pub(crate) fn parse(header: &str) -> Result<Vec<OwnCookie>, String> {
+    let pairs = header.split(';').map(str::trim).filter(|pair| !pair.is_empty());
+    pairs.map(parse_pair).collect()
+}
+
+fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
+    let Some((name, value)) = pair.split_once('=') else {
+        return Err("a cookie has no =".into());
+    };
+    // What the jar would leave out of a request without a word.
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let sendable = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | '\\');
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(token) {
+        return Err("a cookie has an invalid name".into());
+    }
+    if !inner.chars().all(sendable) {
+        return Err(format!("the cookie {name:?} has a character in its value that no cookie may have"));
+    }
+    Ok(OwnCookie(pair.into()))
+}
+
+/// Puts the user's cookies into the agent's jar, for the host of the URL alone: there they merge with those that
+/// the server sets, and a request carries one `Cookie` header.
+pub(super) fn insert(agent: &Agent, cookies: &[OwnCookie], uri: &Uri) {
+    let mut jar = agent.cookie_jar_lock();
+    for cookie in cookies {
+        if let Ok(cookie) = Cookie::parse(format!("{}; Path=/", cookie.0), uri) {
+            // An error would be a cookie for another host.
+            let _ = jar.insert(cookie, uri);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookie_headers() {
+        let table = [
+            ("a=1", Some(vec!["a=1"])),
+            ("a=1; b=2;c=", Some(vec!["a=1", "b=2", "c="])),
+            ("a=\"x\"; ; b==/=", Some(vec!["a=\"x\"", "b==/="])),
+            ("", Some(vec![])),
+            ("a", None),
+            ("=1", None),
+            ("a b=1", None),
+            ("a=1 2", None),
+            ("a=ü", None),
+            ("a=1,2", None),
+        ];
+        for (header, expected) in table {
+            let parsed = parse(header).ok();
+            let expected = expected.map(|pairs| pairs.into_iter().map(|p| OwnCookie(p.into())).collect());
+            assert_eq!(parsed, expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn errors_and_debug_do_not_show_values() {
+        assert!(!parse("a=secret value").unwrap_err().contains("secret"));
+        assert!(!format!("{:?}", parse("a=secret").unwrap()).contains("secret"));
+    }
+}
