@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use ureq::http::header::{COOKIE, HeaderName, HeaderValue};
+use ureq::http::header::{COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::net::{Headers, TlsSettings, cookies};
 use crate::reconnection::Reconnection;
-use crate::transport::TransportKind;
+use crate::transport::{TransportKind, WebSocketSettings};
 
 /// Options of a [`Client`], for all of its connections.
 ///
@@ -22,7 +22,8 @@ use crate::transport::TransportKind;
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing before `build`"]
 pub struct ClientBuilder {
-    pub(crate) options: Options,
+    options: Options,
+    websocket: WebSocketOptions,
 }
 
 /// What a client was built with.
@@ -35,6 +36,7 @@ pub(crate) struct Options {
     pub(crate) inbox_limit: usize,
     pub(crate) max_message_size: usize,
     pub(crate) packets_per_post: usize,
+    pub(crate) websocket: WebSocketSettings,
     pub(crate) reconnection: Option<Reconnection>,
     pub(crate) logger: Logger,
 }
@@ -49,6 +51,7 @@ impl Default for Options {
             inbox_limit: 4 << 20,
             max_message_size: 64 << 20,
             packets_per_post: 16,
+            websocket: WebSocketSettings::default(),
             reconnection: None,
             logger: Logger::default(),
         }
@@ -57,7 +60,7 @@ impl Default for Options {
 
 impl ClientBuilder {
     pub(crate) fn new() -> Self {
-        ClientBuilder { options: Options::default() }
+        ClientBuilder { options: Options::default(), websocket: WebSocketOptions::default() }
     }
 
     /// How long the server may take for the handshake, for the websocket's opening (name lookup, TCP, TLS and
@@ -111,6 +114,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Options of the websocket transport. Default: [`WebSocketOptions::new`].
+    pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
+        self.websocket = options;
+        self
+    }
+
     /// Connects again when a connection is lost. Default: it does not.
     ///
     /// The disconnect handler is called for each connection that is lost, the connect handler for each that
@@ -125,8 +134,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero.
-    pub fn build(self) -> Result<Client> {
+    /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero, a malformed header.
+    pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
             return Err(Error::option("request_timeout", "must be above zero"));
@@ -141,6 +150,7 @@ impl ClientBuilder {
                 return Err(Error::option(name, "must be above zero"));
             }
         }
+        self.options.websocket = self.websocket.settings(options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }
 }
@@ -206,37 +216,40 @@ impl ConnectOptions {
         self
     }
 
-    /// The headers in the form that goes on the wire, and the cookies among them.
     pub(crate) fn parsed_headers(&self) -> Result<Headers> {
-        let mut headers = Headers::default();
-        for (name, value) in &self.headers {
-            let invalid = |what: &str| Error::option("header", format!("{name:?} {what}"));
-            let parsed = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
-            let mut value_parsed: HeaderValue = value.parse().map_err(|_| invalid("has an invalid value"))?;
-            if RESERVED_HEADERS.contains(&parsed.as_str()) {
-                return Err(invalid("is set by the client itself"));
-            }
-            if parsed == COOKIE {
-                headers
-                    .cookies
-                    .extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
-                continue;
-            }
-            // Headers may carry credentials: no `Debug` shows them.
-            value_parsed.set_sensitive(true);
-            headers.plain.push((parsed, value_parsed));
-        }
-        Ok(headers)
+        parse_headers("header", &self.headers)
     }
 }
 
+/// The headers in the form that goes on the wire, and the cookies among them.
+fn parse_headers(option: &'static str, headers: &[(String, String)]) -> Result<Headers> {
+    let mut parsed = Headers::default();
+    for (name, value) in headers {
+        let invalid = |what: &str| Error::option(option, format!("{name:?} {what}"));
+        let header = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
+        let mut header_value: HeaderValue = value.parse().map_err(|_| invalid("has an invalid value"))?;
+        if RESERVED_HEADERS.contains(&header.as_str()) {
+            return Err(invalid("is set by the client itself"));
+        }
+        if header == COOKIE {
+            parsed.cookies.extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
+        } else {
+            // Headers may carry credentials: no `Debug` shows them.
+            header_value.set_sensitive(true);
+            parsed.plain.push((header, header_value));
+        }
+    }
+    Ok(parsed)
+}
+
 /// Headers that say how a request is framed, or that the websocket's handshake needs as they are.
-const RESERVED_HEADERS: [&str; 8] = [
+const RESERVED_HEADERS: [&str; 9] = [
     "connection",
     "content-length",
     "content-type",
     "sec-websocket-extensions",
     "sec-websocket-key",
+    "sec-websocket-protocol",
     "sec-websocket-version",
     "transfer-encoding",
     "upgrade",
@@ -245,13 +258,132 @@ const RESERVED_HEADERS: [&str; 8] = [
 /// Shows the names of the headers only: their values may be secret.
 impl std::fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let headers: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
         f.debug_struct("ConnectOptions")
-            .field("headers", &headers)
+            .field("headers", &header_names(&self.headers))
             .field("transports", &self.transports)
             .field("path", &self.path)
             .finish()
     }
+}
+
+/// Options of the websocket transport, for [`ClientBuilder::websocket_options`].
+///
+/// # Examples
+///
+/// ```
+/// use engineio::{Client, WebSocketOptions};
+///
+/// let options = WebSocketOptions::new().origin("https://example.org").max_message_size(1 << 20);
+/// let client = Client::builder().websocket_options(options).build()?;
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "options do nothing before they are given to a builder"]
+pub struct WebSocketOptions {
+    headers: Vec<(String, String)>,
+    subprotocols: Vec<String>,
+    max_message_size: Option<usize>,
+    max_frame_size: Option<usize>,
+    read_buffer_size: Option<usize>,
+    write_buffer_size: Option<usize>,
+}
+
+impl WebSocketOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a header to the opening request of the websocket only. Default: none.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The `Origin` header of the opening request. Default: none, as there is no web page.
+    pub fn origin(self, origin: impl Into<String>) -> Self {
+        self.header("Origin", origin)
+    }
+
+    /// The subprotocols to offer, the best first (RFC 6455, section 1.9). Default: none.
+    ///
+    /// A server may choose none of them. If it chooses another one, the websocket is not used.
+    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The size of a received message above which the connection ends, in bytes. Default:
+    /// [`ClientBuilder::max_message_size`].
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    /// As [`max_message_size`](Self::max_message_size), for each frame of a fragmented message. Default: the same.
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame_size = Some(bytes);
+        self
+    }
+
+    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 64 KiB.
+    pub fn read_buffer_size(mut self, bytes: usize) -> Self {
+        self.read_buffer_size = Some(bytes);
+        self
+    }
+
+    /// How many bytes of a batch are gathered before the socket is written to. Default: 128 KiB.
+    pub fn write_buffer_size(mut self, bytes: usize) -> Self {
+        self.write_buffer_size = Some(bytes);
+        self
+    }
+
+    /// Checks the options, and fills in what the client's own say.
+    fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
+        const OPTION: &str = "websocket_options";
+        let mut headers = parse_headers(OPTION, &self.headers)?;
+        if !headers.cookies.is_empty() {
+            return Err(Error::option(OPTION, "cookies belong in ConnectOptions::header"));
+        }
+        let sizes =
+            [self.max_message_size, self.max_frame_size, self.read_buffer_size, self.write_buffer_size];
+        if sizes.contains(&Some(0)) {
+            return Err(Error::option(OPTION, "sizes must be above zero"));
+        }
+        if !self.subprotocols.is_empty() {
+            let value = HeaderValue::try_from(self.subprotocols.join(", "));
+            let value = value.map_err(|_| Error::option(OPTION, "a subprotocol has an invalid name"))?;
+            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, value));
+        }
+        let defaults = WebSocketSettings::default();
+        let max_message = self.max_message_size.unwrap_or(max_message_size);
+        Ok(WebSocketSettings {
+            headers: headers.plain,
+            subprotocols: self.subprotocols.clone(),
+            max_message,
+            max_frame: self.max_frame_size.unwrap_or(max_message),
+            read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
+            write_buffer: self.write_buffer_size.unwrap_or(defaults.write_buffer),
+        })
+    }
+}
+
+/// Shows the names of the headers only: their values may be secret.
+impl std::fmt::Debug for WebSocketOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketOptions")
+            .field("headers", &header_names(&self.headers))
+            .field("subprotocols", &self.subprotocols)
+            .field("max_message_size", &self.max_message_size)
+            .field("max_frame_size", &self.max_frame_size)
+            .field("read_buffer_size", &self.read_buffer_size)
+            .field("write_buffer_size", &self.write_buffer_size)
+            .finish()
+    }
+}
+
+fn header_names(headers: &[(String, String)]) -> Vec<&str> {
+    headers.iter().map(|(name, _)| name.as_str()).collect()
 }
 
 /// How to end a connection, for [`Client::disconnect_with`].

@@ -155,7 +155,7 @@ impl Plan {
 
     fn open_websocket(&self, http: &HttpClient, sid: Option<&str>) -> Result<WebSocket, HttpError> {
         let options = &self.options;
-        WebSocket::open(http, &self.endpoint, sid, options.timestamp_requests, options.max_message_size)
+        WebSocket::open(http, &self.endpoint, sid, options.timestamp_requests, &options.websocket)
     }
 
     /// Moves the session to a websocket. No poll is in flight meanwhile, so nothing can be lost or doubled.

@@ -15,7 +15,7 @@ mod sync;
 mod task;
 mod transport;
 
-pub use builder::{ClientBuilder, ConnectOptions, Disconnect};
+pub use builder::{ClientBuilder, ConnectOptions, Disconnect, WebSocketOptions};
 pub use client::{Client, State};
 pub use error::{Error, Result};
 pub use event::{HandlerResult, Reason};

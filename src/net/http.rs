@@ -185,11 +185,23 @@ impl HttpClient {
         read(request.send(body).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
-    /// A GET that asks to switch protocols, and takes the connection over from ureq.
-    pub(crate) fn upgrade(&self, url: &str, headers: &[(&str, &str)]) -> Result<Upgraded, HttpError> {
-        let mut request = self.agent.get(url);
+    /// A GET that asks to switch to the websocket protocol (RFC 6455, section 4.1), and takes the connection over
+    /// from ureq.
+    pub(crate) fn upgrade(
+        &self,
+        url: &str,
+        key: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Upgraded, HttpError> {
+        let mut request = self
+            .agent
+            .get(url)
+            .header("Connection", "Upgrade")
+            .header("Upgrade", "websocket")
+            .header("Sec-WebSocket-Version", "13")
+            .header("Sec-WebSocket-Key", key);
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            request = request.header(name, value);
         }
         let request = self.with_headers(request);
         let request = request.config().timeout_global(Some(self.settings.timeout)).build();

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::protocol::Packet;
 
 pub(crate) use polling::{Polling, PollingLimits};
-pub(crate) use websocket::WebSocket;
+pub(crate) use websocket::{WebSocket, WebSocketSettings};
 
 /// A way to carry packets.
 ///

@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
-use tungstenite::http::{HeaderMap, header};
+use tungstenite::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket as Socket};
 
@@ -22,11 +22,35 @@ use crate::protocol::{Endpoint, Frame, Packet};
 /// How many packets one `recv` takes at most before it hands them on.
 const BURST: usize = 512;
 
-/// The read buffer, in bytes, allocated for as long as the connection lives.
-const READ_BUFFER: usize = 64 * 1024;
-
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
-const COPY_BELOW: usize = READ_BUFFER / 4;
+const COPY_BELOW: usize = 16 * 1024;
+
+/// What a websocket is opened with. Sizes are in bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct WebSocketSettings {
+    /// For the opening request alone.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those that `headers` offers.
+    pub(crate) subprotocols: Vec<String>,
+    pub(crate) max_message: usize,
+    pub(crate) max_frame: usize,
+    /// Allocated for as long as the connection lives.
+    pub(crate) read_buffer: usize,
+    pub(crate) write_buffer: usize,
+}
+
+impl Default for WebSocketSettings {
+    fn default() -> Self {
+        WebSocketSettings {
+            headers: Vec::new(),
+            subprotocols: Vec::new(),
+            max_message: 64 << 20,
+            max_frame: 64 << 20,
+            read_buffer: 64 * 1024,
+            write_buffer: 128 * 1024,
+        }
+    }
+}
 
 /// One websocket frame for one packet, both ways at once on one socket.
 ///
@@ -56,25 +80,18 @@ impl WebSocket {
         endpoint: &Endpoint,
         sid: Option<&str>,
         timestamps: bool,
-        max_message: usize,
+        settings: &WebSocketSettings,
     ) -> Result<Self, HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
-        let upgraded = http.upgrade(
-            &url,
-            &[
-                ("Connection", "Upgrade"),
-                ("Upgrade", "websocket"),
-                ("Sec-WebSocket-Version", "13"),
-                ("Sec-WebSocket-Key", &key),
-            ],
-        )?;
-        verify(&upgraded.headers, &key).map_err(HttpError::reached)?;
+        let upgraded = http.upgrade(&url, &key, &settings.headers)?;
+        verify(&upgraded.headers, &key, &settings.subprotocols).map_err(HttpError::reached)?;
         let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .max_frame_size(Some(max_message))
-            .max_message_size(Some(max_message));
+            .read_buffer_size(settings.read_buffer)
+            .write_buffer_size(settings.write_buffer)
+            .max_frame_size(Some(settings.max_frame))
+            .max_message_size(Some(settings.max_message));
         let tcp = upgraded.stream.socket().tcp().clone();
         let socket = Socket::from_partially_read(upgraded.stream, upgraded.early, Role::Client, Some(config));
         let inner = Mutex::new(Inner { socket, ended: None, finishing: false, unflushed: 0 });
@@ -301,7 +318,7 @@ fn failed(error: tungstenite::Error) -> TransportError {
 }
 
 /// The rules for a 101 of RFC 6455, section 4.1.
-fn verify(headers: &HeaderMap, key: &str) -> Result<()> {
+fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<()> {
     let has = |name: header::HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
@@ -316,6 +333,11 @@ fn verify(headers: &HeaderMap, key: &str) -> Result<()> {
     }
     if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
         return Err(wrong("has an extension that was not asked for"));
+    }
+    if let Some(chosen) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        if !offered.iter().any(|name| name.as_bytes() == chosen.as_bytes()) {
+            return Err(wrong("has a subprotocol that was not offered"));
+        }
     }
     Ok(())
 }
