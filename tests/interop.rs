@@ -1,0 +1,529 @@
+//! The client against the official servers, python-engineio (threads and asyncio) and engine.io of npm: the same
+//! behaviour by long polling, by websocket, and by websocket after the upgrade.
+//!
+//! The servers and the commands that they understand (`cmd:...`) are described in `tests/servers/README.md`.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use common::official::{Kind, Options, Server};
+use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, State, TransportKind};
+use serde_json::{Value, json};
+
+/// How long anything may take that the client waits for. Only a failing test waits that long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const MIB: usize = 1024 * 1024;
+
+/// How a client gets to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Polling,
+    WebSocket,
+    /// From polling to websocket.
+    Upgrade,
+}
+
+impl Route {
+    fn transports(self) -> &'static [TransportKind] {
+        match self {
+            Route::Polling => &[TransportKind::Polling],
+            Route::WebSocket => &[TransportKind::WebSocket],
+            Route::Upgrade => &[TransportKind::Polling, TransportKind::WebSocket],
+        }
+    }
+
+    fn destination(self) -> TransportKind {
+        if self == Route::Polling { TransportKind::Polling } else { TransportKind::WebSocket }
+    }
+}
+
+/// Server and route of one test.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    kind: Kind,
+    route: Route,
+}
+
+/// What the handlers were called with.
+#[derive(Debug, PartialEq)]
+enum Event {
+    Message(Message),
+    Disconnect(Reason),
+}
+
+/// A client that is connected to a server of its own.
+struct Peer {
+    case: Case,
+    client: Client,
+    events: Receiver<Event>,
+    // Last, so that it outlives the client.
+    server: Server,
+}
+
+impl Peer {
+    fn connect(case: Case, options: &Options) -> Self {
+        let (client, events) = client();
+        Self::connect_client(case, options, client, events)
+    }
+
+    fn connect_client(case: Case, options: &Options, client: Client, events: Receiver<Event>) -> Self {
+        let server = Server::start(case.kind, options);
+        let transports = ConnectOptions::new().transports(case.route.transports().iter().copied());
+        client
+            .connect_with(server.url(), transports)
+            .unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
+        let peer = Self { case, client, events, server };
+        assert_eq!(peer.client.transport().ok(), Some(case.route.destination()), "{}", peer.state());
+        peer
+    }
+
+    fn send(&self, message: impl Into<Message>) {
+        self.client.send(message).unwrap_or_else(|error| panic!("send: {}; {}", chain(&error), self.state()));
+    }
+
+    fn event(&self) -> Event {
+        self.events
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("no event in {PATIENCE:?}; {}", self.state()))
+    }
+
+    fn message(&self) -> Message {
+        match self.event() {
+            Event::Message(message) => message,
+            Event::Disconnect(reason) => {
+                panic!("disconnected instead of a message: {reason}; {}", self.state())
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let message = self.message();
+        message.as_text().unwrap_or_else(|| panic!("not a text: {message:?}")).to_owned()
+    }
+
+    fn reason(&self) -> Reason {
+        match self.event() {
+            Event::Disconnect(reason) => reason,
+            Event::Message(message) => panic!("{} instead of a disconnect", brief(&message)),
+        }
+    }
+
+    /// Sends the message; it must come back as it was.
+    fn echo(&self, message: impl Into<Message>) {
+        let message = message.into();
+        self.send(message.clone());
+        let answer = self.message();
+        assert!(answer == message, "sent {}, got back {}", brief(&message), brief(&answer));
+    }
+
+    /// The connection lives: a message comes back, and nothing else has come.
+    fn assert_alive(&self) {
+        self.echo("still there?");
+        assert!(self.client.is_connected(), "{}", self.state());
+    }
+
+    /// The connection is over: the disconnect handler has been called for the last time.
+    fn assert_over(&self) {
+        assert!(self.client.wait_timeout(PATIENCE), "wait does not end; {}", self.state());
+        assert_eq!(self.client.state(), State::Disconnected);
+        assert!(matches!(self.client.send("too late"), Err(Error::SocketIsClosed)));
+        let more: Vec<Event> = self.events.try_iter().collect();
+        assert!(more.is_empty(), "events after the disconnect: {more:?}");
+    }
+
+    /// For the text of a failure.
+    fn state(&self) -> String {
+        let error = self.client.last_error().map_or_else(|| "none".to_owned(), |error| chain(&error));
+        format!("{:?}, {:?}, last error: {error}", self.case, self.client.state())
+    }
+}
+
+/// A client whose handlers only tell what they were called with.
+fn client() -> (Client, Receiver<Event>) {
+    let (sender, events) = mpsc::channel();
+    let client = Client::new();
+    let messages = sender.clone();
+    client.on_message(move |_, message| tell(&messages, Event::Message(message)));
+    client.on_disconnect(move |_, reason| tell(&sender, Event::Disconnect(reason)));
+    (client, events)
+}
+
+/// The test may have failed, and gone, before the handler runs.
+fn tell<T>(sender: &Sender<T>, event: T) {
+    let _ = sender.send(event);
+}
+
+/// An error with its causes.
+fn chain(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// A message as a failure may show it, which a mebibyte of text may not.
+fn brief(message: &Message) -> String {
+    let bytes = message.as_bytes();
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
+    let kind = if message.as_text().is_some() { "text" } else { "binary" };
+    format!("a {kind} of {} bytes: {start:?}...", bytes.len())
+}
+
+fn limit(max_payload: usize) -> Options {
+    Options { max_payload, ..Options::default() }
+}
+
+/// A ping every 0.3 s. The timeout leaves room for a machine that stalls.
+fn fast_pings() -> Options {
+    let (ping_interval, ping_timeout) = (Duration::from_millis(300), Duration::from_secs(2));
+    Options { ping_interval, ping_timeout, ..Options::default() }
+}
+
+/// How long the server may be silent before the client gives up.
+fn tolerance(client: &Client) -> Duration {
+    let handshake = client.handshake().expect("connected");
+    handshake.ping_interval() + handshake.ping_timeout()
+}
+
+// The behaviours, for each server and each route.
+
+fn handshake(case: Case) {
+    let peer = Peer::connect(case, &fast_pings());
+    let handshake = peer.client.handshake().expect("connected");
+    assert_eq!(peer.client.sid().as_deref(), Some(handshake.sid()));
+    assert_eq!(peer.server.wait_for("connect")["sid"], handshake.sid());
+    // python-engineio announces whole seconds; its server is told to round up.
+    let interval = if case.kind == Kind::Node { 300 } else { 1000 };
+    assert_eq!(handshake.ping_interval(), Duration::from_millis(interval));
+    assert_eq!(handshake.ping_timeout(), Duration::from_secs(2));
+    assert_eq!(handshake.max_payload(), Some(1_000_000));
+    let upgrades: &[&str] = if case.route == Route::WebSocket { &[] } else { &["websocket"] };
+    assert_eq!(handshake.upgrades(), upgrades);
+    peer.send("cmd:transport");
+    assert_eq!(peer.text(), case.route.destination().to_string());
+}
+
+fn text(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    for text in [
+        "hello",
+        "",
+        "grüße, 世界 and \u{1F600}\u{10FFFF}",
+        "two\r\nlines\0and a NUL",
+        " ",
+        "4",
+        "bAAA=",
+        "1",
+        "6",
+    ] {
+        peer.echo(text);
+    }
+}
+
+fn json(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    let value = json!({"text": "\u{1F600} \"quoted\" \u{1e}", "numbers": [0, -1, 1.5], "nothing": null, "deep": [[{}]]});
+    peer.client.send_json(&value).expect("connected");
+    let answer = peer.message();
+    assert_eq!(answer.as_text(), Some(value.to_string().as_str()), "the text that was sent comes back");
+    assert_eq!(answer.json::<Value>().expect("it is JSON"), value);
+    peer.send(format!("cmd:json {value}"));
+    let answer = peer.message();
+    assert_eq!(answer.json::<Value>().expect("it is JSON"), value, "as the server writes it: {answer}");
+    // Texts that are JSON stay texts.
+    for text in ["null", "true", "12", "\"quoted\"", "{ \"a\" : 1 }", "[]"] {
+        peer.echo(text);
+    }
+}
+
+fn binary(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    let all: Vec<u8> = (0..=255).collect();
+    peer.echo(all);
+    for size in 0..4 {
+        // Each padding of base64.
+        peer.echo(vec![0xff; size]);
+    }
+    peer.echo("a text after it");
+}
+
+fn large(case: Case) {
+    let peer = Peer::connect(case, &limit(4 * MIB));
+    let text: String = "0123456789".chars().cycle().take(MIB).collect();
+    let binary: Vec<u8> = (0..251).cycle().take(MIB).collect();
+    peer.echo("ä€\u{1F600}".repeat(MIB / 9));
+    peer.echo(binary.clone());
+    peer.send(format!("cmd:big {MIB}"));
+    peer.send(format!("cmd:bigbin {MIB}"));
+    for expected in [Message::from(text), Message::from(binary)] {
+        let message = peer.message();
+        assert!(message == expected, "expected {}, got {}", brief(&expected), brief(&message));
+    }
+}
+
+/// What just fits the server's `maxPayload` arrives; what does not is refused, and costs nothing.
+fn payload_limit(case: Case) {
+    let peer = Peer::connect(case, &limit(10_000));
+    peer.echo("x".repeat(9_999));
+    let refused = peer.client.send("x".repeat(10_000));
+    assert!(matches!(refused, Err(Error::MessageTooLarge { max: 10_000, .. })), "{refused:?}");
+    // By polling, base64 counts.
+    let fits = if case.route == Route::Polling { 9_999 / 4 * 3 } else { 10_000 };
+    peer.echo(vec![7; fits]);
+    let refused = peer.client.send(vec![7; fits + 1]);
+    assert!(matches!(refused, Err(Error::MessageTooLarge { max: 10_000, .. })), "{refused:?}");
+    // Together they are more than one request may hold.
+    for _ in 0..8 {
+        peer.send("y".repeat(3_000));
+    }
+    for _ in 0..8 {
+        assert_eq!(peer.text().len(), 3_000);
+    }
+    peer.assert_alive();
+}
+
+fn burst_to_server(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    for i in 0..1000 {
+        peer.send(format!("message {i}"));
+    }
+    for i in 0..1000 {
+        assert_eq!(peer.text(), format!("message {i}"));
+    }
+    peer.assert_alive();
+}
+
+fn burst_from_server(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.send("cmd:burst 1000 number ");
+    for i in 0..1000 {
+        assert_eq!(peer.text(), format!("number {i}"));
+    }
+    peer.assert_alive();
+}
+
+/// What was sent before `disconnect` is written before the connection ends.
+fn burst_before_disconnect(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.send("cmd:quiet");
+    for i in 0..1000 {
+        peer.send(format!("message {i}"));
+    }
+    peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+    let seen = peer.server.wait_for("disconnect");
+    assert_eq!(seen["received"], 1000, "{seen}");
+    assert_eq!(peer.reason(), Reason::ClientDisconnect);
+    peer.assert_over();
+}
+
+fn server_disconnects(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.echo("one message");
+    peer.send("cmd:close");
+    assert_eq!(peer.reason(), Reason::ServerDisconnect, "{}", peer.state());
+    peer.assert_over();
+    let seen = peer.server.wait_for("disconnect");
+    let reason = if case.kind == Kind::Node { "forced close" } else { "server disconnect" };
+    assert_eq!((&seen["reason"], &seen["received"]), (&json!(reason), &json!(1)));
+}
+
+/// It takes no ping to get a disconnect through: the next one would come in 25 s.
+fn client_disconnects(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.echo("one message");
+    let start = Instant::now();
+    peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(3), "disconnect took {took:?}");
+    assert_eq!(
+        peer.events.try_recv(),
+        Ok(Event::Disconnect(Reason::ClientDisconnect)),
+        "the handler has run"
+    );
+    peer.assert_over();
+    let seen = peer.server.wait_for("disconnect");
+    // The JavaScript server has no other word for it.
+    let reason = if case.kind == Kind::Node { "transport close" } else { "client disconnect" };
+    assert_eq!((&seen["reason"], &seen["received"]), (&json!(reason), &json!(1)));
+}
+
+/// An abort waits for nothing, but by websocket the server learns of it at once all the same.
+fn client_aborts(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.echo("one message");
+    peer.client.disconnect_with(Disconnect::new().abort(true).reason("enough")).expect("nothing is queued");
+    assert_eq!(peer.reason(), Reason::Other("enough".to_owned()));
+    peer.assert_over();
+    // By polling there is nothing to learn from: the Python servers do not see that a poll is cut off, and there may
+    // be none at the moment. They wait for the next pong, for 45 s.
+    if case.route != Route::Polling {
+        peer.server.wait_for("disconnect");
+    }
+}
+
+fn reconnects(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    let transports = ConnectOptions::new().transports(case.route.transports().iter().copied());
+    let first = peer.client.sid();
+    for _ in 0..3 {
+        peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+        assert_eq!(peer.reason(), Reason::ClientDisconnect);
+        peer.client.connect_with(peer.server.url(), transports.clone()).expect("the server is still there");
+        peer.assert_alive();
+    }
+    assert_ne!(peer.client.sid(), first, "a new connection is a new session");
+}
+
+fn ten_pings(case: Case) {
+    let peer = Peer::connect(case, &fast_pings());
+    for _ in 0..10 {
+        peer.server.wait_for("pong");
+    }
+    assert!(!peer.client.wait_timeout(Duration::ZERO), "the connection has ended; {}", peer.state());
+    peer.assert_alive();
+}
+
+/// The server's process is stopped: connections stay open, and nothing comes any more.
+fn frozen_server(case: Case) {
+    let peer = Peer::connect(case, &fast_pings());
+    let bound = tolerance(&peer.client) + Duration::from_secs(3);
+    peer.server.freeze();
+    let start = Instant::now();
+    assert_eq!(peer.reason(), Reason::PingTimeout, "{}", peer.state());
+    let took = start.elapsed();
+    assert!(took < bound, "noticed after {took:?}, not within {bound:?}");
+    peer.assert_over();
+}
+
+/// A handler that keeps the reader for three times the time after which both sides give up.
+fn slow_handler(case: Case) {
+    let (sender, events) = mpsc::channel();
+    let (asleep, falls_asleep) = mpsc::channel();
+    let client = Client::new();
+    let messages = sender.clone();
+    client.on_message(move |client, message| {
+        if message.as_text() == Some("sleep") {
+            tell(&asleep, ());
+            client.sleep(3 * tolerance(client));
+        }
+        tell(&messages, Event::Message(message));
+    });
+    client.on_disconnect(move |_, reason| tell(&sender, Event::Disconnect(reason)));
+    let peer = Peer::connect_client(case, &fast_pings(), client, events);
+
+    peer.send("sleep");
+    falls_asleep.recv_timeout(PATIENCE).expect("the handler is called");
+    for i in 0..5 {
+        // Somebody answers the pings, and sending works.
+        peer.server.wait_for("pong");
+        peer.send(format!("message {i}"));
+    }
+    assert!(peer.events.try_recv().is_err(), "the handler sleeps, so nothing is delivered");
+    assert_eq!(peer.text(), "sleep", "{}", peer.state());
+    for i in 0..5 {
+        assert_eq!(peer.text(), format!("message {i}"));
+    }
+    peer.assert_alive();
+}
+
+// By polling only.
+
+/// Node and uvicorn close an HTTP connection that was idle for 5 s (Node adds a second that it does not announce). The
+/// next POST must not be lost in it.
+fn post_after_idle(case: Case) {
+    let peer = Peer::connect(case, &Options::default());
+    peer.echo("opens the connection");
+    assert!(!peer.client.wait_timeout(Duration::from_secs(8)), "the connection has ended; {}", peer.state());
+    peer.assert_alive();
+}
+
+// For each server.
+
+/// The server offers the upgrade, or not, and refuses it: the connection stays on polling.
+fn upgrade_refused(kind: Kind) {
+    let server = Server::start(kind, &Options { transports: "polling", ..Options::default() });
+    let (client, events) = client();
+    client.connect(server.url()).unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
+    assert_eq!(client.transport().ok(), Some(TransportKind::Polling));
+    client.send("by polling").expect("connected");
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Message("by polling".into())));
+}
+
+fn falls_back(kind: Kind) {
+    use TransportKind::{Polling, WebSocket};
+    for (allowed, order) in [("polling", [WebSocket, Polling]), ("websocket", [Polling, WebSocket])] {
+        let server = Server::start(kind, &Options { transports: allowed, ..Options::default() });
+        let (client, events) = client();
+        let options = ConnectOptions::new().transports(order);
+        client
+            .connect_with(server.url(), options)
+            .unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
+        assert_eq!(client.transport().map(|kind| kind.to_string()).ok().as_deref(), Some(allowed));
+        client.send("hello").expect("connected");
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Message("hello".into())));
+    }
+}
+
+/// The error carries what the server said.
+fn transport_refused(kind: Kind) {
+    let server = Server::start(kind, &Options { transports: "websocket", ..Options::default() });
+    let options = ConnectOptions::new().transports([TransportKind::Polling]);
+    let error = Client::new().connect_with(server.url(), options).expect_err("polling is not allowed");
+    let Error::Connection { status, ref body, .. } = error else { panic!("another error: {error:?}") };
+    let expected = match kind {
+        Kind::Node => json!({"code": 0, "message": "Transport unknown"}),
+        Kind::PythonThreading | Kind::PythonAsgi => json!("Invalid transport"),
+    };
+    assert_eq!((status, body.as_deref()), (Some(400), Some(&expected)), "{error}");
+}
+
+macro_rules! tests {
+    ($argument:expr; $($name:ident)*) => {$(
+        #[test]
+        #[ignore = "needs python3 and node"]
+        fn $name() {
+            crate::$name($argument);
+        }
+    )*};
+}
+
+macro_rules! routes {
+    ($kind:ident; $($module:ident: $route:ident $($more:ident)*;)*) => {$(
+        mod $module {
+            use crate::{Case, Kind, Route};
+
+            tests! { Case { kind: Kind::$kind, route: Route::$route };
+                handshake text json binary large payload_limit
+                burst_to_server burst_from_server burst_before_disconnect
+                server_disconnects client_disconnects client_aborts reconnects
+                ten_pings frozen_server slow_handler
+                $($more)*
+            }
+        }
+    )*};
+}
+
+macro_rules! servers {
+    ($($module:ident: $kind:ident;)*) => {$(
+        mod $module {
+            routes! { $kind;
+                polling: Polling post_after_idle;
+                websocket: WebSocket;
+                upgrade: Upgrade;
+            }
+
+            use crate::Kind;
+
+            tests! { Kind::$kind; upgrade_refused falls_back transport_refused }
+        }
+    )*};
+}
+
+servers! {
+    python_threading: PythonThreading;
+    python_asgi: PythonAsgi;
+    node: Node;
+}
