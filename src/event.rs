@@ -3,11 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex};
+use std::sync::Mutex;
 
 use crate::client::Client;
 use crate::message::Message;
-use crate::sync::{lock, wait};
+use crate::sync::{Signal, lock};
 
 /// Why a connection ended.
 ///
@@ -85,7 +85,7 @@ impl Handlers {
 /// A place for one handler. It is taken out while it runs, so that no lock is held meanwhile.
 pub(crate) struct Slot<T> {
     state: Mutex<SlotState<T>>,
-    free: Condvar,
+    free: Signal,
 }
 
 struct SlotState<T> {
@@ -95,7 +95,7 @@ struct SlotState<T> {
 
 impl<T> Slot<T> {
     fn new() -> Self {
-        Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Condvar::new() }
+        Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Signal::default() }
     }
 
     /// Registers a handler in place of the former one. If that is running, it ends first.
@@ -112,7 +112,7 @@ impl<T> Slot<T> {
     pub(crate) fn call(&self, client: &Client, event: T) -> Result<(), String> {
         let mut state = lock(&self.state);
         while state.running {
-            state = wait(&self.free, state);
+            state = self.free.wait(state);
         }
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
         state.running = true;

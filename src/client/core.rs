@@ -1,6 +1,6 @@
 //! What the handles of a client share: its state between connections, and the way from one to the next.
 
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
@@ -14,7 +14,7 @@ use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
 use crate::session::{Ending, Session, SessionOptions, WhenFull, World, is_reader_of};
-use crate::sync::{lock, wait_until};
+use crate::sync::{Signal, lock};
 
 /// Counts the user's handles.
 pub(super) struct Handle(Arc<Core>);
@@ -32,7 +32,7 @@ pub(super) struct Core {
     /// waits but on `changed`.
     life: Mutex<Life>,
     /// `life.state` or `life.readers` changed.
-    changed: Condvar,
+    changed: Signal,
     /// The user's handles, if there are any.
     handle: Mutex<Weak<Handle>>,
 }
@@ -68,7 +68,7 @@ impl Core {
                 epoch: 0,
                 last_error: None,
             }),
-            changed: Condvar::new(),
+            changed: Signal::default(),
             handle: Mutex::default(),
         })
     }
@@ -132,7 +132,7 @@ impl Core {
         let deadline = Instant::now().checked_add(pause);
         let mut life = lock(&self.life);
         while life.epoch == epoch && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            life = wait_until(&self.changed, life, deadline);
+            life = self.changed.wait_until(life, deadline);
         }
         life.epoch == epoch
     }
@@ -259,7 +259,7 @@ impl Core {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return false;
             }
-            life = wait_until(&self.changed, life, deadline);
+            life = self.changed.wait_until(life, deadline);
         }
         true
     }
@@ -319,7 +319,7 @@ impl Core {
     fn wait_while_connecting(&self, deadline: Option<Instant>) {
         let mut life = lock(&self.life);
         while life.state == State::Connecting && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            life = wait_until(&self.changed, life, deadline);
+            life = self.changed.wait_until(life, deadline);
         }
     }
 

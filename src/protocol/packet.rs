@@ -65,12 +65,14 @@ impl Packet {
 
     /// What a websocket sends for the packet. Bytes are moved, not copied.
     pub(crate) fn into_frame(self) -> Frame {
-        if let Packet::Binary(bytes) = self {
-            return Frame::Binary(bytes);
-        }
-        let mut text = String::with_capacity(self.frame_len());
-        text.push(self.digit());
-        text.push_str(self.data());
+        let digit = self.digit();
+        let mut text = match self {
+            Packet::Binary(bytes) => return Frame::Binary(bytes),
+            Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
+            Packet::Close | Packet::Upgrade | Packet::Noop => String::new(),
+        };
+        // In place: a short text has room for it.
+        text.insert(0, digit);
         Frame::Text(text)
     }
 

@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 use std::mem::{size_of, swap};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex};
 use std::time::Instant;
 
 use crate::protocol::Packet;
-use crate::sync::{lock, wait, wait_until};
+use crate::sync::{Signal, lock};
 
 /// Messages that were received and not yet given to the reader, in wire order, and the right to receive.
 ///
@@ -18,7 +18,7 @@ pub(super) struct Inbox {
     muted: AtomicBool,
     state: Mutex<State>,
     /// For the reader: messages, the intake, or the end. For the stand-in: room, or the reader is back.
-    changed: Condvar,
+    changed: Signal,
 }
 
 struct State {
@@ -74,7 +74,7 @@ impl Inbox {
                 paused: false,
                 end: End::Open,
             }),
-            changed: Condvar::new(),
+            changed: Signal::default(),
         }
     }
 
@@ -110,8 +110,8 @@ impl Inbox {
             state.reader_waits = true;
             self.changed.notify_all();
             state = match state.end {
-                End::Closing(by) => wait_until(&self.changed, state, Some(by)),
-                _ => wait(&self.changed, state),
+                End::Closing(by) => self.changed.wait_until(state, Some(by)),
+                _ => self.changed.wait(state),
             };
             state.reader_waits = false;
         }
@@ -165,7 +165,7 @@ impl Inbox {
                 return true;
             }
             state.paused = true;
-            state = wait(&self.changed, state);
+            state = self.changed.wait(state);
         }
     }
 

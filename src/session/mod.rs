@@ -21,7 +21,7 @@ mod writer;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
-use crate::sync::{lock, wait_until};
+use crate::sync::{Signal, lock};
 use crate::transport::{Transport, TransportError, TransportKind};
 
 use inbox::Inbox;
@@ -79,7 +79,7 @@ pub(crate) struct Session {
     last_ping: Mutex<Instant>,
     ending: Mutex<EndingState>,
     /// The reader has finished.
-    finished: Condvar,
+    finished: Signal,
 }
 
 #[derive(Default)]
@@ -96,7 +96,7 @@ impl Session {
     pub(crate) fn new(
         transport: Box<dyn Transport>,
         handshake: Handshake,
-        early: VecDeque<Packet>,
+        mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
         let now = Instant::now();
@@ -108,11 +108,11 @@ impl Session {
             // As if a ping were due now: some servers send their first one right away.
             last_ping: Mutex::new(now.checked_sub(handshake.ping_interval()).unwrap_or(now)),
             ending: Mutex::default(),
-            finished: Condvar::new(),
+            finished: Signal::default(),
             handshake,
             options,
         });
-        session.accept(early);
+        session.accept(&mut early);
         session
     }
 
@@ -174,7 +174,6 @@ impl Session {
         };
         match self.handshake.max_payload() {
             Some(max) if size > max => Err(Error::MessageTooLarge { size, max }),
-            _ if self.expired() => Err(Error::SocketIsClosed),
             _ => Ok(()),
         }
     }
@@ -185,6 +184,10 @@ impl Session {
     }
 
     fn send_direct(&self, packet: Packet) -> Result<()> {
+        if self.expired() {
+            self.end(Reason::PingTimeout, None);
+            return Err(Error::SocketIsClosed);
+        }
         self.log_packet("sending", &packet);
         match self.transport.try_send(packet) {
             Ok(written) => {
@@ -204,44 +207,43 @@ impl Session {
     }
 
     /// Receives once, for whoever holds the intake: messages go to the inbox, everything else is done here.
-    fn receive(&self) {
-        let mut packets = VecDeque::new();
-        match self.transport.recv(&mut packets, self.silence()) {
+    /// `packets` is empty before and after; it spares an allocation.
+    fn receive(&self, packets: &mut VecDeque<Packet>) {
+        match self.transport.recv(packets, self.silence()) {
             Ok(()) => self.accept(packets),
             Err(e) => self.fail(e),
         }
     }
 
-    fn accept(&self, packets: VecDeque<Packet>) {
-        let mut messages = VecDeque::with_capacity(packets.len());
+    fn accept(&self, packets: &mut VecDeque<Packet>) {
         let mut closed = false;
-        for packet in packets {
-            self.log_packet("received", &packet);
-            match packet {
-                Packet::Text(_) | Packet::Binary(_) => messages.push_back(packet),
-                Packet::Ping(data) => {
-                    *lock(&self.last_ping) = Instant::now();
-                    self.outbox.push_pong(Packet::Pong(data));
-                }
-                Packet::Close => {
-                    closed = true;
-                    break;
-                }
-                Packet::Noop => {}
-                Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
-                    log!(
-                        self.options.logger,
-                        Warn,
-                        "unexpected packet from the server: {}",
-                        packet.kind_name()
-                    );
-                }
-            }
-        }
-        self.inbox.push(&mut messages);
+        packets.retain(|packet| {
+            // What follows a close does not count.
+            let message = !closed && self.accept_packet(packet);
+            closed |= *packet == Packet::Close;
+            message
+        });
+        self.inbox.push(packets);
         if closed {
             self.end(Reason::ServerDisconnect, None);
         }
+    }
+
+    /// True for a message.
+    fn accept_packet(&self, packet: &Packet) -> bool {
+        self.log_packet("received", packet);
+        match packet {
+            Packet::Text(_) | Packet::Binary(_) => return true,
+            Packet::Ping(data) => {
+                *lock(&self.last_ping) = Instant::now();
+                self.outbox.push_pong(Packet::Pong(data.clone()));
+            }
+            Packet::Close | Packet::Noop => {}
+            Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
+                log!(self.options.logger, Warn, "unexpected packet from the server: {}", packet.kind_name());
+            }
+        }
+        false
     }
 
     fn log_packet(&self, what: &str, packet: &Packet) {
@@ -323,7 +325,7 @@ impl Session {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return false;
             }
-            state = wait_until(&self.finished, state, deadline);
+            state = self.finished.wait_until(state, deadline);
         }
         true
     }

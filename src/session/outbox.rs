@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
 use std::mem::size_of;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::protocol::Packet;
-use crate::sync::{lock, wait, wait_until};
+use crate::sync::{Signal, lock};
 use crate::transport::TrySend;
 
 /// A sender that follows a write this closely goes through the writer, which batches. Measured: it gives a
@@ -23,9 +23,9 @@ pub(super) struct Outbox {
     limit: usize,
     state: Mutex<State>,
     /// For the writer: there is work, or the end.
-    work: Condvar,
+    work: Signal,
     /// For senders and `flush`: something was written, or the end.
-    room: Condvar,
+    room: Signal,
 }
 
 struct State {
@@ -38,8 +38,6 @@ struct State {
     writing: bool,
     /// The transport accepted a packet that it has not written in full.
     unflushed: bool,
-    /// Threads in `room`, which is not worth a system call without any.
-    waiting: usize,
     last_write: Instant,
     phase: Phase,
     /// Messages that will never be written.
@@ -86,13 +84,12 @@ impl Outbox {
                 in_flight: 0,
                 writing: false,
                 unflushed: false,
-                waiting: 0,
                 last_write: Instant::now(),
                 phase: Phase::Open,
                 unsent: 0,
             }),
-            work: Condvar::new(),
-            room: Condvar::new(),
+            work: Signal::default(),
+            room: Signal::default(),
         }
     }
 
@@ -117,9 +114,7 @@ impl Outbox {
     pub(super) fn wait_for_room(&self, packet: Packet) -> Result<()> {
         let mut state = lock(&self.state);
         while state.phase == Phase::Open && !self.has_room(&state, &packet) {
-            state.waiting += 1;
-            state = wait(&self.room, state);
-            state.waiting -= 1;
+            state = self.room.wait(state);
         }
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
@@ -164,13 +159,7 @@ impl Outbox {
         if state.unflushed || !state.queue.is_empty() {
             self.work.notify_one();
         }
-        self.wake_room(&state);
-    }
-
-    fn wake_room(&self, state: &State) {
-        if state.waiting > 0 {
-            self.room.notify_all();
-        }
+        self.room.notify_all();
     }
 
     /// Puts a pong ahead of everything that waits: it must not come too late because of it.
@@ -218,7 +207,7 @@ impl Outbox {
         let mut state = lock(&self.state);
         while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed))
         {
-            state = wait(&self.work, state);
+            state = self.work.wait(state);
         }
         if state.phase == Phase::Closed {
             return false;
@@ -243,7 +232,7 @@ impl Outbox {
         state.unsent += lost;
         state.bytes -= state.in_flight;
         state.in_flight = 0;
-        self.wake_room(&state);
+        self.room.notify_all();
     }
 
     /// Waits until everything that was accepted is written.
@@ -254,9 +243,7 @@ impl Outbox {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Error::Timeout { what: "writing what was sent" });
             }
-            state.waiting += 1;
-            state = wait_until(&self.room, state, deadline);
-            state.waiting -= 1;
+            state = self.room.wait_until(state, deadline);
         }
         if state.phase == Phase::Closed && state.unsent > 0 { Err(Error::SocketIsClosed) } else { Ok(()) }
     }

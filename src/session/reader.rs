@@ -6,7 +6,6 @@ use super::inbox::Next;
 use super::{Session, World};
 use crate::event::Reason;
 use crate::logger::log;
-use crate::protocol::Packet;
 
 thread_local! {
     /// The client whose reader this thread is.
@@ -43,12 +42,12 @@ pub(super) fn run(session: &Session, mut world: Box<dyn World>, others: Vec<Join
 
 /// Hands messages to the handler until there will be no more.
 fn deliver(session: &Session, world: &mut dyn World) {
-    let mut batch: VecDeque<Packet> = VecDeque::new();
+    let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {
             Next::Deliver => {}
             Next::Receive => {
-                session.receive();
+                session.receive(&mut received);
                 session.inbox.release();
             }
             Next::Overdue => session.tear_down(),

@@ -324,7 +324,7 @@ fn a_handler_that_blocks_in_send_lets_the_server_write_on() {
 
 #[test]
 fn a_full_inbox_stops_reading_until_the_handler_is_done() {
-    let setup = Setup { interval: 20, timeout: 20_000, inbox: 2_000, ..QUIET };
+    let setup = Setup { interval: 20, timeout: 1_000, inbox: 2_000, ..QUIET };
     let (release, released) = unbounded::<()>();
     let f = start(&setup, move |_, packet| {
         if *packet == text(0) {

@@ -1,14 +1,15 @@
-use std::sync::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Session;
-use crate::sync::{lock, wait_until};
+use crate::sync::{Signal, lock};
 
 /// What the watchdog thread is told by the others.
 #[derive(Default)]
 pub(super) struct Watchdog {
     orders: Mutex<Orders>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Default)]
@@ -53,7 +54,7 @@ impl Watchdog {
                 return Some(Duty::CheckReader);
             }
             let until = orders.close_by.map_or(check, |by| by.min(check));
-            orders = wait_until(&self.changed, orders, Some(until));
+            orders = self.changed.wait_until(orders, Some(until));
         }
     }
 }
@@ -81,11 +82,9 @@ pub(super) fn run(session: &Session) {
 }
 
 fn stand_in(session: &Session) {
-    loop {
-        if !session.inbox.stand_in_goes_on() {
-            return;
-        }
-        session.receive();
+    let mut received = VecDeque::new();
+    while session.inbox.stand_in_goes_on() {
+        session.receive(&mut received);
     }
 }
 

@@ -1,12 +1,12 @@
 //! A transport for unit tests of the session: the test plays the server.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{SendError, Transport, TransportError, TransportKind, TrySend};
 use crate::protocol::Packet;
-use crate::sync::{lock, wait, wait_until};
+use crate::sync::{Signal, lock};
 
 /// How long a test waits for what must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,7 +25,7 @@ struct State {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 /// The client's side.
@@ -79,7 +79,7 @@ impl Server {
                 return packet;
             }
             assert!(Instant::now() < deadline, "the client sent nothing");
-            state = wait_until(&self.0.changed, state, Some(deadline));
+            state = self.0.changed.wait_until(state, Some(deadline));
         }
     }
 
@@ -116,7 +116,7 @@ impl Transport for Fake {
                 }
                 Some(Err(e)) => return Err(e),
                 None if Instant::now() >= deadline => return Err(TransportError::Silent),
-                None => state = wait_until(&self.0.changed, state, Some(deadline)),
+                None => state = self.0.changed.wait_until(state, Some(deadline)),
             }
         }
     }
@@ -124,7 +124,7 @@ impl Transport for Fake {
     fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
         let mut state = lock(&self.0.state);
         while state.stalled && !state.closed {
-            state = wait(&self.0.changed, state);
+            state = self.0.changed.wait(state);
         }
         if state.closed {
             let lost = batch.drain(..).filter(Packet::is_message).count();

@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{SendError, Transport, TransportError, TransportKind, TrySend, timestamp};
 use crate::error::Error;
 use crate::net::{HttpClient, HttpError};
 use crate::protocol::{Endpoint, Packet, payload};
+use crate::sync::{Signal, lock};
 
 /// The JS server refuses the octet-stream that the specification asks for.
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
@@ -22,7 +23,7 @@ pub(crate) struct Polling {
     timestamps: bool,
     limits: PollingLimits,
     closed: Mutex<bool>,
-    closing: Condvar,
+    closing: Signal,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +45,7 @@ impl Polling {
         limits: PollingLimits,
     ) -> Self {
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), None);
-        Polling { http, url, timestamps, limits, closed: Mutex::new(false), closing: Condvar::new() }
+        Polling { http, url, timestamps, limits, closed: Mutex::new(false), closing: Signal::default() }
     }
 
     /// The first request of a session: the packets of its answer, of which the first should be `open`.
@@ -67,7 +68,7 @@ impl Polling {
     }
 
     fn is_closed(&self) -> bool {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.closed)
     }
 
     fn failed(&self, error: Error) -> TransportError {
@@ -87,9 +88,11 @@ impl Polling {
 
     /// Waits out a pause between polls that bring nothing, or the end.
     fn pause(&self, pause: Duration) {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        // A closed transport shows at the next request.
-        let _ = self.closing.wait_timeout_while(closed, pause, |closed| !*closed);
+        let deadline = Instant::now() + pause;
+        let mut closed = lock(&self.closed);
+        while !*closed && Instant::now() < deadline {
+            closed = self.closing.wait_until(closed, Some(deadline));
+        }
     }
 }
 
@@ -136,7 +139,7 @@ impl Transport for Polling {
     }
 
     fn close(&self) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.closed) = true;
         self.closing.notify_all();
         self.http.close();
     }
