@@ -1,4 +1,85 @@
-//! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client.
+//! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client: long polling,
+//! websocket, and the upgrade between them, without an async runtime.
+//!
+//! It talks to every Engine.IO 4 server: python-engineio, npm's `engine.io` (and so the transport of Socket.IO
+//! servers), engineioxide. It is for programs that have threads; in an async program, use an async client.
+//!
+//! # Quick start
+//!
+//! ```no_run
+//! use engineio::Client;
+//!
+//! let client = Client::new();
+//! client.on_connect(|client| client.send("Hello Server!"));
+//! client.on_message(|client, message| {
+//!     println!("Server says: {message}");
+//!     client.send("Thank you")
+//! });
+//! client.on_disconnect(|_, reason| println!("gone: {reason}"));
+//! client.connect("http://localhost:5000")?;
+//! client.wait();
+//! # Ok::<(), engineio::Error>(())
+//! ```
+//!
+//! # Threads
+//!
+//! A connection has three threads, and none is left when [`Client::wait`] or [`Client::disconnect`] has returned.
+//!
+//! | thread | what it does |
+//! |---|---|
+//! | `eio-reader` | receives, and runs the handlers: connect, each message in the server's order, disconnect |
+//! | `eio-writer` | writes what was sent while the connection was busy, many messages at a time |
+//! | `eio-watchdog` | receives in the reader's place while a handler runs, so that the server gets its pongs |
+//!
+//! All handlers run on one thread, one after the other. A handler may take as long as it likes: the heartbeat goes
+//! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
+//! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts.
+//!
+//! # Life of a connection
+//!
+//! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server offers it,
+//! runs the connect handler and returns. It ends when the server or the client says so, when it breaks, or when
+//! nothing was heard for `pingInterval + pingTimeout`: then the disconnect handler gets the [`Reason`], once, and
+//! [`Client::last_error`] has the details. The handler may connect again; [`ClientBuilder::reconnection`] does it by
+//! a policy. A client whose last handle is dropped closes its connection.
+//!
+//! # What is delivered
+//!
+//! Messages arrive once and in the order of the calls to `send`, or not at all: nothing is ever sent twice. `Ok`
+//! from `send` means accepted. [`Client::flush`] waits until everything accepted was written, and
+//! [`Client::disconnect`] writes it before it ends the connection, or returns [`Error::Unsent`] with the number of
+//! messages that it could not write. Those that a connection still held when it broke are counted in the log.
+//!
+//! # Errors
+//!
+//! | what | what to do |
+//! |---|---|
+//! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the input |
+//! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
+//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect |
+//! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
+//! | [`Error::QueueFull`] | wait, or drop the message |
+//! | [`Error::Unsent`] | send them on the next connection, if they matter |
+//!
+//! # Limits
+//!
+//! | limit | default | set by |
+//! |---|---|---|
+//! | a request, the websocket's opening, a disconnect | 5 s | [`ClientBuilder::request_timeout`] |
+//! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
+//! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
+//! | a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
+//! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
+//! | a sent message | the server's `maxPayload` | the server |
+//!
+//! # Logging
+//!
+//! Through the [`log`] facade, target `engineio`: failed handlers at error, fallbacks and losses at warn, states
+//! and transports at info, packets with their sizes at debug, their contents at trace.
+//!
+//! # Features
+//!
+//! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 mod builder;
 mod client;
