@@ -14,6 +14,7 @@ use crate::event::{HandlerResult, Reason};
 use crate::message::Message;
 use crate::protocol::Handshake;
 use crate::session::WhenFull;
+use crate::stats::Stats;
 use crate::task;
 use crate::transport::TransportKind;
 
@@ -416,6 +417,19 @@ impl Client {
     /// ```
     pub fn last_error(&self) -> Option<Arc<Error>> {
         self.core.last_error()
+    }
+
+    /// What the client has sent and received so far, and what waits. It reads a few counters, and does not slow
+    /// the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::new();
+    /// println!("{} messages received", client.stats().received.messages);
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
     }
 
     /// Runs `task` on a new thread, named `eio-task`. It does not end with the connection.

@@ -1,5 +1,6 @@
 //! What the handles of a client share: its state between connections, and the way from one to the next.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
 use crate::session::{Ending, Session, SessionOptions, WhenFull, World, is_reader_of};
+use crate::stats::{Counters, Stats};
 use crate::sync::{Signal, lock};
 
 /// Counts the user's handles.
@@ -28,6 +30,7 @@ impl Drop for Handle {
 pub(super) struct Core {
     options: Options,
     pub(super) handlers: Handlers,
+    counters: Arc<Counters>,
     /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
     /// waits but on `changed`.
     life: Mutex<Life>,
@@ -59,6 +62,7 @@ impl Core {
         Arc::new(Core {
             options,
             handlers: Handlers::new(),
+            counters: Arc::default(),
             life: Mutex::new(Life {
                 state: State::Disconnected,
                 session: None,
@@ -103,6 +107,19 @@ impl Core {
         lock(&self.life).last_error.clone()
     }
 
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            sent: self.counters.sent.read(),
+            received: self.counters.received.read(),
+            reconnections: self.counters.reconnections.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        if let Some(session) = self.session() {
+            session.fill(&mut stats);
+        }
+        stats
+    }
+
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.life).session.clone()
     }
@@ -114,17 +131,21 @@ impl Core {
             (Err(e), Some(policy)) if policy.retries_first_connect() => e,
             (connected, _) => return connected,
         };
-        self.connect_again(&plan, epoch).map_err(|last| last.unwrap_or(first))
+        match self.connect_again(&plan, epoch) {
+            Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+            None => Err(first),
+        }
     }
 
     /// Connects again by the policy, if there is one, until the user decides otherwise.
-    fn connect_again(self: &Arc<Self>, plan: &Arc<Plan>, epoch: u64) -> Result<(), Option<Error>> {
-        let Some(policy) = &self.options.reconnection else { return Ok(()) };
-        policy.run(
+    fn connect_again(self: &Arc<Self>, plan: &Arc<Plan>, epoch: u64) -> Option<Result<(), Option<Error>>> {
+        let policy = self.options.reconnection.as_ref()?;
+        let connected = policy.run(
             |pause| self.sleep_in(epoch, pause),
             || self.begin(Some(epoch)).and_then(|(attempt, epoch)| self.attempt(plan, &attempt, epoch)),
             |event| log!(self.options.logger, Info, "{event}"),
-        )
+        );
+        Some(connected)
     }
 
     /// False as soon as the epoch is over.
@@ -166,6 +187,7 @@ impl Core {
                 inbox_limit: self.options.inbox_limit,
                 // The rest is for the threads to end before `disconnect` is over.
                 close_timeout: self.options.request_timeout * 4 / 5,
+                counters: self.counters.clone(),
                 logger: self.options.logger.clone(),
             };
             let Connected { transport, handshake, early } = connected;
@@ -396,7 +418,9 @@ impl World for ClientWorld {
         if !self.refused && lock(&self.core.life).epoch == self.epoch {
             // The connection was lost, or the server ended it, and the user has not connected again. Whether
             // an attempt succeeds, the policy's observer is told.
-            let _ = self.core.connect_again(&self.plan, self.epoch);
+            if let Some(Ok(())) = self.core.connect_again(&self.plan, self.epoch) {
+                self.core.counters.reconnections.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.core.reader_finished();
     }

@@ -174,6 +174,11 @@ impl Inbox {
         lock(&self.state).paused
     }
 
+    /// What it holds, in bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        lock(&self.state).bytes
+    }
+
     /// The client closes: nothing more is delivered.
     pub(super) fn closing(&self, by: Instant) {
         let mut state = lock(&self.state);

@@ -29,8 +29,9 @@ use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
+use crate::stats::{Counters, Stats, Traffic};
 use crate::sync::{Signal, lock};
-use crate::transport::{Transport, TransportError, TransportKind};
+use crate::transport::{Transport, TransportError, TransportKind, TrySend};
 
 use inbox::Inbox;
 use outbox::{Admission, Outbox};
@@ -65,6 +66,7 @@ pub(crate) struct SessionOptions {
     pub(crate) inbox_limit: usize,
     /// How long a disconnect may take to write what is queued and to see the server close.
     pub(crate) close_timeout: Duration,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) logger: Logger,
 }
 
@@ -75,8 +77,9 @@ pub(crate) struct Session {
     outbox: Outbox,
     inbox: Inbox,
     watchdog: Watchdog,
+    started: Instant,
     /// When the last ping came: written by the holder of the intake, read by the watchdog.
-    last_ping: Mutex<Instant>,
+    last_ping: Mutex<Option<Instant>>,
     ending: Mutex<EndingState>,
     /// The reader has finished.
     finished: Signal,
@@ -99,14 +102,13 @@ impl Session {
         mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
-        let now = Instant::now();
         let session = Arc::new(Session {
             transport,
             outbox: Outbox::new(options.outbox_limit),
             inbox: Inbox::new(options.inbox_limit),
             watchdog: Watchdog::default(),
-            // As if a ping were due now: some servers send their first one right away.
-            last_ping: Mutex::new(now.checked_sub(handshake.ping_interval()).unwrap_or(now)),
+            started: Instant::now(),
+            last_ping: Mutex::new(None),
             ending: Mutex::default(),
             finished: Signal::default(),
             handshake,
@@ -189,8 +191,12 @@ impl Session {
             return Err(Error::SocketIsClosed);
         }
         self.log_packet("sending", &packet);
+        let traffic = Traffic::of([&packet]);
         match self.transport.try_send(packet) {
             Ok(written) => {
+                if !matches!(written, TrySend::Refused(_)) {
+                    self.options.counters.sent.add(traffic);
+                }
                 self.outbox.written_direct(written);
                 Ok(())
             }
@@ -216,6 +222,7 @@ impl Session {
     }
 
     fn accept(&self, packets: &mut VecDeque<Packet>) {
+        self.options.counters.received.add(Traffic::of(&*packets));
         let mut closed = false;
         packets.retain(|packet| {
             // What follows a close does not count.
@@ -235,7 +242,7 @@ impl Session {
         match packet {
             Packet::Text(_) | Packet::Binary(_) => return true,
             Packet::Ping(data) => {
-                *lock(&self.last_ping) = Instant::now();
+                *lock(&self.last_ping) = Some(Instant::now());
                 self.outbox.push_pong(Packet::Pong(data.clone()));
             }
             Packet::Close | Packet::Noop => {}
@@ -328,6 +335,19 @@ impl Session {
             state = self.finished.wait_until(state, deadline);
         }
         true
+    }
+
+    /// When the next ping is due, by what has come so far.
+    fn ping_due(&self) -> Instant {
+        // Before the first one: now, as some servers send it right away.
+        lock(&self.last_ping).map_or(self.started, |last| last + self.handshake.ping_interval())
+    }
+
+    /// Adds to the client's counters what is this connection's alone.
+    pub(crate) fn fill(&self, stats: &mut Stats) {
+        stats.outbox_bytes = self.outbox.bytes();
+        stats.inbox_bytes = self.inbox.bytes();
+        stats.last_ping = lock(&self.last_ping).map(|last| last.elapsed());
     }
 
     /// Messages that were accepted and never written, as far as is known.

@@ -235,6 +235,11 @@ impl Outbox {
         self.room.notify_all();
     }
 
+    /// What it holds, in bytes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        lock(&self.state).bytes
+    }
+
     /// Waits until everything that was accepted is written.
     pub(super) fn flush(&self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);

@@ -85,6 +85,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Session, &Packet) + Send + 'stat
         outbox_limit: setup.outbox,
         inbox_limit: setup.inbox,
         close_timeout: setup.close_timeout,
+        counters: Arc::default(),
         logger: Logger::ErrorsOnly,
     };
     let handshake = Handshake::parse(&json).unwrap();

@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Session;
+use crate::protocol::Handshake;
 use crate::sync::{Signal, lock};
 
 /// What the watchdog thread is told by the others.
@@ -69,7 +70,7 @@ enum Duty {
 pub(super) fn run(session: &Session) {
     let mut now = Instant::now();
     loop {
-        let check = next_check(now, *lock(&session.last_ping), &session.handshake);
+        let check = next_check(now, session.ping_due(), &session.handshake);
         match session.watchdog.wait(check) {
             Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
             // The reader is receiving: the server's silence is its to notice.
@@ -90,9 +91,8 @@ fn stand_in(session: &Session) {
 
 /// When to see next whether somebody is receiving: when a ping is due, and half way to the time at which the
 /// server gives up on the pong. After that, once per interval: no ping may be sent to a busy connection.
-fn next_check(now: Instant, last_ping: Instant, handshake: &crate::protocol::Handshake) -> Instant {
+fn next_check(now: Instant, due: Instant, handshake: &Handshake) -> Instant {
     let (interval, timeout) = (handshake.ping_interval(), handshake.ping_timeout());
-    let due = last_ping + interval;
     let late = due + timeout / 2;
     if now < due {
         due

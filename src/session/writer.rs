@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use super::Session;
+use crate::stats::Traffic;
 
 /// The writer thread: everything that waits becomes one batch.
 pub(super) fn run(session: &Session) {
@@ -9,10 +10,17 @@ pub(super) fn run(session: &Session) {
         for packet in &batch {
             session.log_packet("sending", packet);
         }
-        let sent = session.transport.send(&mut batch);
-        session.outbox.written(sent.as_ref().map_or_else(|e| e.lost, |()| 0));
-        if let Err(e) = sent {
-            session.fail(e.cause);
+        let traffic = Traffic::of(&batch);
+        match session.transport.send(&mut batch) {
+            Ok(()) => {
+                // Before `flush` can return.
+                session.options.counters.sent.add(traffic);
+                session.outbox.written(0);
+            }
+            Err(e) => {
+                session.outbox.written(e.lost);
+                session.fail(e.cause);
+            }
         }
     }
 }
