@@ -76,7 +76,10 @@ impl fmt::Display for Message {
 
 impl From<&str> for Message {
     fn from(text: &str) -> Self {
-        Message::Text(text.to_owned())
+        // With room for the digit that goes before it on the wire.
+        let mut owned = String::with_capacity(text.len() + 1);
+        owned.push_str(text);
+        Message::Text(owned)
     }
 }
 
@@ -88,7 +91,7 @@ impl From<String> for Message {
 
 impl From<&String> for Message {
     fn from(text: &String) -> Self {
-        Message::Text(text.clone())
+        text.as_str().into()
     }
 }
 

@@ -71,7 +71,8 @@ impl Packet {
             Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
             Packet::Close | Packet::Upgrade | Packet::Noop => String::new(),
         };
-        // In place: a short text has room for it.
+        // In place, and without spare room: `Bytes` needs none, but would allocate once more to keep it.
+        text.reserve_exact(digit.len_utf8());
         text.insert(0, digit);
         Frame::Text(text)
     }

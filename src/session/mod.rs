@@ -25,6 +25,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::logger::{Logger, log};
@@ -190,7 +192,7 @@ impl Session {
             self.end(Reason::PingTimeout, None);
             return Err(Error::SocketIsClosed);
         }
-        self.log_packet("sending", &packet);
+        self.log_packets("sending", [&packet]);
         let traffic = Traffic::of([&packet]);
         match self.transport.try_send(packet) {
             Ok(written) => {
@@ -223,6 +225,7 @@ impl Session {
 
     fn accept(&self, packets: &mut VecDeque<Packet>) {
         self.options.counters.received.add(Traffic::of(&*packets));
+        self.log_packets("received", &*packets);
         let mut closed = false;
         packets.retain(|packet| {
             // What follows a close does not count.
@@ -238,7 +241,6 @@ impl Session {
 
     /// True for a message.
     fn accept_packet(&self, packet: &Packet) -> bool {
-        self.log_packet("received", packet);
         match packet {
             Packet::Text(_) | Packet::Binary(_) => return true,
             Packet::Ping(data) => {
@@ -251,6 +253,13 @@ impl Session {
             }
         }
         false
+    }
+
+    fn log_packets<'a>(&self, what: &str, packets: impl IntoIterator<Item = &'a Packet>) {
+        // Once for all of them: it is on the way of every message.
+        if self.options.logger.enabled(Level::Debug) {
+            packets.into_iter().for_each(|packet| self.log_packet(what, packet));
+        }
     }
 
     fn log_packet(&self, what: &str, packet: &Packet) {

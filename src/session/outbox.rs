@@ -208,6 +208,9 @@ impl Outbox {
         while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed))
         {
             state = self.work.wait(state);
+            drop(state);
+            std::thread::yield_now();
+            state = lock(&self.state);
         }
         if state.phase == Phase::Closed {
             return false;

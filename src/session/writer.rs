@@ -7,9 +7,7 @@ use crate::stats::Traffic;
 pub(super) fn run(session: &Session) {
     let mut batch = VecDeque::new();
     while session.outbox.take(&mut batch) {
-        for packet in &batch {
-            session.log_packet("sending", packet);
-        }
+        session.log_packets("sending", &batch);
         let traffic = Traffic::of(&batch);
         match session.transport.send(&mut batch) {
             Ok(()) => {
