@@ -46,7 +46,7 @@ impl Default for WebSocketSettings {
             subprotocols: Vec::new(),
             max_message: 64 << 20,
             max_frame: 64 << 20,
-            read_buffer: 64 * 1024,
+            read_buffer: 8 * 1024,
             write_buffer: 128 * 1024,
         }
     }
