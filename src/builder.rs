@@ -1,5 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
+use log::Log;
 use ureq::http::header::{COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::client::Client;
@@ -127,6 +129,41 @@ impl ClientBuilder {
     /// precedence.
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
+        self
+    }
+
+    /// Writes the client's log lines to a log of its own. Default: the `log` facade of the process, with target
+    /// `engineio`.
+    ///
+    /// Errors are failed handlers; warnings are fallbacks and losses; infos are states and transports; debug
+    /// lines are packets, with their sizes; trace lines are their contents.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// struct Stderr;
+    ///
+    /// impl log::Log for Stderr {
+    ///     fn enabled(&self, metadata: &log::Metadata) -> bool {
+    ///         metadata.level() <= log::Level::Info
+    ///     }
+    ///     fn log(&self, record: &log::Record) {
+    ///         eprintln!("{}: {}", record.level(), record.args());
+    ///     }
+    ///     fn flush(&self) {}
+    /// }
+    ///
+    /// let client = engineio::Client::builder().logger(Stderr).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn logger(mut self, log: impl Log + 'static) -> Self {
+        self.options.logger.set_own(Arc::new(log));
+        self
+    }
+
+    /// Logs nothing but errors: handlers that failed. Default: everything that the log lets through.
+    pub fn log_errors_only(mut self) -> Self {
+        self.options.logger.set_errors_only();
         self
     }
 

@@ -6,36 +6,29 @@ use log::{Level, Log, Record};
 /// The target of every line that the crate logs.
 const TARGET: &str = "engineio";
 
-/// Where a client's log lines go.
+/// Where a client's log lines go: the `log` facade of the process, or a log of the client's own.
 ///
 /// Levels: error for failed handlers, warn for fallbacks and losses, info for states and transports,
 /// debug for packets (sizes, not contents), trace for contents.
 #[derive(Clone, Default)]
-pub(crate) enum Logger {
-    /// The `log` facade of the process.
-    #[default]
-    Facade,
-    /// A log of the client's own.
-    Own(Arc<dyn Log>),
-    /// The facade, and nothing but errors.
-    ErrorsOnly,
+pub(crate) struct Logger {
+    own: Option<Arc<dyn Log>>,
+    errors_only: bool,
 }
 
 impl Logger {
-    fn sink(&self) -> &dyn Log {
-        match self {
-            Logger::Own(own) => own.as_ref(),
-            Logger::Facade | Logger::ErrorsOnly => log::logger(),
-        }
+    pub(crate) fn set_own(&mut self, own: Arc<dyn Log>) {
+        self.own = Some(own);
+    }
+
+    pub(crate) fn set_errors_only(&mut self) {
+        self.errors_only = true;
     }
 
     pub(crate) fn enabled(&self, level: Level) -> bool {
-        match self {
-            // The facade's own cheap filter, as its macros use it.
-            Logger::Facade => level <= log::max_level(),
-            Logger::ErrorsOnly => level == Level::Error && level <= log::max_level(),
-            Logger::Own(_) => true,
-        }
+        // The facade has a cheap filter of its own, which its macros ask first.
+        let wanted = self.own.is_some() || level <= log::max_level();
+        wanted && (level == Level::Error || !self.errors_only)
     }
 
     pub(crate) fn log(&self, level: Level, args: fmt::Arguments<'_>) {
@@ -43,7 +36,7 @@ impl Logger {
             return;
         }
         let record = Record::builder().level(level).target(TARGET).args(args).build();
-        let sink = self.sink();
+        let sink = self.own.as_deref().unwrap_or_else(|| log::logger());
         if sink.enabled(record.metadata()) {
             sink.log(&record);
         }
@@ -52,11 +45,10 @@ impl Logger {
 
 impl fmt::Debug for Logger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Logger::Facade => "Facade",
-            Logger::Own(_) => "Own",
-            Logger::ErrorsOnly => "ErrorsOnly",
-        })
+        f.debug_struct("Logger")
+            .field("own", &self.own.is_some())
+            .field("errors_only", &self.errors_only)
+            .finish()
     }
 }
 

@@ -86,7 +86,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Session, &Packet) + Send + 'stat
         inbox_limit: setup.inbox,
         close_timeout: setup.close_timeout,
         counters: Arc::default(),
-        logger: Logger::ErrorsOnly,
+        logger: Logger::default(),
     };
     let handshake = Handshake::parse(&json).unwrap();
     let session = Session::new(Box::new(transport), handshake, Default::default(), options);
