@@ -1,1 +1,98 @@
+//! What the tests share: servers, and waits with a deadline.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 pub(crate) mod official;
+pub(crate) mod process;
+pub(crate) mod real;
+pub(crate) mod scripted;
+
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use engineio::{Client, Message, Reason};
+
+/// How long anything that must happen may take: these machines are shared, and a failure may take its time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until the condition holds. The one place that polls, for what has no event: threads, file descriptors.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_millis(1);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
+
+/// Runs what must return in time, on a thread of its own: a hang becomes a failure.
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    what: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let runner = thread::spawn(move || {
+        let result = run();
+        let _ = sender.send(());
+        result
+    });
+    match receiver.recv_timeout(limit) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not within {limit:?}: {what}"),
+        // Done, or panicked: the join tells.
+        _ => runner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+    }
+}
+
+/// What a client's handlers were told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    Connect,
+    Message(Message),
+    Disconnect(Reason),
+}
+
+/// A client's handlers, as a channel.
+pub(crate) struct Watch(pub(crate) Receiver<Seen>);
+
+impl Watch {
+    pub(crate) fn new(client: &Client) -> Self {
+        let (sender, receiver) = unbounded();
+        let connect = sender.clone();
+        client.on_connect(move |_| connect.send(Seen::Connect));
+        let message = sender.clone();
+        client.on_message(move |_, m| message.send(Seen::Message(m)));
+        client.on_disconnect(move |_, reason| sender.send(Seen::Disconnect(reason)));
+        Watch(receiver)
+    }
+
+    pub(crate) fn next(&self) -> Seen {
+        self.0.recv_timeout(PATIENCE).expect("nothing more happened")
+    }
+
+    pub(crate) fn connected(&self) {
+        assert_eq!(self.next(), Seen::Connect);
+    }
+
+    pub(crate) fn message(&self) -> Message {
+        match self.next() {
+            Seen::Message(message) => message,
+            other => panic!("{other:?} instead of a message"),
+        }
+    }
+
+    pub(crate) fn disconnected(&self) -> Reason {
+        match self.next() {
+            Seen::Disconnect(reason) => reason,
+            other => panic!("{other:?} instead of the end"),
+        }
+    }
+
+    /// Nothing has happened that was not asked about.
+    pub(crate) fn nothing_more(&self) {
+        assert_eq!(self.0.try_recv().ok(), None);
+    }
+}

@@ -1,0 +1,198 @@
+//! A real server in this process: engineioxide's, a third party's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::EngineIoService;
+use engineioxide::{DisconnectReason, Socket, Str};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::PATIENCE;
+
+/// What the server has seen.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Event {
+    Connect,
+    Text(String),
+    Binary(Bytes),
+    /// In the server's words.
+    Disconnect(String),
+}
+
+/// Echoes every message, but for these texts: `cmd:close` ends the session, `cmd:burst <n> <prefix>` is answered
+/// with n texts, `cmd:quiet` ends the echo.
+#[derive(Debug)]
+struct Handler(Sender<Event>);
+
+#[derive(Debug, Default)]
+struct State {
+    quiet: AtomicBool,
+}
+
+impl EngineIoHandler for Handler {
+    type Data = State;
+
+    fn on_connect(self: Arc<Self>, _: Arc<Socket<State>>) {
+        self.report(Event::Connect);
+    }
+
+    fn on_disconnect(&self, _: Arc<Socket<State>>, reason: DisconnectReason) {
+        self.report(Event::Disconnect(format!("{reason:?}")));
+    }
+
+    fn on_message(self: &Arc<Self>, text: Str, socket: Arc<Socket<State>>) {
+        if let Some(command) = text.strip_prefix("cmd:") {
+            return run(command, socket);
+        }
+        self.report(Event::Text(text.to_string()));
+        if !socket.data.quiet.load(Ordering::Relaxed) {
+            // The client has gone, if that fails.
+            let _ = socket.emit(text);
+        }
+    }
+
+    fn on_binary(self: &Arc<Self>, bytes: Bytes, socket: Arc<Socket<State>>) {
+        self.report(Event::Binary(bytes.clone()));
+        if !socket.data.quiet.load(Ordering::Relaxed) {
+            let _ = socket.emit_binary(bytes);
+        }
+    }
+}
+
+impl Handler {
+    fn report(&self, event: Event) {
+        // Nobody listens any more at the end of a test.
+        let _ = self.0.send(event);
+    }
+}
+
+fn run(command: &str, socket: Arc<Socket<State>>) {
+    let words: Vec<&str> = command.split(' ').collect();
+    match words[..] {
+        ["close"] => socket.close(DisconnectReason::ClosingServer),
+        ["quiet"] => socket.data.quiet.store(true, Ordering::Relaxed),
+        ["burst", count, prefix] => {
+            let (count, prefix) = (count.parse::<usize>().expect("a number"), prefix.to_owned());
+            tokio::spawn(async move {
+                for i in 0..count {
+                    while socket.emit(format!("{prefix}{i}")).is_err() {
+                        // Its buffer is full.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            });
+        }
+        _ => panic!("unknown command {command:?}"),
+    }
+}
+
+/// Ends with its last connection when it is dropped.
+pub(crate) struct Server {
+    url: String,
+    events: Receiver<Event>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) max_payload: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            max_payload: 4 << 20,
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (sender, events) = unbounded();
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new().name("server".into()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, Handler(sender), options) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Server { url, events, stop: Some(stop), thread: Some(thread.unwrap()) }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn next(&self) -> Event {
+        self.events.recv_timeout(PATIENCE).expect("the server saw nothing more")
+    }
+
+    /// The reason of the next disconnect, in the server's words.
+    pub(crate) fn disconnected(&self) -> String {
+        loop {
+            if let Event::Disconnect(reason) = self.next() {
+                return reason;
+            }
+        }
+    }
+
+    /// The texts that have arrived up to the next disconnect.
+    pub(crate) fn texts_until_disconnect(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        loop {
+            match self.next() {
+                Event::Text(text) => texts.push(text),
+                Event::Disconnect(_) => return texts,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, handler: Handler, options: Options) {
+    let config = EngineIoConfig::builder()
+        .ping_interval(options.ping_interval)
+        .ping_timeout(options.ping_timeout)
+        .max_payload(options.max_payload)
+        .max_buffer_size(10_000)
+        .build();
+    let service = EngineIoService::with_config(Arc::new(handler), config);
+    while let Ok((stream, _)) = listener.accept().await {
+        let _ = TcpStream::set_nodelay(&stream, true);
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        tokio::spawn(async move { connection.await.ok() });
+    }
+}

@@ -1,0 +1,341 @@
+//! A server that does what a test says, wrong things above all: raw bytes over plain TCP.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use tungstenite::handshake::derive_accept_key;
+
+use super::PATIENCE;
+
+/// An open packet with a long heartbeat and no upgrade.
+pub(crate) const OPEN: &str =
+    r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+
+/// As [`OPEN`], with an upgrade.
+pub(crate) const OPEN_UPGRADE: &str = r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+
+/// As [`OPEN`], with a heartbeat in ms.
+pub(crate) fn open_with(interval: u64, timeout: u64) -> String {
+    format!(r#"0{{"sid":"abc","upgrades":[],"pingInterval":{interval},"pingTimeout":{timeout}}}"#)
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: HashMap<String, String>,
+    headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The values of a header.
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+        let same = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(same).map(|(_, value)| value.as_str()).collect()
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        !self.header("upgrade").is_empty()
+    }
+
+    /// A poll for packets, as against the first request of a session.
+    pub(crate) fn is_poll(&self) -> bool {
+        self.method == "GET" && self.query.contains_key("sid") && !self.is_websocket()
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a text body")
+    }
+}
+
+/// One request, and the connection to answer it on.
+pub(crate) struct Exchange {
+    pub(crate) request: Request,
+    stream: BufReader<TcpStream>,
+    /// No further request is read from the connection.
+    over: bool,
+    shared: Arc<Shared>,
+}
+
+type Script = dyn Fn(&mut Exchange) -> io::Result<()> + Send + Sync;
+
+struct Shared {
+    script: Box<Script>,
+    requests: Mutex<Vec<Request>>,
+    changed: Condvar,
+    streams: Mutex<Vec<TcpStream>>,
+    stopped: AtomicBool,
+}
+
+/// Ends all of its connections when it is dropped.
+pub(crate) struct Scripted {
+    url: String,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Scripted {
+    /// Runs the script for each request. An I/O error in it ends the connection: the client has gone.
+    pub(crate) fn start<F>(script: F) -> Self
+    where
+        F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            requests: Mutex::default(),
+            changed: Condvar::new(),
+            streams: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        });
+        let acceptor = thread::spawn({
+            let shared = shared.clone();
+            move || accept(&listener, &shared)
+        });
+        Scripted { url, shared, acceptor: Some(acceptor) }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for a request.
+    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&Request) -> bool) -> Request {
+        let deadline = Instant::now() + PATIENCE;
+        let mut requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(found) = requests.iter().find(|request| wanted(request)) {
+                return found.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what} came");
+            let waited = self.shared.changed.wait_timeout(requests, left);
+            requests = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        for stream in self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut connections = Vec::new();
+    for stream in listener.incoming().map_while(Result::ok) {
+        if shared.stopped.load(Ordering::SeqCst) {
+            break;
+        }
+        stream.set_nodelay(true).unwrap();
+        let kept = stream.try_clone().unwrap();
+        shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        let shared = shared.clone();
+        connections.push(thread::spawn(move || serve(stream, &shared)));
+    }
+    for connection in connections {
+        let _ = connection.join();
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Arc<Shared>) {
+    let mut exchange = Exchange {
+        request: Request::default(),
+        stream: BufReader::new(stream),
+        over: false,
+        shared: shared.clone(),
+    };
+    while !exchange.over && matches!(exchange.read_request(), Ok(true)) {
+        let script = shared.clone();
+        if (script.script)(&mut exchange).is_err() {
+            break;
+        }
+    }
+    // The clone that is kept for the end would hold the connection open.
+    let _ = exchange.stream.get_ref().shutdown(Shutdown::Both);
+}
+
+impl Exchange {
+    fn read_request(&mut self) -> io::Result<bool> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Ok(false);
+            }
+            if line.trim_end().is_empty() {
+                break;
+            }
+            lines.push(line.trim_end().to_owned());
+        }
+        let mut request = parse_head(&lines);
+        let length = request.header("content-length").first().map_or(0, |length| length.parse().unwrap());
+        request.body = vec![0; length];
+        self.stream.read_exact(&mut request.body)?;
+        self.request = request.clone();
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.shared.changed.notify_all();
+        Ok(true)
+    }
+
+    /// Raw bytes.
+    pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes.as_ref())
+    }
+
+    pub(crate) fn respond(&mut self, status: &str, body: impl AsRef<[u8]>) -> io::Result<()> {
+        self.respond_with(status, "", body)
+    }
+
+    /// `headers` are whole lines, each with its CRLF.
+    pub(crate) fn respond_with(
+        &mut self,
+        status: &str,
+        headers: &str,
+        body: impl AsRef<[u8]>,
+    ) -> io::Result<()> {
+        let body = body.as_ref();
+        let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+        self.raw([head.as_bytes(), body].concat())
+    }
+
+    /// A payload of packets.
+    pub(crate) fn payload(&mut self, body: impl AsRef<[u8]>) -> io::Result<()> {
+        self.respond("200 OK", body)
+    }
+
+    /// Says nothing until the client, or the test, is gone.
+    pub(crate) fn hold(&mut self) -> io::Result<()> {
+        self.over = true;
+        io::copy(&mut self.stream, &mut io::sink()).map(drop)
+    }
+
+    /// Reads nothing, until the client has closed or the test is over.
+    pub(crate) fn wait_closed(&mut self) -> io::Result<()> {
+        self.over = true;
+        let mut fds = [rustix::event::PollFd::new(self.stream.get_ref(), rustix::event::PollFlags::RDHUP)];
+        rustix::event::poll(&mut fds, None)?;
+        Ok(())
+    }
+
+    /// Ends the connection with a FIN.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        self.over = true;
+        Ok(())
+    }
+
+    /// Ends the connection with a RST.
+    pub(crate) fn reset(&mut self) -> io::Result<()> {
+        self.over = true;
+        // Unread bytes would do it as well, but not for sure.
+        let stream = self.stream.get_ref();
+        rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))?;
+        // The linger takes effect when the last handle is closed.
+        let address = stream.peer_addr()?;
+        let mut streams = self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.retain(|stream| stream.peer_addr().is_ok_and(|peer| peer != address));
+        drop(streams);
+        Err(io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Answers the websocket's opening request.
+    pub(crate) fn accept_websocket(&mut self) -> io::Result<()> {
+        self.over = true;
+        let key =
+            self.request.header("sec-websocket-key").first().map(|key| derive_accept_key(key.as_bytes()));
+        self.raw(format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            key.expect("a websocket request")
+        ))
+    }
+
+    pub(crate) fn ws_text(&mut self, text: &str) -> io::Result<()> {
+        self.ws_frame(0x81, text.as_bytes())
+    }
+
+    /// A frame with that first byte: FIN, reserved bits and opcode.
+    pub(crate) fn ws_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
+        let length = payload.len();
+        let mut frame = match length {
+            0..126 => vec![first, length as u8],
+            126..65_536 => [&[first, 126][..], &(length as u16).to_be_bytes()].concat(),
+            _ => [&[first, 127][..], &(length as u64).to_be_bytes()].concat(),
+        };
+        frame.extend_from_slice(payload);
+        self.raw(frame)
+    }
+
+    /// The next frame of the client: its opcode and payload.
+    pub(crate) fn ws_read(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0; 2];
+        self.stream.read_exact(&mut head)?;
+        let length = match head[1] & 0x7f {
+            126 => {
+                let mut length = [0; 2];
+                self.stream.read_exact(&mut length)?;
+                u64::from(u16::from_be_bytes(length))
+            }
+            127 => {
+                let mut length = [0; 8];
+                self.stream.read_exact(&mut length)?;
+                u64::from_be_bytes(length)
+            }
+            short => u64::from(short),
+        };
+        let mut mask = [0; 4];
+        self.stream.read_exact(&mut mask)?;
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        self.stream.read_exact(&mut payload)?;
+        payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
+        Ok((head[0] & 0x0f, payload))
+    }
+
+    /// The next text of the client.
+    pub(crate) fn ws_read_text(&mut self) -> io::Result<String> {
+        let (_, payload) = self.ws_read()?;
+        String::from_utf8(payload).map_err(io::Error::other)
+    }
+
+    /// Opens a session by websocket: the 101 and the open packet.
+    pub(crate) fn open_websocket(&mut self, open: &str) -> io::Result<()> {
+        self.accept_websocket()?;
+        self.ws_text(open)
+    }
+}
+
+fn parse_head(lines: &[String]) -> Request {
+    let mut words = lines[0].split(' ');
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let headers = lines[1..].iter().filter_map(|line| line.split_once(':'));
+    Request {
+        method,
+        path: path.to_owned(),
+        query: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect(),
+        body: Vec::new(),
+    }
+}

@@ -1,0 +1,250 @@
+//! What is sent arrives, whole and in order, by either transport: against engineioxide, and against a scripted server
+//! for what a POST may hold.
+
+mod common;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::real::{Event, Server};
+use common::scripted::{Exchange, Scripted};
+use common::{PATIENCE, Watch};
+use engineio::{Client, ConnectOptions, Error, Message, TransportKind};
+use serde_json::json;
+
+use TransportKind::{Polling, WebSocket};
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+fn connected(server: &Server, options: ConnectOptions) -> (Client, Watch) {
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), options).unwrap();
+    watch.connected();
+    (client, watch)
+}
+
+/// Sends each kind of message and expects it back.
+fn echoes(options: ConnectOptions) {
+    let server = Server::start();
+    let (client, watch) = connected(&server, options);
+    let all_bytes: Vec<u8> = (0..=255).collect();
+    let big_text = "0123456789abcdef".repeat(1 << 16);
+    let big_bytes = Bytes::from(all_bytes.repeat(1 << 12));
+    let texts = ["text", "", "\u{1f980} 4 bytes", "line\nbreak\0nul", &big_text];
+    for text in texts {
+        client.send(text).unwrap();
+        assert_eq!(watch.message(), Message::from(text));
+    }
+    for bytes in [Bytes::from(all_bytes), Bytes::new(), big_bytes] {
+        client.send(bytes.clone()).unwrap();
+        assert_eq!(watch.message(), Message::Binary(bytes));
+    }
+    client.send(json!({"a": [1, null, "ü"]})).unwrap();
+    assert_eq!(watch.message().json::<serde_json::Value>().unwrap(), json!({"a": [1, null, "ü"]}));
+    client.send_json(&("tuple", 1)).unwrap();
+    assert_eq!(watch.message(), Message::from(r#"["tuple",1]"#));
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn every_kind_comes_back_by_polling() {
+    echoes(only(Polling));
+}
+
+#[test]
+fn every_kind_comes_back_by_websocket() {
+    echoes(only(WebSocket));
+}
+
+#[test]
+fn every_kind_comes_back_after_an_upgrade() {
+    echoes(ConnectOptions::new());
+}
+
+fn bursts(options: ConnectOptions) {
+    let server = Server::start();
+    let (client, watch) = connected(&server, options);
+    client.send("cmd:burst 1000 m").unwrap();
+    for i in 0..1000 {
+        assert_eq!(watch.message(), Message::from(format!("m{i}")));
+    }
+    client.send("cmd:quiet").unwrap();
+    for i in 0..1000 {
+        client.send(format!("c{i}")).unwrap();
+    }
+    client.disconnect().unwrap();
+    let expected: Vec<String> = (0..1000).map(|i| format!("c{i}")).collect();
+    assert_eq!(server.texts_until_disconnect(), expected);
+}
+
+#[test]
+fn bursts_arrive_in_order_by_polling() {
+    bursts(only(Polling));
+}
+
+#[test]
+fn bursts_arrive_in_order_by_websocket() {
+    bursts(only(WebSocket));
+}
+
+#[test]
+fn many_senders_lose_nothing() {
+    let server = Server::start();
+    let (client, _watch) = connected(&server, only(WebSocket));
+    client.send("cmd:quiet").unwrap();
+    let senders: Vec<_> = (0..4)
+        .map(|sender| {
+            let client = client.clone();
+            std::thread::spawn(move || (0..500).for_each(|i| client.send(format!("{sender} {i}")).unwrap()))
+        })
+        .collect();
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+    client.disconnect().unwrap();
+    let texts = server.texts_until_disconnect();
+    for sender in 0..4 {
+        let own = texts.iter().filter(|text| text.starts_with(&format!("{sender} ")));
+        let expected: Vec<String> = (0..500).map(|i| format!("{sender} {i}")).collect();
+        assert!(own.eq(&expected), "the order of sender {sender}");
+    }
+}
+
+#[test]
+fn the_separator_travels_by_websocket_only() {
+    let server = Server::start();
+    let (client, watch) = connected(&server, only(WebSocket));
+    client.send("a\u{1e}b").unwrap();
+    assert_eq!(watch.message(), Message::from("a\u{1e}b"));
+    client.disconnect().unwrap();
+
+    let (client, watch) = connected(&server, only(Polling));
+    assert!(matches!(client.send("a\u{1e}b"), Err(Error::Separator)));
+    client.send("still there").unwrap();
+    assert_eq!(watch.message(), Message::from("still there"));
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn a_message_above_the_servers_limit_is_refused_and_the_connection_lives() {
+    let server = Server::with(common::real::Options { max_payload: 1000, ..Default::default() });
+    for (transport, fits) in [(WebSocket, 1000), (Polling, 747)] {
+        let (client, watch) = connected(&server, only(transport));
+        let too_big = client.send(vec![0; fits + 1]);
+        assert!(
+            matches!(too_big, Err(Error::MessageTooLarge { size, max: 1000 }) if size > 1000),
+            "{too_big:?}"
+        );
+        assert!(matches!(
+            client.send("x".repeat(1000)),
+            Err(Error::MessageTooLarge { size: 1001, max: 1000 })
+        ));
+        client.send(vec![7; fits]).unwrap();
+        assert_eq!(watch.message(), Message::from(vec![7; fits]), "{transport}");
+        client.disconnect().unwrap();
+    }
+}
+
+/// A polling server that answers POSTs and leaves polls open.
+fn quiet_polling(open: &'static str) -> Scripted {
+    Scripted::start(move |exchange: &mut Exchange| -> io::Result<()> {
+        match &exchange.request {
+            request if request.method == "POST" => exchange.respond("200 OK", "ok"),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.payload(open),
+        }
+    })
+}
+
+#[test]
+fn posts_keep_to_16_packets_and_the_payload_limit() {
+    let open = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":300}"#;
+    let server = quiet_polling(open);
+    let client = Client::new();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    for i in 0..500 {
+        client.send(format!("m{i}")).unwrap();
+        client.send(vec![b'x'; i % 200]).unwrap();
+    }
+    client.disconnect().unwrap();
+    let posts: Vec<_> = server.requests().into_iter().filter(|request| request.method == "POST").collect();
+    let mut texts = Vec::new();
+    for post in &posts {
+        assert_eq!(post.header("content-type"), ["text/plain;charset=UTF-8"]);
+        let packets: Vec<&str> = post.text().split('\u{1e}').collect();
+        assert!(packets.len() <= 16 && post.body.len() <= 300, "{} in {}", packets.len(), post.body.len());
+        texts.extend(packets.into_iter().filter_map(|packet| packet.strip_prefix('4')).map(str::to_owned));
+    }
+    assert_eq!(texts, (0..500).map(|i| format!("m{i}")).collect::<Vec<_>>());
+    assert!(posts.last().unwrap().text().ends_with('1'), "the close is the last packet");
+}
+
+#[test]
+fn packets_per_post_can_be_raised() {
+    let server = quiet_polling(common::scripted::OPEN);
+    let client = Client::builder().packets_per_post(1000).build().unwrap();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    (0..2000).for_each(|i| client.send(i.to_string()).unwrap());
+    client.disconnect().unwrap();
+    let most = server.requests().iter().map(|request| request.text().split('\u{1e}').count()).max();
+    assert!(most > Some(16), "{most:?}");
+}
+
+#[test]
+fn a_server_that_does_not_read_fills_the_outbox() {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(common::scripted::OPEN)?;
+        // Reads nothing until the client has gone.
+        exchange.ws_read_text()?;
+        exchange.wait_closed()
+    });
+    let client =
+        Client::builder().outbox_limit(100_000).request_timeout(Duration::from_secs(1)).build().unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    let big = "x".repeat(50_000);
+    let full = |_: &usize| match (client.try_send(&*big), client.flush(Duration::from_millis(500))) {
+        (Ok(()), Ok(())) => false,
+        (Ok(()), Err(Error::Timeout { .. })) => true,
+        (sent, flushed) => panic!("{sent:?}, {flushed:?}"),
+    };
+    // The system's own buffers take some megabytes.
+    (0..10_000).find(full).expect("the server does not read");
+    while client.try_send(&*big).is_ok() {}
+    assert!(matches!(client.try_send(&*big), Err(Error::QueueFull)));
+    assert!(matches!(client.flush(Duration::from_millis(10)), Err(Error::Timeout { .. })));
+    let lost = client.disconnect();
+    assert!(matches!(lost, Err(Error::Unsent { messages }) if messages > 0), "{lost:?}");
+}
+
+#[test]
+fn flush_waits_until_everything_is_written() {
+    let server = Server::start();
+    let (client, _watch) = connected(&server, only(Polling));
+    client.send("cmd:quiet").unwrap();
+    (0..100).for_each(|i| client.send(i.to_string()).unwrap());
+    client.flush(PATIENCE).unwrap();
+    // By polling that means: the server has confirmed it.
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    assert_eq!(server.next(), Event::Connect);
+    for i in 0..100 {
+        assert_eq!(server.next(), Event::Text(i.to_string()));
+    }
+}
+
+#[test]
+fn the_counters_count_both_ways() {
+    let server = Server::start();
+    let (client, watch) = connected(&server, only(WebSocket));
+    for _ in 0..3 {
+        client.send("four").unwrap();
+        watch.message();
+    }
+    client.flush(PATIENCE).unwrap();
+    let stats = client.stats();
+    assert_eq!((stats.sent.messages, stats.received.messages), (3, 3));
+    assert!(stats.sent.bytes >= 15 && stats.received.bytes >= 15, "{stats:?}");
+    client.disconnect().unwrap();
+    assert_eq!(client.stats().received.messages, 3, "they go on over the client's connections");
+}
