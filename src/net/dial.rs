@@ -8,6 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use native_tls::{HandshakeError, TlsConnector};
 
 use super::socket::{Heard, Patience, Socket, Stream};
+use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 
 /// The least that is left for each address of a host with many.
@@ -78,11 +79,11 @@ pub(super) fn tls(
     deadline: Instant,
 ) -> Result<Stream> {
     socket.set_patience(Patience::Until(Some(deadline)));
+    // The dot of a fully qualified name is not in certificates, and must not be in SNI (RFC 6066, section 3).
+    let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, socket) {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => {
-            Err(Error::connection_from(format!("the TLS handshake with {host} failed"), e))
-        }
+        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
         // A patient socket waits by itself, and fails only when its time is over.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
