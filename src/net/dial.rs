@@ -90,3 +90,41 @@ pub(super) fn tls(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::net::TlsSettings;
+
+    /// What the server is told of the name that the client looks for.
+    fn client_hello(host: &str) -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut head = [0; 5];
+            tcp.read_exact(&mut head).unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            tcp.read_exact(&mut hello).unwrap();
+            hello
+        });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let socket = tcp("127.0.0.1", port, deadline, &Arc::new(Heard::new())).unwrap();
+        tls(&TlsSettings::default().connector().unwrap(), host, socket, deadline).unwrap_err();
+        server.join().unwrap()
+    }
+
+    #[test]
+    fn sni_is_the_name_without_the_dot_at_its_end() {
+        for host in ["example.org", "example.org."] {
+            let hello = client_hello(host);
+            let at = hello.windows(11).position(|part| part == b"example.org").expect(host);
+            // The size in front of it (RFC 6066, section 3).
+            assert_eq!(hello[at - 2..at], [0, 11], "{host}");
+        }
+        assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));
+    }
+}

@@ -178,3 +178,74 @@ fn elements(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
 fn encoded(tag: Tag, value: &[u8]) -> Option<Vec<u8>> {
     AnyRef::new(tag, value).ok()?.to_der().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::KeyPair;
+
+    use super::*;
+
+    #[test]
+    fn blocks_are_found_whatever_is_around_them() {
+        let der = [0x30, 3, 1, 2, 3].repeat(30);
+        let pem = encode("CERTIFICATE", &der);
+        assert!(pem.lines().all(|line| line.len() <= 64), "{pem}");
+        let one_line = format!("-----BEGIN CERTIFICATE-----{}-----END CERTIFICATE-----", BASE64.encode(&der));
+        let old = pem.replace("CERTIFICATE", "X509 CERTIFICATE");
+        let other = pem.replace("CERTIFICATE", "X509 CRL");
+        for (file, expected) in [
+            (pem.clone(), 1),
+            (pem.replace('\n', "\r\n"), 1),
+            (pem.replace('\n', "\n  "), 1),
+            (format!("\u{feff}subject=CN ü\n{pem}{other}# {pem}{old}"), 3),
+            (one_line, 1),
+            (pem.replace('=', ""), 1),
+        ] {
+            assert_eq!(certificates(file.as_bytes()), Ok(vec![der.clone(); expected]), "{file}");
+        }
+    }
+
+    #[test]
+    fn a_sec1_key_must_name_its_curve() {
+        let integer = encoded(Tag::Integer, &[1]).unwrap();
+        let secret = encoded(Tag::OctetString, &[7; 32]).unwrap();
+        let nameless = encoded(Tag::Sequence, &[integer, secret].concat()).unwrap();
+        let error = private_key(encode("EC PRIVATE KEY", &nameless).as_bytes()).unwrap_err();
+        assert!(error.contains("names no curve; `openssl pkcs8 -topk8 -nodes"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_another_kind() {
+        use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+        let algorithms = [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519];
+        for certified in algorithms {
+            let key = KeyPair::generate_for(certified).unwrap();
+            let params = rcgen::CertificateParams::new(["a".into()]).unwrap();
+            let certificate = params.self_signed(&key).unwrap();
+            for algorithm in algorithms {
+                let key = KeyPair::generate_for(algorithm).unwrap().serialize_der();
+                assert_eq!(same_kind(certificate.der(), &key), certified == algorithm);
+            }
+        }
+        assert!(same_kind(b"what is not understood", b"is left to others"));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(
+            label in "(RSA |EC |ENCRYPTED )?PRIVATE KEY|CERTIFICATE",
+            body in proptest::collection::vec(any::<u8>(), 0..64),
+            cut in 0..64usize,
+        ) {
+            let sequence = encoded(Tag::Sequence, &body).unwrap();
+            for der in [&body, &sequence] {
+                let pem = encode(&label, der);
+                for file in [pem.as_bytes(), &pem.as_bytes()[cut.min(pem.len())..], &body] {
+                    let _ = (certificates(file), private_key(file));
+                }
+                same_kind(der, &sequence);
+            }
+        }
+    }
+}

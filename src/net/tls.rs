@@ -11,12 +11,29 @@ use crate::sync::lock;
 /// of certificates than this by turns pays for building some of them again.
 const CACHED: usize = 16;
 
-/// The connectors of this process, the one used last at the end.
-static CACHE: Mutex<Vec<(TlsSettings, Arc<Slot>)>> = Mutex::new(Vec::new());
+/// The connectors of this process.
+static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
+
+/// Connectors by their settings, the one used last at the end.
+struct Cache(Vec<(TlsSettings, Arc<Slot>)>);
 
 /// A place for a connector. Its lock is held while that is built, so that a thousand clients that start at once
 /// build one, and those with other settings need not wait for it.
 type Slot = Mutex<Option<TlsConnector>>;
+
+impl Cache {
+    fn slot(&mut self, settings: &TlsSettings) -> Arc<Slot> {
+        let slot = match self.0.iter().position(|(known, _)| known == settings) {
+            Some(index) => self.0.remove(index).1,
+            None => Arc::default(),
+        };
+        if self.0.len() == CACHED {
+            self.0.remove(0);
+        }
+        self.0.push((settings.clone(), slot.clone()));
+        slot
+    }
+}
 
 /// What certificates the client accepts, and shows. The certificates and keys are PEM, as the user gave them.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,25 +73,12 @@ impl TlsSettings {
     /// The connector for these settings, kept for all connections of the process: building one parses the
     /// system's roots (40 ms).
     pub(crate) fn connector(&self) -> Result<TlsConnector> {
-        let slot = self.slot();
+        let slot = lock(&CACHE).slot(self);
         let mut slot = lock(&slot);
         if let Some(connector) = &*slot {
             return Ok(connector.clone());
         }
         Ok(slot.insert(self.build()?).clone())
-    }
-
-    fn slot(&self) -> Arc<Slot> {
-        let mut cache = lock(&CACHE);
-        let slot = match cache.iter().position(|(settings, _)| settings == self) {
-            Some(index) => cache.remove(index).1,
-            None => Arc::default(),
-        };
-        if cache.len() == CACHED {
-            cache.remove(0);
-        }
-        cache.push((self.clone(), slot.clone()));
-        slot
     }
 
     fn build(&self) -> Result<TlsConnector> {
@@ -123,5 +127,79 @@ impl TlsSettings {
         let key = pem::encode("PRIVATE KEY", &key);
         let identity = Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
         identity.map(Some).map_err(|e| invalid(format!("not a certificate and its key: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::{Headers, HttpClient, HttpSettings};
+
+    /// Settings that no other test has.
+    fn settings() -> TlsSettings {
+        let authority = rcgen::generate_simple_self_signed(["example.org".into()]).unwrap().cert.pem();
+        TlsSettings { authorities: vec![authority.into_bytes().into()], ..TlsSettings::default() }
+    }
+
+    fn is_built(settings: &TlsSettings) -> bool {
+        let cache = lock(&CACHE);
+        cache.0.iter().any(|(known, slot)| known == settings && lock(slot).is_some())
+    }
+
+    /// What connecting costs no connector, and so reads no certificates.
+    #[test]
+    fn plain_connections_build_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut tcp, _) = listener.accept().unwrap();
+                tcp.read(&mut [0; 1024]).unwrap();
+                tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+                    .unwrap();
+            }
+        });
+        let tls = settings();
+        let timeout = Duration::from_secs(10);
+        tls.check().unwrap();
+        let url = format!("{address}/");
+        let http = HttpSettings { tls: tls.clone(), timeout, headers: Headers::default() };
+        let client = HttpClient::new(http, &format!("http://{url}"));
+        assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
+        assert!(!is_built(&tls));
+        client.get(&format!("https://{url}"), 100).unwrap_err();
+        assert!(is_built(&tls), "the test looks at the wrong place");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_same_settings_share_a_connector() {
+        let mut cache = Cache(Vec::new());
+        let settings = settings();
+        let other = TlsSettings { verify: false, ..settings.clone() };
+        let slot = cache.slot(&settings);
+        // The content decides, not where it lies.
+        let copy = TlsSettings { authorities: vec![settings.authorities[0].to_vec().into()], ..settings };
+        assert!(Arc::ptr_eq(&slot, &cache.slot(&copy)));
+        assert!(!Arc::ptr_eq(&slot, &cache.slot(&other)));
+    }
+
+    #[test]
+    fn the_cache_forgets_what_was_not_used_for_the_longest_time() {
+        let mut cache = Cache(Vec::new());
+        let numbered = |n: u8| TlsSettings { authorities: vec![[n].into()], ..TlsSettings::default() };
+        let first = cache.slot(&numbered(0));
+        let second = cache.slot(&numbered(1));
+        for n in 2..=CACHED as u8 {
+            cache.slot(&numbered(n));
+            assert!(Arc::ptr_eq(&first, &cache.slot(&numbered(0))), "{n}");
+        }
+        assert_eq!(cache.0.len(), CACHED);
+        assert!(!Arc::ptr_eq(&second, &cache.slot(&numbered(1))));
     }
 }
