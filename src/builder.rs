@@ -88,6 +88,44 @@ impl ClientBuilder {
         self
     }
 
+    /// Accepts servers whose certificates these authorities have signed, on both transports, in addition to those
+    /// that the system accepts. May be called more than once. Default: none.
+    ///
+    /// `pem` is the content of a PEM file, with one or more certificates. A server's own certificate does as well,
+    /// if it is self-signed.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = engineio::Client::builder().ca_certificate(std::fs::read("ca.pem")?).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.options.tls.authorities.push(pem.as_ref().into());
+        self
+    }
+
+    /// The certificate that the client shows to servers that ask for one, on both transports, and its private key.
+    /// Default: none.
+    ///
+    /// Both are the contents of PEM files, or of one file that holds both. Certificates of the authorities in
+    /// between may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1
+    /// (`EC PRIVATE KEY`), and not encrypted.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::fs::read;
+    ///
+    /// let client =
+    ///     engineio::Client::builder().client_certificate(read("client.pem")?, read("client.key")?).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_certificate(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
+        self.options.tls.identity = Some((cert_pem.as_ref().into(), key_pem.as_ref().into()));
+        self
+    }
+
     /// How much may wait to be written, in bytes of memory. Past it [`Client::send`] blocks, and
     /// [`Client::try_send`] fails. A single message may be larger. Default: 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
@@ -171,7 +209,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero, a malformed header.
+    /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero, a malformed header, a
+    /// certificate or a key that cannot be read, or that do not belong together.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -187,6 +226,7 @@ impl ClientBuilder {
                 return Err(Error::option(name, "must be above zero"));
             }
         }
+        options.tls.check()?;
         self.options.websocket = self.websocket.settings(options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

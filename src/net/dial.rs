@@ -8,6 +8,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use native_tls::{HandshakeError, TlsConnector};
 
 use super::socket::{Heard, Patience, Socket, Stream};
+use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 
 /// The least that is left for each address of a host with many.
@@ -78,14 +79,52 @@ pub(super) fn tls(
     deadline: Instant,
 ) -> Result<Stream> {
     socket.set_patience(Patience::Until(Some(deadline)));
+    // The dot of a fully qualified name is not in certificates, and must not be in SNI (RFC 6066, section 3).
+    let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, socket) {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
-        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => {
-            Err(Error::connection_from(format!("the TLS handshake with {host} failed"), e))
-        }
+        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
         // A patient socket waits by itself, and fails only when its time is over.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::net::TlsSettings;
+
+    /// What the server is told of the name that the client looks for.
+    fn client_hello(host: &str) -> Vec<u8> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let mut head = [0; 5];
+            tcp.read_exact(&mut head).unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            tcp.read_exact(&mut hello).unwrap();
+            hello
+        });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let socket = tcp("127.0.0.1", port, deadline, &Arc::new(Heard::new())).unwrap();
+        tls(&TlsSettings::default().connector().unwrap(), host, socket, deadline).unwrap_err();
+        server.join().unwrap()
+    }
+
+    #[test]
+    fn sni_is_the_name_without_the_dot_at_its_end() {
+        for host in ["example.org", "example.org."] {
+            let hello = client_hello(host);
+            let at = hello.windows(11).position(|part| part == b"example.org").expect(host);
+            // The size in front of it (RFC 6066, section 3).
+            assert_eq!(hello[at - 2..at], [0, 11], "{host}");
+        }
+        assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));
     }
 }

@@ -18,6 +18,7 @@ use super::cookies::{self, OwnCookie};
 use super::dial;
 use super::socket::{Heard, Patience, Stream};
 use super::tls::TlsSettings;
+use super::tls_error;
 use crate::error::{Error, Result};
 
 /// The size of each of a connection's two buffers, in bytes.
@@ -286,7 +287,13 @@ fn failed(error: ureq::Error) -> HttpError {
         ureq::Error::BodyExceedsLimit(limit) => {
             Error::protocol(format!("the server's response is above the limit of {limit} bytes"))
         }
-        ureq::Error::Io(e) => Error::connection_from("the connection to the server broke", e),
+        ureq::Error::Io(e) => match tls_error::refusal(&e.to_string()) {
+            // Late news of the handshake.
+            Some(refusal) => {
+                return HttpError { error: Error::connection_from(refusal, e), reached: false };
+            }
+            None => Error::connection_from("the connection to the server broke", e),
+        },
         other => Error::connection_from("the HTTP request failed", other),
     })
 }

@@ -3,8 +3,10 @@
 pub(crate) mod cookies;
 mod dial;
 mod http;
+mod pem;
 mod socket;
 mod tls;
+mod tls_error;
 
 pub(crate) use http::{Headers, HttpClient, HttpError, HttpSettings};
 pub(crate) use socket::{Heard, Stream, wait_for};

@@ -1,35 +1,84 @@
-use std::collections::HashMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
-use native_tls::TlsConnector;
+use native_tls::{Certificate, Identity, TlsConnector};
 
+use super::pem;
 use crate::error::{Error, Result};
+use crate::sync::lock;
 
-/// What certificates the client accepts, and shows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// How many connectors are kept. Each holds the system's roots, parsed: some 2 MB. A program that uses more sets
+/// of certificates than this by turns pays for building some of them again.
+const CACHED: usize = 16;
+
+/// The connectors of this process.
+static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
+
+/// Connectors by their settings, the one used last at the end.
+struct Cache(Vec<(TlsSettings, Arc<Slot>)>);
+
+/// A place for a connector. Its lock is held while that is built, so that a thousand clients that start at once
+/// build one, and those with other settings need not wait for it.
+type Slot = Mutex<Option<TlsConnector>>;
+
+impl Cache {
+    fn slot(&mut self, settings: &TlsSettings) -> Arc<Slot> {
+        let slot = match self.0.iter().position(|(known, _)| known == settings) {
+            Some(index) => self.0.remove(index).1,
+            None => Arc::default(),
+        };
+        if self.0.len() == CACHED {
+            self.0.remove(0);
+        }
+        self.0.push((settings.clone(), slot.clone()));
+        slot
+    }
+}
+
+/// What certificates the client accepts, and shows. The certificates and keys are PEM, as the user gave them.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     pub(crate) verify: bool,
+    /// In addition to the system's.
+    pub(crate) authorities: Vec<Arc<[u8]>>,
+    /// The certificate, with those that signed it behind it, and its private key.
+    pub(crate) identity: Option<(Arc<[u8]>, Arc<[u8]>)>,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
-        TlsSettings { verify: true }
+        TlsSettings { verify: true, authorities: Vec::new(), identity: None }
+    }
+}
+
+/// Shows no key.
+impl fmt::Debug for TlsSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSettings")
+            .field("verify", &self.verify)
+            .field("authorities", &self.authorities.len())
+            .field("identity", &self.identity.is_some())
+            .finish()
     }
 }
 
 impl TlsSettings {
-    /// The connector for these settings: one per process, as building one parses the system's roots (40 ms).
+    /// Finds what is wrong with the certificates and the key.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.authorities()?;
+        // Whether key and certificate belong together shows only in use.
+        if self.identity()?.is_some() { self.connector().map(drop) } else { Ok(()) }
+    }
+
+    /// The connector for these settings, kept for all connections of the process: building one parses the
+    /// system's roots (40 ms).
     pub(crate) fn connector(&self) -> Result<TlsConnector> {
-        static CONNECTORS: OnceLock<Mutex<HashMap<TlsSettings, TlsConnector>>> = OnceLock::new();
-        // Held while a connector is built, so that a thousand clients that start at once build one.
-        let mut connectors =
-            CONNECTORS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connector) = connectors.get(self) {
+        let slot = lock(&CACHE).slot(self);
+        let mut slot = lock(&slot);
+        if let Some(connector) = &*slot {
             return Ok(connector.clone());
         }
-        let connector = self.build()?;
-        connectors.insert(self.clone(), connector.clone());
-        Ok(connector)
+        Ok(slot.insert(self.build()?).clone())
     }
 
     fn build(&self) -> Result<TlsConnector> {
@@ -37,6 +86,120 @@ impl TlsSettings {
         if !self.verify {
             builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
         }
-        builder.build().map_err(|e| Error::connection_from("cannot set up TLS", e))
+        for authority in self.authorities()? {
+            builder.add_root_certificate(authority);
+        }
+        let identity = self.identity()?;
+        let shows_certificate = identity.is_some();
+        if let Some(identity) = identity {
+            builder.identity(identity);
+        }
+        builder.build().map_err(|e| match shows_certificate {
+            true => {
+                Error::option("client_certificate", format!("the private key is not the certificate's ({e})"))
+            }
+            false => Error::connection_from("cannot set up TLS", e),
+        })
+    }
+
+    fn authorities(&self) -> Result<Vec<Certificate>> {
+        const OPTION: &str = "ca_certificate";
+        let mut parsed = Vec::new();
+        for file in &self.authorities {
+            for der in pem::certificates(file).map_err(|e| Error::option(OPTION, e))? {
+                let certificate = Certificate::from_der(&der);
+                parsed
+                    .push(certificate.map_err(|e| Error::option(OPTION, format!("not a certificate: {e}")))?);
+            }
+        }
+        Ok(parsed)
+    }
+
+    fn identity(&self) -> Result<Option<Identity>> {
+        let Some((certificates, key)) = &self.identity else { return Ok(None) };
+        let invalid = |what: String| Error::option("client_certificate", what);
+        let chain = pem::certificates(certificates).map_err(|e| invalid(format!("the certificate: {e}")))?;
+        let key = pem::private_key(key).map_err(|e| invalid(format!("the key: {e}")))?;
+        if chain.first().is_some_and(|certificate| !pem::same_kind(certificate, &key)) {
+            return Err(invalid("the private key is not the certificate's: it is of another kind".into()));
+        }
+        let chain: String = chain.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
+        let key = pem::encode("PRIVATE KEY", &key);
+        let identity = Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
+        identity.map(Some).map_err(|e| invalid(format!("not a certificate and its key: {e}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::net::{Headers, HttpClient, HttpSettings};
+
+    /// Settings that no other test has.
+    fn settings() -> TlsSettings {
+        let authority = rcgen::generate_simple_self_signed(["example.org".into()]).unwrap().cert.pem();
+        TlsSettings { authorities: vec![authority.into_bytes().into()], ..TlsSettings::default() }
+    }
+
+    fn is_built(settings: &TlsSettings) -> bool {
+        let cache = lock(&CACHE);
+        cache.0.iter().any(|(known, slot)| known == settings && lock(slot).is_some())
+    }
+
+    /// What connecting costs no connector, and so reads no certificates.
+    #[test]
+    fn plain_connections_build_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut tcp, _) = listener.accept().unwrap();
+                tcp.read(&mut [0; 1024]).unwrap();
+                tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+                    .unwrap();
+            }
+        });
+        let tls = settings();
+        let timeout = Duration::from_secs(10);
+        tls.check().unwrap();
+        let url = format!("{address}/");
+        let http = HttpSettings { tls: tls.clone(), timeout, headers: Headers::default() };
+        let client = HttpClient::new(http, &format!("http://{url}"));
+        assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
+        assert!(!is_built(&tls));
+        client.get(&format!("https://{url}"), 100).unwrap_err();
+        assert!(is_built(&tls), "the test looks at the wrong place");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn the_same_settings_share_a_connector() {
+        let mut cache = Cache(Vec::new());
+        let settings = settings();
+        let other = TlsSettings { verify: false, ..settings.clone() };
+        let slot = cache.slot(&settings);
+        // The content decides, not where it lies.
+        let copy = TlsSettings { authorities: vec![settings.authorities[0].to_vec().into()], ..settings };
+        assert!(Arc::ptr_eq(&slot, &cache.slot(&copy)));
+        assert!(!Arc::ptr_eq(&slot, &cache.slot(&other)));
+    }
+
+    #[test]
+    fn the_cache_forgets_what_was_not_used_for_the_longest_time() {
+        let mut cache = Cache(Vec::new());
+        let numbered = |n: u8| TlsSettings { authorities: vec![[n].into()], ..TlsSettings::default() };
+        let first = cache.slot(&numbered(0));
+        let second = cache.slot(&numbered(1));
+        for n in 2..=CACHED as u8 {
+            cache.slot(&numbered(n));
+            assert!(Arc::ptr_eq(&first, &cache.slot(&numbered(0))), "{n}");
+        }
+        assert_eq!(cache.0.len(), CACHED);
+        assert!(!Arc::ptr_eq(&second, &cache.slot(&numbered(1))));
     }
 }

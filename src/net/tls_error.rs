@@ -1,0 +1,142 @@
+//! What a failure of TLS means to a user. native-tls has no kinds of errors: what went wrong is in the text, and the
+//! words here are OpenSSL's. Other platforms have other words: their errors are told as a failed handshake, with the
+//! text behind `source()`.
+
+use crate::error::Error;
+
+/// The error for a handshake that failed.
+pub(super) fn handshake_failed(host: &str, error: native_tls::Error) -> Error {
+    Error::connection_from(explain(host, &error.to_string()), error)
+}
+
+fn explain(host: &str, text: &str) -> String {
+    let text = text.to_ascii_lowercase();
+    if text.contains("certificate verify failed") {
+        return verification(host, &text);
+    }
+    if let Some(refusal) = refusal(&text) {
+        return format!("{host}: {refusal}");
+    }
+    let tells = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    if tells(&["wrong version number", "unknown protocol", "packet length too long", "http request"]) {
+        format!("{host} does not speak TLS on this port; is it http:// or ws://?")
+    } else if tells(&["unexpected eof", "connection reset"]) {
+        format!("{host} closed the connection during the TLS handshake; does it speak TLS on this port?")
+    } else if tells(&["unsupported protocol"]) {
+        format!("{host} speaks only versions of TLS that are too old")
+    } else {
+        format!("the TLS handshake with {host} failed")
+    }
+}
+
+/// A signature fails if an authority has the name of the right one and another key.
+const UNKNOWN: [&str; 5] =
+    ["self-signed", "self signed", "issuer certificate", "the first certificate", "signature failure"];
+
+/// Why the server's certificate was not accepted: the texts of `X509_verify_cert_error_string`.
+fn verification(host: &str, text: &str) -> String {
+    let tells = |words: &[&str]| words.iter().any(|words| text.contains(words));
+    let what = if tells(&["certificate has expired"]) {
+        "has expired".into()
+    } else if tells(&["not yet valid"]) {
+        "is not valid yet; is the clock right?".into()
+    } else if tells(&["hostname mismatch", "ip address mismatch"]) {
+        format!("is not for the host {host}")
+    } else if tells(&UNKNOWN) {
+        "is not signed by a known authority; add the authority's with `ca_certificate`".into()
+    } else if tells(&["revoked"]) {
+        "is revoked".into()
+    } else {
+        "cannot be verified".into()
+    };
+    match tells(&["certificate has expired", "not yet valid"]) {
+        // It may be that of an authority as well.
+        true => format!("a certificate of {host} {what}"),
+        false => format!("the certificate of {host} {what}"),
+    }
+}
+
+/// What an error's text tells about an alert of the server's. In TLS 1.3 the server looks at the client's
+/// certificate after the client's handshake is over: the alert comes at the first read.
+pub(super) fn refusal(text: &str) -> Option<String> {
+    const MARK: &str = "alert number ";
+    let digits = &text[text.find(MARK)? + MARK.len()..];
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let number: u8 = digits[..end].parse().ok()?;
+    // RFC 8446, section 6.2.
+    Some(match number {
+        40 => "the server refused the TLS handshake; does it require a client certificate?".into(),
+        42..=46 | 48 | 49 | 51 => {
+            let why = match number {
+                43 => "it is of an unsupported kind",
+                44 => "it is revoked",
+                45 => "it has expired",
+                48 => "it is not signed by an authority that the server knows",
+                49 => "access denied",
+                _ => "it is not acceptable, or missing",
+            };
+            format!("the server refused the client certificate: {why}")
+        }
+        70 | 71 => "the server speaks no version of TLS, or no cipher, that this client accepts".into(),
+        112 => "the server does not know the host name".into(),
+        116 => "the server requires a client certificate; set it with `client_certificate`".into(),
+        _ => format!("the server ended TLS with the alert {number}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts of OpenSSL 1.1.1, 3.0 and 3.5. The tests of TLS meet most of them; these are the rest, and the older.
+    #[test]
+    fn texts() {
+        const VERIFY: &str =
+            "error:0A000086:SSL routines::certificate verify failed:ssl/statem/statem_clnt.c:2091:";
+        let verify = |text| format!("{VERIFY} ({text})");
+        let alert = |text, number| {
+            format!("error:0A000410:SSL routines:ssl3_read_bytes:{text}:SSL alert number {number}")
+        };
+        for (text, expected) in [
+            (
+                verify("self signed certificate"),
+                "the certificate of a.example is not signed by a known authority",
+            ),
+            (verify("self-signed certificate in certificate chain"), "is not signed by a known authority"),
+            (verify("unable to verify the first certificate"), "is not signed by a known authority"),
+            (verify("unable to get issuer certificate"), "is not signed by a known authority"),
+            (verify("CRL has expired"), "the certificate of a.example cannot be verified"),
+            (verify("certificate revoked"), "the certificate of a.example is revoked"),
+            (verify("EE certificate key too weak"), "the certificate of a.example cannot be verified"),
+            (alert("sslv3 alert handshake failure", 40), "does it require a client certificate?"),
+            (
+                alert("ssl/tls alert bad certificate", 42),
+                "refused the client certificate: it is not acceptable, or missing",
+            ),
+            (alert("tlsv1 alert access denied", 49), "refused the client certificate: access denied"),
+            (alert("tlsv1 alert protocol version", 70), "a.example: the server speaks no version of TLS"),
+            (alert("tlsv1 alert internal error", 80), "a.example: the server ended TLS with the alert 80"),
+            (alert("tlsv1 unrecognized name", 112), "a.example: the server does not know the host name"),
+            (
+                "error:0A000102:SSL routines::unsupported protocol:ssl/x.c:1:".into(),
+                "versions of TLS that are too old",
+            ),
+            ("error:1408F10B:SSL routines:ssl3_get_record:wrong version number".into(), "does not speak TLS"),
+            (
+                "Connection reset by peer (os error 104)".into(),
+                "closed the connection during the TLS handshake",
+            ),
+            ("A certificate chain could not be built".into(), "the TLS handshake with a.example failed"),
+        ] {
+            let told = explain("a.example", &text);
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_alert() {
+        for text in ["", "alert number", "alert number x", "alert number 4000", "Connection reset by peer"] {
+            assert_eq!(refusal(text), None, "{text}");
+        }
+    }
+}

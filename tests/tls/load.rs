@@ -1,0 +1,47 @@
+//! Much data in both directions at once.
+
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::unbounded;
+use engineio::{Client, Message, TransportKind};
+
+use crate::certificates::Authority;
+use crate::server::{Digest, Server, Setup, chunk};
+use crate::{builder, by};
+
+/// Messages of 64 KiB: 50 MiB.
+const COUNT: usize = 800;
+
+#[test]
+fn both_directions_by_websocket() {
+    both_directions(TransportKind::WebSocket);
+}
+
+#[test]
+fn both_directions_by_polling() {
+    both_directions(TransportKind::Polling);
+}
+
+/// Everything arrives, in order, while the other side sends as fast as it can.
+fn both_directions(transport: TransportKind) {
+    let authority = Authority::new();
+    let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    let received = Arc::new(Mutex::new(Digest::default()));
+    let (texts_tx, texts) = unbounded();
+    let digest = received.clone();
+    client.on_message(move |_: &Client, message| match message {
+        Message::Binary(bytes) => digest.lock().unwrap().add(&bytes),
+        // It comes behind the flood.
+        text => texts_tx.send(text).unwrap(),
+    });
+    client.connect_with(server.url("localhost"), by(&[transport])).unwrap();
+    client.send(format!("flood {COUNT}")).unwrap();
+    (0..COUNT).for_each(|index| client.send(chunk(index)).unwrap());
+    client.send("digest").unwrap();
+    let expected = Digest::of_flood(COUNT).to_string();
+    let patience = std::time::Duration::from_secs(120);
+    assert_eq!(texts.recv_timeout(patience).unwrap().as_text(), Some(expected.as_str()), "at the server");
+    client.disconnect().unwrap();
+    assert_eq!(received.lock().unwrap().to_string(), expected, "at the client");
+}

@@ -1,0 +1,89 @@
+//! Certificates and keys that cannot be used are refused before any connection.
+
+use engineio::{ClientBuilder, Error};
+use openssl::pkey::PKey;
+use openssl::symm::Cipher;
+use rcgen::KeyPair;
+
+use crate::builder;
+use crate::certificates::{Authority, Validity, rsa_key};
+
+fn assert_invalid(builder: ClientBuilder, expected_option: &str, expected: &str) {
+    match builder.build() {
+        Err(Error::InvalidOption { option, reason }) => {
+            assert_eq!(option, expected_option);
+            assert!(reason.contains(expected), "{reason}");
+        }
+        other => panic!("{expected_option} should be refused ({expected}): {other:?}"),
+    }
+}
+
+#[test]
+fn authorities() {
+    let pem = Authority::new().pem();
+    let der = Authority::new().der();
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    let garbage = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (file, expected) in [
+        (&b""[..], "no -----BEGIN CERTIFICATE----- in it"),
+        (b"/etc/ssl/ca.pem", "give the content of the file, not its name"),
+        (der.as_ref(), "it looks like DER"),
+        (key.as_bytes(), "no -----BEGIN CERTIFICATE----- in it"),
+        (&pem.as_bytes()[..pem.len() - 9], "a block has no end"),
+        (pem.replacen('M', "!", 1).as_bytes(), "is not valid base64"),
+        (garbage.as_bytes(), "not a certificate"),
+        // Not only the first is looked at.
+        (format!("{pem}{garbage}").as_bytes(), "not a certificate"),
+    ] {
+        assert_invalid(builder().ca_certificate(file), "ca_certificate", expected);
+        assert_invalid(builder().ca_certificate(&pem).ca_certificate(file), "ca_certificate", expected);
+    }
+}
+
+#[test]
+fn client_certificates() {
+    let own = Authority::new().identity(&["a client"]);
+    let garbage = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    let rsa = KeyPair::serialize_pem(&rsa_key().0);
+    for (certificate, key, expected) in [
+        (own.key_pem(), own.key_pem(), "the certificate: no -----BEGIN CERTIFICATE-----"),
+        (own.pem(), own.pem(), "the key: no -----BEGIN PRIVATE KEY-----"),
+        ("client.pem".into(), own.key_pem(), "not its name"),
+        (own.pem(), "client.key".into(), "not its name"),
+        (own.pem(), garbage.into(), "not a certificate and its key"),
+        (own.pem(), garbage.replace("PRIVATE", "RSA PRIVATE"), "the RSA PRIVATE KEY is malformed"),
+        (own.pem(), garbage.replace("PRIVATE", "EC PRIVATE"), "the EC PRIVATE KEY is malformed"),
+        (own.pem(), garbage.replace("PRIVATE", "DSA PRIVATE"), "\"DSA PRIVATE KEY\" is not supported"),
+        (own.pem(), KeyPair::generate().unwrap().serialize_pem(), "the private key is not the certificate's"),
+        (own.pem(), rsa, "the private key is not the certificate's: it is of another kind"),
+    ] {
+        let builder = builder().client_certificate(certificate, key);
+        assert_invalid(builder, "client_certificate", expected);
+    }
+}
+
+#[test]
+fn encrypted_keys() {
+    let (key, pkcs1) = rsa_key();
+    let own = Authority::new().identity_with(&["a client"], Validity::Now, key);
+    let key = PKey::private_key_from_pem(pkcs1.as_bytes()).unwrap();
+    let pkcs8 = key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_128_cbc(), b"secret").unwrap();
+    let pkcs1 = key.rsa().unwrap().private_key_to_pem_passphrase(Cipher::aes_128_cbc(), b"secret").unwrap();
+    for encrypted in [pkcs8, pkcs1] {
+        let builder = builder().client_certificate(own.pem(), encrypted);
+        assert_invalid(
+            builder,
+            "client_certificate",
+            "the private key is encrypted; `openssl pkcs8 -topk8 -nodes",
+        );
+    }
+}
+
+#[test]
+fn debug_shows_no_key() {
+    let own = Authority::new().identity(&["a client"]);
+    let builder = builder().ca_certificate(own.pem()).client_certificate(own.pem(), own.key_pem());
+    for shown in [format!("{builder:?}"), format!("{:?}", builder.build().unwrap())] {
+        assert!(!shown.contains("BEGIN") && !shown.contains("45, 45, 45"), "{shown}");
+    }
+}

@@ -1,0 +1,197 @@
+//! Whose certificates are accepted, for which hosts, and the client's own.
+
+use std::net::Ipv6Addr;
+
+use rcgen::KeyPair;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+
+use crate::certificates::{Authority, Identity, Validity, ec_key, rsa_key};
+use crate::server::{Server, Setup};
+use crate::{assert_refused, assert_works, builder};
+
+#[test]
+fn a_private_authority() {
+    let authority = Authority::new();
+    let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    assert_works(&client, &server.url("localhost"));
+    for name in server.names.try_iter() {
+        assert_eq!(name.as_deref(), Some("localhost"), "SNI");
+    }
+}
+
+#[test]
+fn authorities_add_up() {
+    let [first, second, third] = [Authority::new(), Authority::new(), Authority::new()];
+    // Comments in between, whatever their encoding.
+    let file = [first.pem().as_bytes(), b"\nM\xfcller's:\r\n", second.pem().replace('\n', "\r\n").as_bytes()]
+        .concat();
+    let client = builder().ca_certificate(file).ca_certificate(third.pem()).build().unwrap();
+    for authority in [first, second, third] {
+        let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
+        assert_works(&client, &server.url("localhost"));
+    }
+}
+
+#[test]
+fn a_self_signed_certificate_is_its_own_authority() {
+    let identity = Identity::self_signed(&["localhost"]);
+    let server = Server::start(&Setup::new(&identity));
+    assert_refused(&builder().build().unwrap(), &server.url("localhost"), "not signed by a known authority");
+    let client = builder().ca_certificate(identity.pem()).build().unwrap();
+    assert_works(&client, &server.url("localhost"));
+}
+
+#[test]
+fn an_intermediate_that_the_server_shows() {
+    let root = Authority::new();
+    let intermediate = root.intermediate();
+    let server = Server::start(&Setup::new(&intermediate.identity(&["localhost"]).with(&intermediate)));
+    let client = builder().ca_certificate(root.pem()).build().unwrap();
+    assert_works(&client, &server.url("localhost"));
+}
+
+#[test]
+fn an_unknown_authority() {
+    let authority = Authority::new();
+    let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
+    let url = server.url("localhost");
+    let expected = "the certificate of localhost is not signed by a known authority; \
+                    add the authority's with `ca_certificate`";
+    assert_refused(&builder().build().unwrap(), &url, expected);
+    // Another one does not help.
+    let other = builder().ca_certificate(Authority::new().pem()).build().unwrap();
+    assert_refused(&other, &url, expected);
+    // The default is to verify.
+    assert_refused(&builder().ssl_verify(true).build().unwrap(), &url, expected);
+    assert_eq!(server.names.len(), 0, "handshakes that succeeded");
+    assert_works(&builder().ssl_verify(false).build().unwrap(), &url);
+}
+
+#[test]
+fn an_authority_of_the_same_name() {
+    let [former, latter] = Authority::namesakes();
+    let server = Server::start(&Setup::new(&latter.identity(&["localhost"])));
+    let client = builder().ca_certificate(former.pem()).build().unwrap();
+    assert_refused(&client, &server.url("localhost"), "is not signed by a known authority");
+}
+
+#[test]
+fn the_wrong_host() {
+    let authority = Authority::new();
+    let server = Server::start(&Setup::new(&authority.identity(&["example.org"])));
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    assert_refused(
+        &client,
+        &server.url("localhost"),
+        "the certificate of localhost is not for the host localhost",
+    );
+    assert_refused(
+        &client,
+        &server.url("127.0.0.1"),
+        "the certificate of 127.0.0.1 is not for the host 127.0.0.1",
+    );
+    assert_works(&builder().ssl_verify(false).build().unwrap(), &server.url("localhost"));
+}
+
+#[test]
+fn the_wrong_time() {
+    let authority = Authority::new();
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    for (validity, expected) in [
+        (Validity::Past, "a certificate of localhost has expired"),
+        (Validity::Future, "a certificate of localhost is not valid yet; is the clock right?"),
+    ] {
+        let identity = authority.identity_with(&["localhost"], validity, KeyPair::generate().unwrap());
+        let server = Server::start(&Setup::new(&identity));
+        assert_refused(&client, &server.url("localhost"), expected);
+        assert_works(&builder().ssl_verify(false).build().unwrap(), &server.url("localhost"));
+    }
+}
+
+#[test]
+fn hosts_that_are_addresses() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["127.0.0.1", "::1"]);
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    let v4 = Server::start(&Setup::new(&identity));
+    let v6 = Server::start(&Setup { ip: Ipv6Addr::LOCALHOST.into(), ..Setup::new(&identity) });
+    assert_works(&client, &v4.url("127.0.0.1"));
+    assert_works(&client, &v6.url("[::1]"));
+    for name in v4.names.try_iter().chain(v6.names.try_iter()) {
+        assert_eq!(name, None, "SNI is for names (RFC 6066, section 3)");
+    }
+    // A name is not an address.
+    assert_refused(&client, &v4.url("localhost"), "not for the host localhost");
+}
+
+#[test]
+fn a_client_certificate_with_every_kind_of_key() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    for versions in [[&TLS12], [&TLS13]] {
+        let server =
+            Server::start(&Setup { clients: Some(&authority), versions: &versions, ..Setup::new(&identity) });
+        let ((rsa, pkcs1), (ec, sec1)) = (rsa_key(), ec_key());
+        let pkcs8 = authority.identity(&["a client"]);
+        let rsa = authority.identity_with(&["a client"], Validity::Now, rsa);
+        let ec = authority.identity_with(&["a client"], Validity::Now, ec);
+        // One file may hold both.
+        let both = format!("{}{}", pkcs8.key_pem(), pkcs8.pem());
+        for (certificate, key) in [
+            (pkcs8.pem(), pkcs8.key_pem()),
+            (both.clone(), both),
+            (rsa.pem(), rsa.key_pem()),
+            (rsa.pem(), pkcs1),
+            (ec.pem(), sec1),
+        ] {
+            let client = builder().ca_certificate(authority.pem()).client_certificate(certificate, key);
+            assert_works(&client.build().unwrap(), &server.url("localhost"));
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_with_its_chain() {
+    let root = Authority::new();
+    let intermediate = root.intermediate();
+    let identity = root.identity(&["localhost"]);
+    let server = Server::start(&Setup { clients: Some(&root), ..Setup::new(&identity) });
+    let chain = intermediate.identity(&["a client"]).with(&intermediate);
+    let client = builder().ca_certificate(root.pem()).client_certificate(chain.pem(), chain.key_pem());
+    assert_works(&client.build().unwrap(), &server.url("localhost"));
+}
+
+#[test]
+fn a_client_certificate_without_verification_of_the_server() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let server = Server::start(&Setup { clients: Some(&authority), ..Setup::new(&identity) });
+    let own = authority.identity(&["a client"]);
+    let client = builder().ssl_verify(false).client_certificate(own.pem(), own.key_pem()).build().unwrap();
+    assert_works(&client, &server.url("localhost"));
+}
+
+#[test]
+fn a_server_that_wants_another_client_certificate() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let stranger = Authority::new().identity(&["a client"]);
+    let expired = authority.identity_with(&["a client"], Validity::Past, KeyPair::generate().unwrap());
+    let trusting = || builder().ca_certificate(authority.pem());
+    let showing = |own: &Identity| trusting().client_certificate(own.pem(), own.key_pem()).build().unwrap();
+    for versions in [[&TLS12], [&TLS13]] {
+        let server =
+            Server::start(&Setup { clients: Some(&authority), versions: &versions, ..Setup::new(&identity) });
+        let url = server.url("localhost");
+        let without = "the server requires a client certificate; set it with `client_certificate`";
+        assert_refused(&trusting().build().unwrap(), &url, without);
+        let refused = "the server refused the client certificate: ";
+        assert_refused(
+            &showing(&stranger),
+            &url,
+            &format!("{refused}it is not signed by an authority that the server knows"),
+        );
+        assert_refused(&showing(&expired), &url, &format!("{refused}it has expired"));
+    }
+}
