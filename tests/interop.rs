@@ -475,7 +475,7 @@ fn transport_refused(kind: Kind) {
     let Error::Connection { status, ref body, .. } = error else { panic!("another error: {error:?}") };
     let expected = match kind {
         Kind::Node => json!({"code": 0, "message": "Transport unknown"}),
-        Kind::PythonThreading | Kind::PythonAsgi => json!("Invalid transport"),
+        _ => json!("Invalid transport"),
     };
     assert_eq!((status, body.as_deref()), (Some(400), Some(&expected)), "{error}");
 }

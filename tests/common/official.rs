@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     PythonThreading,
     PythonAsgi,
     Node,
+    /// Takes no options.
+    SocketIo,
 }
 
 /// The options of a server; the defaults are those of the official servers.
@@ -171,12 +173,15 @@ fn command(kind: Kind) -> Command {
     match kind {
         Kind::PythonThreading => python_command("threading_server.py"),
         Kind::PythonAsgi => python_command("asgi_server.py"),
-        Kind::Node => {
-            let mut command = Command::new("node");
-            command.arg(sources().join("node/server.js")).env("NODE_PATH", node_home().join("node_modules"));
-            command
-        }
+        Kind::Node => node_command("server.js"),
+        Kind::SocketIo => node_command("socketio.js"),
     }
+}
+
+fn node_command(script: &str) -> Command {
+    let mut command = Command::new("node");
+    command.arg(sources().join("node").join(script)).env("NODE_PATH", node_home().join("node_modules"));
+    command
 }
 
 fn python_command(script: &str) -> Command {

@@ -1,0 +1,58 @@
+//! A task in the background that reports by the client every now and then, until the connection is over.
+//!
+//! ```text
+//! cargo run --example background_task
+//! cargo run --example background_task -- http://localhost:5000    # goes on until Ctrl-C
+//! ```
+
+mod embedded;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use engineio::{Client, Error as ClientError};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let argument = std::env::args().nth(1);
+    let reports = if argument.is_some() { usize::MAX } else { 3 };
+    let url = match argument {
+        Some(url) => url,
+        None => embedded::start()?,
+    };
+    let client = Client::new();
+    client.on_message(|_, message| println!("received {message}"));
+    client.on_disconnect(|_, reason| println!("disconnected: {reason}"));
+    client.connect(url)?;
+
+    // A thread like any other: it needs a handle of its own, and nothing else.
+    let handle = client.clone();
+    let task = client.start_background_task(move || report(&handle, reports));
+
+    // The main thread is free for other work. This one has none.
+    client.wait();
+    match task.join() {
+        Ok(count) => println!("{count} reports were sent"),
+        Err(_) => return Err("the task panicked".into()),
+    }
+    Ok(())
+}
+
+/// How many reports were sent.
+fn report(client: &Client, reports: usize) -> usize {
+    let start = Instant::now();
+    for count in 0..reports {
+        client.sleep(Duration::from_millis(300));
+        match client.send(format!("up for {} ms", start.elapsed().as_millis())) {
+            Ok(()) => {}
+            // The way in which such a task learns that the connection has ended.
+            Err(ClientError::SocketIsClosed) => return count,
+            Err(e) => eprintln!("not sent: {e}"),
+        }
+    }
+    // Lets the last answer arrive, then ends what `main` waits for.
+    client.sleep(Duration::from_millis(300));
+    if let Err(e) = client.disconnect() {
+        eprintln!("{e}");
+    }
+    reports
+}

@@ -1,0 +1,317 @@
+//! A netcat for Engine.IO: lines from stdin go out as messages, messages that come in are printed.
+//!
+//! ```text
+//! cargo run --example cat                                     # to a server in this process that echoes
+//! cargo run --example cat -- http://localhost:5000
+//! echo '{"a":1}' | cargo run --example cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
+//! cargo run --example cat -- --help
+//! ```
+
+mod embedded;
+
+use std::error::Error;
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{ArgAction, Parser};
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select, unbounded};
+use engineio::{Client, ConnectOptions, Error as ClientError, Message, Reason, Reconnection, TransportKind};
+use log::{LevelFilter, Log, Metadata, Record};
+use serde_json::Value;
+
+/// Sends the lines of stdin to an Engine.IO server, and prints what the server sends.
+///
+/// It ends at the end of the input, or when the server disconnects.
+#[derive(Parser)]
+#[command(after_help = "\
+Messages go to stdout, everything else to stderr.
+
+Exit code: 0 if all of the input was sent and the connection ended in order, 1 if there was no connection, it broke, \
+or something could not be sent, 2 for arguments that make no sense.
+
+Examples:
+  cat http://localhost:5000
+        Talk to a server by hand.
+  cat -t websocket -vv http://localhost:5000
+        By websocket only; show every packet.
+  echo hello | cat --linger 0 http://localhost:5000
+        Send a line, and do not wait for an answer.
+  cat --path socket.io http://localhost:3000
+        Speak to a Socket.IO server: enter its namespace with the line 0, emit with 2[\"event\",\"data\"].")]
+struct Arguments {
+    /// The server: http, https, ws or wss. Without it, one in this process that echoes
+    url: Option<String>,
+
+    /// Use this transport, polling or websocket. May be repeated: they are tried in that order
+    /// [default: polling, then an upgrade to websocket]
+    #[arg(short, long, value_name = "NAME")]
+    transport: Vec<TransportKind>,
+
+    /// Send this header with every request. May be repeated
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
+    header: Vec<(String, String)>,
+
+    /// The path of the endpoint on the server
+    #[arg(long, default_value = "engine.io")]
+    path: String,
+
+    /// Print messages that are JSON indented, on lines of their own
+    #[arg(long)]
+    json: bool,
+
+    /// Send lines as binary messages, with their line ends, and write received bytes as they are. Without it they
+    /// are printed in hexadecimal
+    #[arg(long)]
+    binary: bool,
+
+    /// Accept any certificate of the server
+    #[arg(short = 'k', long)]
+    insecure: bool,
+
+    /// Connect again when the connection is lost. Input waits meanwhile
+    #[arg(long)]
+    reconnect: bool,
+
+    /// How long to go on printing after the end of the input, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    linger: Duration,
+
+    /// Tell what happens: -v states and a summary at the end, -vv packets, -vvv their contents
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// For what is left to send at the end of the input: at most the outbox, 4 MiB.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the handlers tell the main loop.
+enum Event {
+    Connected,
+    Disconnected(Reason),
+    /// Nobody reads what is printed.
+    OutputClosed,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.verbose);
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            let mut text = e.to_string();
+            let mut cause = e.source();
+            while let Some(e) = cause {
+                text += &format!(": {e}");
+                cause = e.source();
+            }
+            eprintln!("cat: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let url = match &arguments.url {
+        Some(url) => url.clone(),
+        None => embedded::start()?,
+    };
+    let (events, happened) = unbounded();
+    let client = client(arguments, events)?;
+    client.connect_with(&url, connect_options(arguments))?;
+    if io::stdin().is_terminal() {
+        eprintln!("connected to {url} by {}; Ctrl-D ends", client.transport()?);
+    }
+    let ended = exchange(&client, arguments, &happened);
+    let disconnected = client.disconnect();
+    if arguments.verbose > 0 {
+        let (sent, received) = (client.stats().sent, client.stats().received);
+        eprintln!("sent     {} messages in {} packets, {} bytes", sent.messages, sent.packets, sent.bytes);
+        eprintln!(
+            "received {} messages in {} packets, {} bytes",
+            received.messages, received.packets, received.bytes
+        );
+    }
+    ended?;
+    Ok(disconnected?)
+}
+
+fn client(arguments: &Arguments, events: Sender<Event>) -> engineio::Result<Client> {
+    let mut builder = Client::builder().ssl_verify(!arguments.insecure);
+    if arguments.reconnect {
+        builder = builder.reconnection(Reconnection::new());
+    }
+    let client = builder.build()?;
+    let (connects, disconnects) = (events.clone(), events.clone());
+    client.on_connect(move |_| connects.send(Event::Connected));
+    client.on_disconnect(move |_, reason| disconnects.send(Event::Disconnected(reason)));
+    let (json, binary) = (arguments.json, arguments.binary);
+    client.on_message(move |_, message| {
+        if print(&message, json, binary).is_err() {
+            events.send(Event::OutputClosed).ok();
+        }
+    });
+    Ok(client)
+}
+
+fn connect_options(arguments: &Arguments) -> ConnectOptions {
+    let mut options = ConnectOptions::new().path(&arguments.path);
+    if !arguments.transport.is_empty() {
+        options = options.transports(arguments.transport.iter().copied());
+    }
+    for (name, value) in &arguments.header {
+        options = options.header(name, value);
+    }
+    options
+}
+
+/// Sends what comes from stdin, until that or the connection ends.
+fn exchange(
+    client: &Client,
+    arguments: &Arguments,
+    happened: &Receiver<Event>,
+) -> Result<(), Box<dyn Error>> {
+    let input = read_input(arguments.binary);
+    let mut connected = true;
+    // A message that the connection did not take any more.
+    let mut held: Option<Message> = None;
+    let mut end = never();
+    let mut at_end = false;
+    loop {
+        if let Some(message) = held.take_if(|_| connected) {
+            match client.send(message.clone()) {
+                // The event that says so is on its way.
+                Err(ClientError::SocketIsClosed) => (held, connected) = (Some(message), false),
+                sent => sent?,
+            }
+        }
+        let lines = if connected && !at_end { &input } else { &never() };
+        select! {
+            recv(lines) -> line => match line {
+                Ok(line) => held = Some(line?),
+                Err(_) => {
+                    match client.flush(FLUSH_TIMEOUT) {
+                        // The event that says so is on its way.
+                        Ok(()) | Err(ClientError::SocketIsClosed) => {}
+                        Err(e) => return Err(e.into()),
+                    }
+                    at_end = true;
+                    end = at(Instant::now() + arguments.linger);
+                }
+            },
+            recv(end) -> _ => return Ok(()),
+            recv(happened) -> event => match event? {
+                Event::Connected => connected = true,
+                Event::OutputClosed => return Ok(()),
+                Event::Disconnected(reason) if arguments.reconnect => {
+                    connected = false;
+                    eprintln!("disconnected: {reason}; connecting again");
+                }
+                Event::Disconnected(reason) => return over(client, &reason, held.is_some()),
+            },
+        }
+    }
+}
+
+/// How a connection ended that we did not end.
+fn over(client: &Client, reason: &Reason, unsent: bool) -> Result<(), Box<dyn Error>> {
+    eprintln!("disconnected: {reason}");
+    match client.last_error() {
+        _ if unsent => Err("a line was not sent".into()),
+        _ if *reason == Reason::ServerDisconnect => Ok(()),
+        Some(error) => Err(error.into()),
+        None => Err("the connection was lost".into()),
+    }
+}
+
+/// Lines of stdin as messages. The channel ends with the input.
+fn read_input(binary: bool) -> Receiver<io::Result<Message>> {
+    // A line or two ahead of the network: a file is not read into memory.
+    let (lines, input) = bounded(2);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let line = if binary { read_bytes(&mut stdin) } else { read_text(&mut stdin) };
+            let Some(line) = line.transpose() else { return };
+            let failed = line.is_err();
+            if lines.send(line).is_err() || failed {
+                return;
+            }
+        }
+    });
+    input
+}
+
+/// A line with its end, or the part of a longer one that every server takes.
+fn read_bytes(input: &mut impl BufRead) -> io::Result<Option<Message>> {
+    let mut bytes = Vec::new();
+    let size = input.take(64 * 1024).read_until(b'\n', &mut bytes)?;
+    Ok((size > 0).then(|| bytes.into()))
+}
+
+fn read_text(input: &mut impl BufRead) -> io::Result<Option<Message>> {
+    let line = input.lines().next().transpose();
+    let line = line.map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidData => {
+            io::Error::new(e.kind(), "the input is not UTF-8; --binary takes anything")
+        }
+        _ => e,
+    })?;
+    Ok(line.map(Message::from))
+}
+
+fn print(message: &Message, json: bool, binary: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match message {
+        Message::Binary(bytes) if binary => out.write_all(bytes)?,
+        Message::Binary(bytes) => {
+            write!(out, "<{} bytes>", bytes.len())?;
+            bytes.iter().try_for_each(|byte| write!(out, " {byte:02x}"))?;
+            writeln!(out)?;
+        }
+        text => match text.json::<Value>() {
+            Ok(value) if json => writeln!(out, "{value:#}")?,
+            _ => writeln!(out, "{text}")?,
+        },
+    }
+    out.flush()
+}
+
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is written 'Name: value'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map_err(|e| e.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+}
+
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        // Those of other crates may show cookies and passwords.
+        metadata.target() == "engineio"
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{:<5} {}", record.level(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    };
+    // Fails if there is a logger already, and this is the first.
+    let _ = log::set_logger(&Stderr);
+    log::set_max_level(level);
+}

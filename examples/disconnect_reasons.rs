@@ -1,0 +1,71 @@
+//! Every way in which a connection ends, and what the disconnect handler is told.
+//!
+//! ```text
+//! cargo run --example disconnect_reasons
+//! cargo run --example disconnect_reasons -- http://localhost:5000    # then stop that server
+//! ```
+
+mod embedded;
+
+use std::error::Error;
+use std::time::Duration;
+
+use embedded::{Kind, Server};
+use engineio::{Client, Disconnect, Reason};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    if let Some(url) = std::env::args().nth(1) {
+        let client = connected(&url)?;
+        println!("waiting for the end of the connection");
+        client.wait();
+        return Ok(());
+    }
+    type End = fn(&Client, &Server) -> engineio::Result<()>;
+    let ends: [(&str, End); 5] = [
+        ("the client disconnects", |client, _| client.disconnect()),
+        ("the client disconnects and says why", |client, _| {
+            client.disconnect_with(Disconnect::new().reason("the user logged out"))
+        }),
+        ("the server disconnects", |_, server| {
+            server.kick();
+            Ok(())
+        }),
+        ("the TCP connection breaks", |_, server| {
+            server.cut();
+            Ok(())
+        }),
+        ("nothing comes any more, not even the pings that are due", |_, server| {
+            server.freeze();
+            Ok(())
+        }),
+    ];
+    for (what, end) in ends {
+        println!("{what}:");
+        let (interval, timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+        let server = Server::start_with(Kind::Echo, interval, timeout)?;
+        let client = connected(server.url())?;
+        end(&client, &server)?;
+        client.wait();
+    }
+    Ok(())
+}
+
+fn connected(url: &str) -> Result<Client, Box<dyn Error>> {
+    let client = Client::new();
+    client.on_disconnect(|client, reason| {
+        let meaning = match &reason {
+            Reason::ClientDisconnect => "we called `disconnect`",
+            Reason::ServerDisconnect => "the server called its own",
+            Reason::TransportError => "a connection broke, or a request failed",
+            Reason::PingTimeout => "not a byte for pingInterval + pingTimeout",
+            Reason::Other(_) => "a text of our own, given to `disconnect_with`",
+            _ => "a reason that is newer than this program",
+        };
+        println!("    {reason} ({meaning})");
+        if let Some(error) = client.last_error() {
+            println!("    in detail: {error}");
+        }
+    });
+    client.connect(url)?;
+    Ok(client)
+}

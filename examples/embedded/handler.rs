@@ -1,0 +1,94 @@
+//! What the server does with its clients.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::{DisconnectReason, Socket, Str};
+
+use super::Kind;
+
+type Client = Arc<Socket<()>>;
+
+#[derive(Debug)]
+pub(super) struct Handler {
+    kind: Kind,
+    clients: Mutex<Vec<Client>>,
+}
+
+impl Handler {
+    pub(super) fn new(kind: Kind) -> Self {
+        Handler { kind, clients: Mutex::default() }
+    }
+
+    pub(super) fn kick(&self) {
+        // Closing calls `on_disconnect`, which takes the lock as well.
+        let clients = std::mem::take(&mut *self.clients());
+        clients.iter().for_each(|client| client.close(DisconnectReason::ClosingServer));
+    }
+
+    fn clients(&self) -> MutexGuard<'_, Vec<Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others(&self, client: &Client) -> Vec<Client> {
+        self.clients().iter().filter(|other| other.id != client.id).cloned().collect()
+    }
+}
+
+// Where `emit` fails, the client has gone.
+impl EngineIoHandler for Handler {
+    type Data = ();
+
+    fn on_connect(self: Arc<Self>, client: Client) {
+        self.clients().push(client.clone());
+        if let Some(user) = client.req_parts.headers.get("x-user").and_then(|name| name.to_str().ok()) {
+            client.emit(format!("welcome, {user}")).ok();
+        }
+    }
+
+    fn on_disconnect(&self, client: Client, _: DisconnectReason) {
+        self.clients().retain(|other| other.id != client.id);
+    }
+
+    fn on_message(self: &Arc<Self>, text: Str, client: Client) {
+        match self.kind {
+            Kind::Echo => {
+                client.emit(text).ok();
+            }
+            Kind::Room => self.others(&client).iter().for_each(|other| {
+                other.emit(text.clone()).ok();
+            }),
+            Kind::SocketIo => socketio(&text, |packet| {
+                client.emit(packet).ok();
+            }),
+        }
+    }
+
+    fn on_binary(self: &Arc<Self>, bytes: Bytes, client: Client) {
+        match self.kind {
+            Kind::Echo | Kind::SocketIo => {
+                client.emit_binary(bytes).ok();
+            }
+            Kind::Room => self.others(&client).iter().for_each(|other| {
+                other.emit_binary(bytes.clone()).ok();
+            }),
+        }
+    }
+}
+
+/// The server's side of the example `socketio_echo`, in the main namespace only: it lets everybody in, sends an
+/// event back as it came, acknowledges it if that was asked for, and asks a question of its own.
+fn socketio(packet: &str, emit: impl Fn(String)) {
+    if packet.starts_with('0') {
+        emit(r#"0{"sid":"embedded"}"#.to_owned());
+    } else if let Some(event) = packet.strip_prefix('2') {
+        let arguments = event.trim_start_matches(|c: char| c.is_ascii_digit());
+        let id = &event[..event.len() - arguments.len()];
+        emit(format!("2{arguments}"));
+        if !id.is_empty() {
+            emit(format!(r#"3{id}["thank you"]"#));
+        }
+        emit(r#"20["question","how are you?"]"#.to_owned());
+    }
+}

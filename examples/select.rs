@@ -1,0 +1,60 @@
+//! One loop over everything that happens: the client's events and timers, in crossbeam's `select!`.
+//!
+//! ```text
+//! cargo run --example select
+//! cargo run --example select -- http://localhost:5000    # a server that echoes
+//! ```
+
+mod embedded;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{after, select, tick, unbounded};
+use engineio::{Client, Message, Reason};
+
+enum Event {
+    Message(Message),
+    Disconnect(Reason),
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let url = match std::env::args().nth(1) {
+        Some(url) => url,
+        None => embedded::start()?,
+    };
+    let client = Client::new();
+    let (events, happened) = unbounded();
+    let messages = events.clone();
+    client.on_message(move |_, message| messages.send(Event::Message(message)));
+    client.on_disconnect(move |_, reason| events.send(Event::Disconnect(reason)));
+    client.connect(url)?;
+
+    let start = Instant::now();
+    let mut count = 0;
+    let ticks = tick(Duration::from_millis(200));
+    let enough = after(Duration::from_millis(900));
+    loop {
+        select! {
+            recv(happened) -> event => match event? {
+                Event::Message(message) => println!("message     {message}"),
+                Event::Disconnect(reason) => {
+                    println!("disconnect  {reason}");
+                    return Ok(());
+                }
+            },
+            recv(ticks) -> _ => {
+                count += 1;
+                println!("tick        {count} after {} ms", start.elapsed().as_millis());
+                // The last tick may come while the connection ends.
+                if client.is_connected() {
+                    client.send(format!("tick {count}"))?;
+                }
+            }
+            recv(enough) -> _ => {
+                println!("enough      disconnecting");
+                client.disconnect()?;
+            }
+        }
+    }
+}
