@@ -129,8 +129,8 @@ async fn accept(tls: &TlsAcceptor, tcp: TcpStream) -> Option<tokio_rustls::serve
     tls.accept(tcp).await.ok()
 }
 
-/// Echoes texts, but for `flood N`, which it answers with N binary messages, and `digest`, which it answers with
-/// the digest of the binary messages that it has got.
+/// Echoes texts, but for `flood N`, which it answers with N binary messages and the text `flooded`, and `digest`,
+/// which it answers with the digest of the binary messages that it has got.
 #[derive(Debug)]
 struct Peer {
     ends: Sender<DisconnectReason>,
@@ -169,6 +169,7 @@ async fn flood(socket: Arc<Socket<Mutex<Digest>>>, count: usize) {
             return;
         }
     }
+    emit(|| socket.emit("flooded")).await;
 }
 
 /// Emits as soon as the socket's queue has room.
