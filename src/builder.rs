@@ -2,12 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::Log;
+use ureq::Agent;
 use ureq::http::header::{COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::logger::Logger;
-use crate::net::{Headers, TlsSettings, cookies};
+use crate::net::{AgentSource, Headers, TlsSettings, cookies};
 use crate::reconnection::Reconnection;
 use crate::transport::{TransportKind, WebSocketSettings};
 
@@ -34,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) request_timeout: Duration,
     pub(crate) timestamp_requests: bool,
     pub(crate) tls: TlsSettings,
+    pub(crate) agent: Option<AgentSource>,
     pub(crate) outbox_limit: usize,
     pub(crate) inbox_limit: usize,
     pub(crate) max_message_size: usize,
@@ -49,6 +51,7 @@ impl Default for Options {
             request_timeout: Duration::from_secs(5),
             timestamp_requests: true,
             tls: TlsSettings::default(),
+            agent: None,
             outbox_limit: 4 << 20,
             inbox_limit: 4 << 20,
             max_message_size: 64 << 20,
@@ -123,6 +126,53 @@ impl ClientBuilder {
     /// ```
     pub fn client_certificate(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
         self.options.tls.identity = Some((cert_pem.as_ref().into(), key_pem.as_ref().into()));
+        self
+    }
+
+    /// Uses the configuration and the cookies of a ureq agent for all connections, on both transports. Default:
+    /// none.
+    ///
+    /// What holds of it: the proxy, the TLS settings (authorities, client certificate, verification, SNI), the user
+    /// agent, redirects, middleware, and timeouts, where they are shorter than the client's own. Cookies for the
+    /// server are copied from it when a connection is made, and those that the server sets go back into it. The
+    /// agent itself stays as it is: connections have an agent of their own, with their own sockets, so a resolver
+    /// or a connector of the agent's is not used. Settings of the client are added to those of the agent.
+    ///
+    /// ureq's built-in list of authorities, its default, is that of the system here. Timeouts do not bound
+    /// a long poll, which ends when the server has been silent for too long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let agent: ureq::Agent = ureq::Agent::config_builder()
+    ///     .user_agent("my-app/1.0")
+    ///     .timeout_connect(Some(Duration::from_secs(2)))
+    ///     .build()
+    ///     .into();
+    /// let client = engineio::Client::builder().http_agent(agent).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn http_agent(mut self, agent: Agent) -> Self {
+        self.options.agent = Some(AgentSource::Shared(agent));
+        self
+    }
+
+    /// As [`http_agent`](Self::http_agent), with a fresh agent for each connection: one that reads new credentials,
+    /// or starts without cookies.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().http_agent_factory(ureq::Agent::new_with_defaults).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn http_agent_factory<F>(mut self, factory: F) -> Self
+    where
+        F: Fn() -> Agent + Send + Sync + 'static,
+    {
+        self.options.agent = Some(AgentSource::Factory(Arc::new(factory)));
         self
     }
 

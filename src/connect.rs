@@ -11,7 +11,7 @@ use ureq::http::header::{AUTHORIZATION, HeaderValue};
 use crate::builder::{ConnectOptions, Options};
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::net::{Headers, HttpClient, HttpError, HttpSettings};
+use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::lock;
 use crate::transport::{Polling, PollingLimits, Transport, TransportError, TransportKind, WebSocket};
@@ -96,6 +96,7 @@ impl Plan {
             tls: self.options.tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
+            agent: self.options.agent.as_ref().map(AgentSource::agent).transpose()?,
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.uses(&http)?;

@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
+use ureq::http::header::USER_AGENT;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
 };
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
+use super::agent;
 use super::cookies::{self, OwnCookie};
 use super::dial;
 use super::socket::{Heard, Patience, Stream};
@@ -32,12 +34,14 @@ const IDLE: Duration = Duration::from_millis(1500);
 const ERROR_BODY: usize = 64 * 1024;
 
 /// What every HTTP request of a client is made with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
     /// Bounds a request, from the name lookup to the last byte of the body.
     pub(crate) timeout: Duration,
     pub(crate) headers: Headers,
+    /// The user's own, whose configuration and cookies are used.
+    pub(crate) agent: Option<Agent>,
 }
 
 /// The user's headers.
@@ -47,6 +51,16 @@ pub(crate) struct Headers {
     pub(crate) plain: Vec<(HeaderName, HeaderValue)>,
     /// What `Cookie` headers hold.
     pub(crate) cookies: Vec<OwnCookie>,
+}
+
+impl Headers {
+    /// Sends the crate's own name, unless the user has given another.
+    fn name_ourselves(&mut self) {
+        if !self.plain.iter().any(|(name, _)| *name == USER_AGENT) {
+            let value = HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
+            self.plain.push((USER_AGENT, value));
+        }
+    }
 }
 
 /// The HTTP side of one connection: long polling's requests and the websocket's opening handshake.
@@ -99,6 +113,9 @@ impl Link {
     }
 }
 
+/// What ureq gives back for a request.
+type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
+
 /// A successful answer.
 #[derive(Debug)]
 pub(crate) struct Response {
@@ -117,15 +134,18 @@ pub(crate) struct Upgraded {
 
 impl HttpClient {
     /// A client for the server of that URL.
-    pub(crate) fn new(settings: HttpSettings, url: &str) -> Self {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("engineio/", env!("CARGO_PKG_VERSION")))
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            .max_idle_age(IDLE)
-            .proxy(None)
-            .build();
+    pub(crate) fn new(mut settings: HttpSettings, url: &str) -> Self {
+        let config = match &settings.agent {
+            Some(lender) => lender.config().clone(),
+            None => Agent::config_builder().proxy(None).build(),
+        };
+        if settings.agent.is_some() {
+            settings.tls = settings.tls.with_agent(config.tls_config());
+        }
+        if agent::wants_default_user_agent(&config) {
+            settings.headers.name_ourselves();
+        }
+        settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
             tls: settings.tls.clone(),
@@ -135,6 +155,10 @@ impl HttpClient {
         });
         let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
         if let Ok(uri) = url.parse::<Uri>() {
+            if let Some(lender) = &settings.agent {
+                agent::copy_cookies(lender, &agent, &uri);
+            }
+            // The more deliberate choice, and so the last.
             cookies::insert(&agent, &settings.headers.cookies, &uri);
         }
         HttpClient { agent, link, settings: Arc::new(settings) }
@@ -146,9 +170,8 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let request = self.with_headers(self.agent.get(url));
-        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
-        read(request.call().map_err(failed)?, max_body)?.map_err(failed)
+        let response = self.prepare(self.agent.get(url)).call();
+        read(self.answered(response).map_err(failed)?, max_body)?.map_err(failed)
     }
 
     /// A GET that may take for ever, as long as a byte comes at least every `silence`: `None` when none did.
@@ -161,7 +184,11 @@ impl HttpClient {
         let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         self.link.silence.store(ms, Ordering::Relaxed);
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
-        let answer = match self.with_headers(self.agent.get(url)).call() {
+        let request = self.prepare(self.agent.get(url)).config();
+        // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
+        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(None);
+        let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
+        let answer = match self.answered(request.call()) {
             Ok(response) => read(response, max_body)?,
             Err(e) => Err(e),
         };
@@ -172,18 +199,27 @@ impl HttpClient {
         }
     }
 
-    fn with_headers<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
+    fn prepare<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
         for (name, value) in &self.settings.headers.plain {
             request = request.header(name, value);
         }
-        request
+        let config = request.config().timeout_global(Some(self.settings.timeout));
+        config.http_status_as_error(false).max_idle_age(IDLE).build()
+    }
+
+    /// Passes the cookies of an answer on to the user's agent.
+    fn answered(&self, response: Answer) -> Answer {
+        let response = response?;
+        if let Some(lender) = &self.settings.agent {
+            agent::return_cookies(lender, response.headers(), response.get_uri());
+        }
+        Ok(response)
     }
 
     /// A POST that has the request timeout to end.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
-        let request = self.with_headers(self.agent.post(url).header("Content-Type", content_type));
-        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
-        read(request.send(body).map_err(failed)?, ERROR_BODY)?.map_err(failed)
+        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type));
+        read(self.answered(request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
     /// A GET that asks to switch to the websocket protocol (RFC 6455, section 4.1), and takes the connection over
@@ -204,11 +240,10 @@ impl HttpClient {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = self.with_headers(request);
-        let request = request.config().timeout_global(Some(self.settings.timeout)).build();
+        let request = self.prepare(request);
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
-        let response = request.call();
+        let response = self.answered(request.call());
         let handover = self.link.set_handover(Handover::Off);
         let response = response.map_err(failed)?;
         if response.status() != 101 {
@@ -331,8 +366,7 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details)?;
-        let config = details.config;
-        let buffers = LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size());
+        let buffers = LazyBuffers::new(BUFFER, BUFFER);
         Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets, TLS and HTTP: knows no Engine.IO.
 
+mod agent;
 pub(crate) mod cookies;
 mod dial;
 mod http;
@@ -8,6 +9,7 @@ mod socket;
 mod tls;
 mod tls_error;
 
+pub(crate) use agent::AgentSource;
 pub(crate) use http::{Headers, HttpClient, HttpError, HttpSettings};
 pub(crate) use socket::{Heard, Stream, wait_for};
 pub(crate) use tls::TlsSettings;

@@ -46,6 +46,16 @@ pub(super) fn private_key(pem: &[u8]) -> Result<Vec<u8>, String> {
     converted.ok_or_else(|| format!("the {} is malformed, or names no curve; {CONVERT}", block.label))
 }
 
+/// The label of a private key in DER, by what its first number, the version, is followed by.
+pub(super) fn key_label(der: &[u8]) -> &'static str {
+    let second = sequence(der).and_then(elements).and_then(|parts| Some(parts.get(1)?.tag()));
+    match second {
+        Some(Tag::Integer) => "RSA PRIVATE KEY",
+        Some(Tag::OctetString) => "EC PRIVATE KEY",
+        _ => "PRIVATE KEY",
+    }
+}
+
 /// One PEM block.
 pub(super) fn encode(label: &str, der: &[u8]) -> String {
     let base64 = BASE64.encode(der);

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use native_tls::{Certificate, Identity, TlsConnector};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use super::pem;
 use crate::error::{Error, Result};
@@ -42,15 +43,24 @@ type Pem = Arc<[u8]>;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     pub(crate) verify: bool,
-    /// In addition to the system's.
+    /// Whether the system's authorities are accepted.
+    pub(crate) system_authorities: bool,
     pub(crate) authorities: Vec<Pem>,
     /// The certificate, with those that signed it behind it, and its private key.
     pub(crate) identity: Option<(Pem, Pem)>,
+    /// Whether the server is told the name that the client looks for (RFC 6066, section 3).
+    pub(crate) sni: bool,
 }
 
 impl Default for TlsSettings {
     fn default() -> Self {
-        TlsSettings { verify: true, authorities: Vec::new(), identity: None }
+        TlsSettings {
+            verify: true,
+            system_authorities: true,
+            authorities: Vec::new(),
+            identity: None,
+            sni: true,
+        }
     }
 }
 
@@ -59,6 +69,7 @@ impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSettings")
             .field("verify", &self.verify)
+            .field("system_authorities", &self.system_authorities)
             .field("authorities", &self.authorities.len())
             .field("identity", &self.identity.is_some())
             .finish()
@@ -84,8 +95,27 @@ impl TlsSettings {
         Ok(slot.insert(self.build()?).clone())
     }
 
+    /// These settings, and what a ureq agent asks for.
+    pub(super) fn with_agent(mut self, agent: &TlsConfig) -> Self {
+        self.verify &= !agent.disable_verification();
+        self.sni &= agent.use_sni();
+        // ureq's own list of authorities is not at hand: the system's take its place.
+        if let RootCerts::Specific(roots) = agent.root_certs() {
+            self.system_authorities = false;
+            self.authorities.extend(roots.iter().map(|root| as_pem("CERTIFICATE", root.der())));
+        }
+        if let (Some(identity), None) = (agent.client_cert(), &self.identity) {
+            let chain: String =
+                identity.certs().iter().map(|der| pem::encode("CERTIFICATE", der.der())).collect();
+            let key = identity.private_key().der();
+            self.identity = Some((chain.into_bytes().into(), as_pem(pem::key_label(key), key)));
+        }
+        self
+    }
+
     fn build(&self) -> Result<TlsConnector> {
         let mut builder = TlsConnector::builder();
+        builder.disable_built_in_roots(!self.system_authorities).use_sni(self.sni);
         if !self.verify {
             builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
         }
@@ -133,6 +163,10 @@ impl TlsSettings {
     }
 }
 
+fn as_pem(label: &str, der: &[u8]) -> Pem {
+    pem::encode(label, der).into_bytes().into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -171,7 +205,7 @@ mod tests {
         let timeout = Duration::from_secs(10);
         tls.check().unwrap();
         let url = format!("{address}/");
-        let http = HttpSettings { tls: tls.clone(), timeout, headers: Headers::default() };
+        let http = HttpSettings { tls: tls.clone(), timeout, headers: Headers::default(), agent: None };
         let client = HttpClient::new(http, &format!("http://{url}"));
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));

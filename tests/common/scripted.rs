@@ -260,12 +260,17 @@ impl Exchange {
 
     /// Answers the websocket's opening request.
     pub(crate) fn accept_websocket(&mut self) -> io::Result<()> {
+        self.accept_websocket_with("")
+    }
+
+    /// `headers` are whole lines, each with its CRLF.
+    pub(crate) fn accept_websocket_with(&mut self, headers: &str) -> io::Result<()> {
         self.over = true;
         let key =
             self.request.header("sec-websocket-key").first().map(|key| derive_accept_key(key.as_bytes()));
         self.raw(format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
+             {headers}Sec-WebSocket-Accept: {}\r\n\r\n",
             key.expect("a websocket request")
         ))
     }

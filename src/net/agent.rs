@@ -1,0 +1,166 @@
+//! What a ureq agent of the user's lends to a connection. The connection has an agent of its own, as closing it ends
+//! that for good.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::config::{AutoHeaderValue, Config};
+use ureq::http::HeaderMap;
+use ureq::http::Uri;
+use ureq::http::header::SET_COOKIE;
+use ureq::{Agent, Cookie};
+
+use crate::error::{Error, Result};
+use crate::event::guarded;
+
+/// Where a connection gets the user's agent from.
+#[derive(Clone)]
+pub(crate) enum AgentSource {
+    /// One for all connections.
+    Shared(Agent),
+    /// A fresh one for each.
+    Factory(Arc<dyn Fn() -> Agent + Send + Sync>),
+}
+
+impl AgentSource {
+    pub(crate) fn agent(&self) -> Result<Agent> {
+        match self {
+            AgentSource::Shared(agent) => Ok(agent.clone()),
+            AgentSource::Factory(make) => {
+                guarded(|| make()).map_err(|e| Error::option("http_agent_factory", e))
+            }
+        }
+    }
+}
+
+/// An agent holds cookies and keys.
+impl fmt::Debug for AgentSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AgentSource::Shared(_) => "Shared",
+            AgentSource::Factory(_) => "Factory",
+        })
+    }
+}
+
+/// True if requests are to be sent under the crate's own name.
+pub(super) fn wants_default_user_agent(config: &Config) -> bool {
+    matches!(config.user_agent(), AutoHeaderValue::Default)
+}
+
+/// The shorter one of the client's timeout and the agent's for a request as a whole.
+pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
+    config.timeouts().global.map_or(timeout, |agents| agents.min(timeout))
+}
+
+/// Copies the cookies that the lender would send to that URL.
+///
+/// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
+/// match the URL are tried.
+pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
+    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
+    let from = lender.cookie_jar_lock();
+    let mut names: Vec<String> = from.iter().map(|cookie| cookie.name().to_owned()).collect();
+    names.sort();
+    names.dedup();
+    let mut found = Vec::new();
+    for name in &names {
+        for domain in domains(host) {
+            for path in paths(uri.path()) {
+                found.extend(from.get(domain, path, name).map(|cookie| (cookie.to_string(), path)));
+            }
+        }
+    }
+    drop(from);
+    let mut to = agent.cookie_jar_lock();
+    for (cookie, path) in found {
+        // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
+        let source = format!("{scheme}://{host}{}/", path.trim_end_matches('/'));
+        let Ok(source) = source.parse::<Uri>() else { continue };
+        if let Ok(cookie) = Cookie::parse(cookie, &source) {
+            // What the jar refuses would not be sent either.
+            let _ = to.insert(cookie, &source);
+        }
+    }
+}
+
+/// The host, and the domains above it (RFC 6265, section 5.1.3).
+fn domains(host: &str) -> impl Iterator<Item = &str> {
+    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
+    std::iter::successors(Some(host), move |domain: &&str| match domain.split_once('.') {
+        Some((_, above)) if !is_address => Some(above),
+        _ => None,
+    })
+}
+
+/// The path, and those above it (RFC 6265, section 5.1.4), with and without a slash at the end.
+fn paths(path: &str) -> impl Iterator<Item = &str> {
+    let ends = path.match_indices('/').flat_map(|(at, _)| [at, at + 1]);
+    ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
+}
+
+/// Gives the cookies of a response to the user's agent too.
+pub(super) fn return_cookies(lender: &Agent, headers: &HeaderMap, uri: &Uri) {
+    let mut cookies = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()).peekable();
+    if cookies.peek().is_none() {
+        return;
+    }
+    let mut jar = lender.cookie_jar_lock();
+    for cookie in cookies {
+        if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
+            // What is refused is for other hosts, or expired.
+            let _ = jar.insert(cookie, uri);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cookies of the lender's jar that its copy has, for requests to `http://a.example.org/engine.io/`.
+    fn copied(cookies: &[(&str, &str)], target: &str) -> Vec<String> {
+        let lender = Agent::new_with_defaults();
+        for (cookie, from) in cookies {
+            let from: Uri = from.parse().unwrap();
+            let cookie = Cookie::parse((*cookie).to_owned(), &from).unwrap();
+            lender.cookie_jar_lock().insert(cookie, &from).unwrap();
+        }
+        let agent = Agent::new_with_defaults();
+        copy_cookies(&lender, &agent, &target.parse().unwrap());
+        let jar = agent.cookie_jar_lock();
+        let mut copied: Vec<_> = jar.iter().map(|c| format!("{}={}", c.name(), c.value())).collect();
+        copied.sort();
+        copied
+    }
+
+    #[test]
+    fn cookies_for_the_url_are_copied_and_no_others() {
+        let cookies = [
+            ("host=1; Path=/", "http://a.example.org/"),
+            ("path=2; Path=/engine.io", "http://a.example.org/"),
+            ("slash=3; Path=/engine.io/", "http://a.example.org/"),
+            ("implied=4", "http://a.example.org/engine.io/login"),
+            ("domain=5; Domain=example.org; Path=/", "http://b.example.org/"),
+            ("other=6; Path=/", "http://b.example.org/"),
+            ("elsewhere=7; Path=/admin", "http://a.example.org/"),
+            ("secure=8; Path=/; Secure", "https://a.example.org/"),
+        ];
+        let plain = copied(&cookies, "http://a.example.org/engine.io/?EIO=4");
+        let expected = ["domain=5", "host=1", "implied=4", "path=2", "slash=3"];
+        // The jar itself keeps those from plain requests that are for TLS only.
+        assert_eq!(plain.iter().filter(|c| *c != "secure=8").collect::<Vec<_>>(), expected);
+        let secure = copied(&cookies, "https://a.example.org/engine.io/");
+        assert_eq!(secure, ["domain=5", "host=1", "implied=4", "path=2", "secure=8", "slash=3"]);
+        assert_eq!(copied(&[("a=1; Path=/", "http://[::1]:80/")], "http://[::1]:80/engine.io/"), ["a=1"]);
+        assert_eq!(copied(&[("a=1", "http://127.0.0.1/")], "http://127.0.0.1:5000/engine.io/"), ["a=1"]);
+    }
+
+    #[test]
+    fn a_factory_that_panics_is_an_error() {
+        let source = AgentSource::Factory(Arc::new(|| panic!("no agent today")));
+        let error = source.agent().unwrap_err().to_string();
+        assert!(error.contains("http_agent_factory") && error.contains("no agent today"), "{error}");
+    }
+}

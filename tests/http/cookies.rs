@@ -1,0 +1,101 @@
+use engineio::Client;
+
+use super::balancer::Balancer;
+use super::common::Watch;
+use super::common::real::{Event, Server};
+use super::common::scripted::Scripted;
+use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
+
+/// The cookies of each request, sorted.
+fn cookies(server: &Scripted) -> Vec<Vec<String>> {
+    let requests = server.requests();
+    let of = |headers: Vec<&str>| {
+        // One header with all of them (RFC 6265, section 5.4).
+        assert!(headers.len() <= 1, "{headers:?}");
+        let mut cookies: Vec<_> =
+            headers.first().map_or(Vec::new(), |all| all.split("; ").map(str::to_owned).collect());
+        cookies.sort();
+        cookies
+    };
+    requests.iter().map(|request| of(request.header("cookie"))).collect()
+}
+
+#[test]
+fn the_servers_cookies_ride_on_every_later_request() {
+    for way in [&[Polling][..], &[Polling, WebSocket]] {
+        let server = server();
+        visit(&Client::new(), server.url(), by(way));
+        let cookies = cookies(&server);
+        assert_eq!(cookies[0], [""; 0]);
+        assert!(cookies.len() > 1 && cookies[1..].iter().all(|c| *c == ["set=by-server"]), "{cookies:?}");
+    }
+}
+
+#[test]
+fn they_merge_with_the_users_own() {
+    for way in WAYS {
+        let server = server();
+        let own = by(way).header("Cookie", "own=1; set=mine").header("cookie", "more=2");
+        visit(&Client::new(), server.url(), own);
+        let cookies = cookies(&server);
+        assert_eq!(cookies[0], ["more=2", "own=1", "set=mine"], "{way:?}");
+        for later in &cookies[1..] {
+            assert_eq!(*later, ["more=2", "own=1", "set=by-server"], "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn path_domain_and_secure_are_respected() {
+    let set = "Set-Cookie: here=1; Path=/engine.io/\r\n\
+               Set-Cookie: above=1; Path=/\r\n\
+               Set-Cookie: elsewhere=2; Path=/admin\r\n\
+               Set-Cookie: other=3; Domain=example.org\r\n\
+               Set-Cookie: tls=4; Secure\r\n\
+               Set-Cookie: gone=5; Max-Age=0\r\n";
+    for way in [&[Polling][..], &[Polling, WebSocket]] {
+        let server = Scripted::start(move |exchange| serve(exchange, set));
+        visit(&Client::new(), server.url(), by(way));
+        for later in &cookies(&server)[1..] {
+            // The way to this machine itself counts as secure, in ureq as in browsers.
+            assert_eq!(*later, ["above=1", "here=1", "tls=4"], "{way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_connection_starts_without_the_last_ones() {
+    let server = server();
+    let client = Client::new();
+    visit(&client, server.url(), by(&[Polling]));
+    let first = server.requests().len();
+    visit(&client, server.url(), by(&[Polling]));
+    assert_eq!(cookies(&server)[first], [""; 0]);
+}
+
+/// Two nodes that know nothing of each other's sessions.
+#[test]
+fn a_sticky_cookie_leads_to_the_same_node() {
+    for way in WAYS {
+        let nodes = [Server::start(), Server::start()];
+        let balancer = Balancer::start(&[nodes[0].url(), nodes[1].url()]);
+        for turn in 0..4 {
+            let client = Client::new();
+            let watch = Watch::new(&client);
+            client.connect_with(balancer.url(), by(way)).unwrap();
+            watch.connected();
+            let expected = *way.last().unwrap();
+            assert_eq!(client.transport().unwrap(), expected, "the upgrade met another node");
+            client.send("hello").unwrap();
+            assert_eq!(watch.message().as_text(), Some("hello"));
+            // New sessions go round.
+            assert_eq!(nodes[turn % 2].next(), Event::Connect);
+            client.disconnect().unwrap();
+            nodes[turn % 2].disconnected();
+        }
+        let requests = balancer.requests();
+        if way[0] == Polling {
+            assert!(requests >= 8, "each request is to be balanced by itself: {requests}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the requests of both transports carry: headers, credentials, cookies, and what a user's agent lends.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agent;
+mod balancer;
+mod cookies;
+mod headers;
+mod secrets;
+
+use std::io;
+
+use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
+use engineio::{ConnectOptions, TransportKind};
+
+pub(crate) use TransportKind::{Polling, WebSocket};
+
+/// The ways in which a connection can be made.
+pub(crate) const WAYS: [&[TransportKind]; 3] = [&[Polling], &[WebSocket], &[Polling, WebSocket]];
+
+pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
+    ConnectOptions::new().transports(transports.iter().copied())
+}
+
+/// A server that talks to whoever comes, upgrades, and sets the cookie `set` on its first answer.
+pub(crate) fn server() -> Scripted {
+    Scripted::start(|exchange| serve(exchange, "Set-Cookie: set=by-server; Path=/\r\n"))
+}
+
+/// One request. `headers` go with the first answer.
+pub(crate) fn serve(exchange: &mut Exchange, headers: &str) -> io::Result<()> {
+    let known = exchange.request.query.contains_key("sid");
+    if exchange.request.is_websocket() {
+        exchange.accept_websocket_with(if known { "" } else { headers })?;
+        if known {
+            exchange.ws_read_text()?;
+            exchange.ws_text("3probe")?;
+            exchange.ws_read_text()?;
+        } else {
+            exchange.ws_text(OPEN)?;
+        }
+        while exchange.ws_read_text()? != "4quit" {}
+        exchange.ws_text("1")
+    } else if exchange.request.method == "POST" {
+        exchange.respond("200 OK", "ok")
+    } else if known {
+        exchange.wait_closed()
+    } else {
+        let open = if exchange.request.query.contains_key("noupgrade") { OPEN } else { OPEN_UPGRADE };
+        exchange.respond_with("200 OK", headers, open)
+    }
+}
+
+/// Connects, sends a message, disconnects: every kind of request that the way has.
+pub(crate) fn visit(client: &engineio::Client, url: &str, options: ConnectOptions) {
+    client.connect_with(url, options).unwrap();
+    client.send("hello").unwrap();
+    client.disconnect().unwrap();
+}

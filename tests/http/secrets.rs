@@ -1,0 +1,91 @@
+//! Nothing of a password, a cookie or a token is ever shown.
+
+use std::sync::{Mutex, OnceLock};
+
+use engineio::{Client, ConnectOptions, WebSocketOptions};
+use log::{LevelFilter, Log, Metadata, Record};
+use ureq::Agent;
+
+use super::{WAYS, by, server, visit};
+
+/// Everything that any crate of this process logs.
+struct Everything(Mutex<Vec<String>>);
+
+impl Log for Everything {
+    fn enabled(&self, _: &Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record) {
+        self.0.lock().unwrap().push(format!("{} {} {}", record.level(), record.target(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+fn everything() -> &'static Everything {
+    static LOG: OnceLock<Everything> = OnceLock::new();
+    let log = LOG.get_or_init(|| Everything(Mutex::default()));
+    // Set already, if that fails.
+    let _ = log::set_logger(log);
+    log::set_max_level(LevelFilter::Trace);
+    log
+}
+
+const SECRET: &str = "s3cr3t";
+
+#[test]
+fn secrets_are_in_no_log_line_and_no_debug_output() {
+    let log = everything();
+    let server =
+        super::Scripted::start(|exchange| super::serve(exchange, "Set-Cookie: session=s3cr3t-cookie\r\n"));
+    let url = server.url().replace("http://", "http://user:s3cr3t-password@");
+    for way in WAYS {
+        let options = by(way)
+            .header("X-Api-Key", "s3cr3t-key")
+            .header("Cookie", "own=s3cr3t-own")
+            .header("Proxy-Authorization", "s3cr3t-proxy");
+        let websocket = WebSocketOptions::new().header("X-Socket", "s3cr3t-socket");
+        let builder =
+            Client::builder().websocket_options(websocket.clone()).http_agent(Agent::new_with_defaults());
+        for debug in [format!("{options:?}"), format!("{websocket:?}"), format!("{builder:?}")] {
+            assert!(!debug.contains(SECRET), "{debug}");
+        }
+        let client = builder.build().unwrap();
+        visit(&client, &url, options);
+        let debug = format!("{client:?} {:?} {:?}", client.handshake(), client.last_error());
+        assert!(!debug.contains(SECRET), "{debug}");
+    }
+    // The base64 of user:s3cr3t-password, too.
+    let basic = "dXNlcjpzM2NyM3QtcGFzc3dvcmQ";
+    let lines = log.0.lock().unwrap().clone();
+    assert!(lines.iter().any(|line| line.contains(" engineio ")), "nothing was logged");
+    // The exceptions, which the documentation names: below ureq, whole requests are dumped at trace level, and cookies
+    // that are not `Secure` at debug level.
+    let exceptions = ["TRACE ureq_proto::util ", "DEBUG cookie_store::cookie_store "];
+    let ours = |line: &&String| !exceptions.iter().any(|exception| line.starts_with(exception));
+    for line in lines.iter().filter(ours) {
+        assert!(!line.contains(SECRET) && !line.contains(basic), "{line}");
+    }
+}
+
+#[test]
+fn errors_do_not_show_the_password_of_a_url() {
+    let client = Client::new();
+    for url in [
+        "http://user:s3cr3t@127.0.0.1:1",
+        "ftp://user:s3cr3t@example.org",
+        "http://user:s3cr3t@",
+        "http://user:s3cr3t@[::1",
+        "http://user:s3cr3t@example.org:99999",
+        "user:s3cr3t@example.org",
+    ] {
+        let error = client.connect_with(url, ConnectOptions::new()).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains(SECRET), "{url}: {shown}");
+    }
+    let refused = server();
+    let error =
+        client.connect_with(refused.url(), ConnectOptions::new().header("X-Bad\n", "s3cr3t")).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+}
