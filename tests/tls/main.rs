@@ -4,6 +4,7 @@
 //! The texts of errors are told from OpenSSL's, which native-tls uses everywhere but on Windows and on Apple's systems.
 #![cfg(not(any(target_os = "windows", target_vendor = "apple")))]
 
+mod agent;
 mod certificates;
 mod load;
 mod refusals;
