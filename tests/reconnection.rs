@@ -1,0 +1,245 @@
+//! Connecting again after a loss: by the policy, and by hand in the disconnect handler.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::real::Server;
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, Seen, Watch, within};
+use crossbeam_channel::{Receiver, unbounded};
+use engineio::{Client, ConnectOptions, Error, Reason, Reconnection, State, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+fn quick() -> Reconnection {
+    Reconnection::new().delay(Duration::from_millis(5)).max_delay(Duration::from_millis(20))
+}
+
+fn told(policy: Reconnection) -> (Reconnection, Receiver<String>) {
+    let (tell, told) = unbounded();
+    (policy.on_event(move |event| drop(tell.send(event.to_string()))), told)
+}
+
+fn heard(told: &Receiver<String>, part: &str) {
+    while !told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not told of {part:?}")).contains(part) {}
+}
+
+/// Ends each of its first sessions as soon as it is open, in turn in another way; a later one lives on.
+fn losing(losses: usize) -> Scripted {
+    let sessions = AtomicUsize::new(0);
+    Scripted::start(move |exchange| {
+        exchange.open_websocket(OPEN)?;
+        let session = sessions.fetch_add(1, Ordering::SeqCst);
+        exchange.ws_text(&format!("4session {session}"))?;
+        match (session < losses, session % 4) {
+            (true, 0) => exchange.ws_text("1"),
+            (true, 1) => exchange.close(),
+            (true, 2) => exchange.reset(),
+            (true, _) => exchange.ws_frame(0x88, &1011u16.to_be_bytes()),
+            (false, _) => exchange.hold(),
+        }
+    })
+}
+
+#[test]
+fn every_loss_is_made_good() {
+    let server = losing(8);
+    let client = Client::builder().reconnection(quick()).build().unwrap();
+    let watch = Watch::new(&client);
+    client
+        .connect_with(server.url(), ConnectOptions::new().transports([WebSocket]).header("X-Kept", "yes"))
+        .unwrap();
+    for session in 0..8 {
+        watch.connected();
+        match watch.next() {
+            Seen::Message(message) => {
+                assert_eq!(message.as_text(), Some(&*format!("session {session}")));
+                watch.disconnected();
+            }
+            // A reset may overtake the message.
+            Seen::Disconnect(reason) => assert_eq!(reason, Reason::TransportError),
+            Seen::Connect => panic!("connected twice"),
+        }
+    }
+    watch.connected();
+    assert_eq!(watch.message().as_text(), Some("session 8"));
+    // Counted when the connect handler is through.
+    common::eventually("the count", || client.stats().reconnections == 8);
+    assert!(server.requests().iter().all(|request| request.header("x-kept") == ["yes"]));
+    client.disconnect().unwrap();
+    assert_eq!(watch.disconnected(), Reason::ClientDisconnect);
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+#[test]
+fn wait_goes_on_over_all_connections() {
+    for transport in [Polling, WebSocket] {
+        let server = Server::start();
+        let client = Client::builder().reconnection(quick()).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+        let waiter = thread::spawn({
+            let client = client.clone();
+            move || client.wait()
+        });
+        for _ in 0..3 {
+            watch.connected();
+            client.send("cmd:close").unwrap();
+            // By polling, engineioxide may close before it has answered the POST.
+            assert_ne!(watch.disconnected(), Reason::ClientDisconnect);
+        }
+        watch.connected();
+        assert!(!waiter.is_finished());
+        client.disconnect().unwrap();
+        within(PATIENCE, "wait returns", move || waiter.join().unwrap());
+    }
+}
+
+#[test]
+fn disconnect_ends_it_in_the_middle_of_a_pause() {
+    let server = losing(1);
+    let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    heard(&told, "connecting again in");
+    assert_eq!(client.state(), State::Disconnected);
+    let started = Instant::now();
+    client.disconnect().unwrap();
+    client.wait();
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn disconnect_ends_it_in_the_middle_of_an_attempt() {
+    let connections = AtomicUsize::new(0);
+    let server = Scripted::start(move |exchange| match connections.fetch_add(1, Ordering::SeqCst) {
+        0 => {
+            exchange.open_websocket(OPEN)?;
+            exchange.ws_text("1")
+        }
+        _ => exchange.hold(),
+    });
+    let client = Client::builder().reconnection(quick()).request_timeout(PATIENCE * 10).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    common::eventually("the second attempt", || server.requests().len() == 2);
+    let started = Instant::now();
+    client.disconnect().unwrap();
+    client.wait();
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+#[test]
+fn dropping_the_last_handle_ends_it() {
+    let server = losing(1);
+    let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    heard(&told, "connecting again in");
+    drop(client);
+    // The policy, with the channel in it, goes when the last thread does.
+    assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()));
+}
+
+#[test]
+fn it_gives_up_after_max_attempts_and_wait_returns() {
+    let gone = Arc::new(AtomicUsize::new(0));
+    let count = gone.clone();
+    let server = Scripted::start(move |exchange| match count.fetch_add(1, Ordering::SeqCst) {
+        0 => {
+            exchange.open_websocket(OPEN)?;
+            exchange.ws_text("1")
+        }
+        _ => exchange.respond("503 Service Unavailable", ""),
+    });
+    let (policy, told) = told(quick().max_attempts(3));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.wait();
+    heard(&told, "gave up after 3 attempts");
+    assert_eq!(gone.load(Ordering::SeqCst), 4);
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+#[test]
+fn the_first_connect_is_retried_on_request() {
+    let server = Scripted::start({
+        let connections = AtomicUsize::new(0);
+        move |exchange| match connections.fetch_add(1, Ordering::SeqCst) {
+            0..3 => exchange.respond("503 Service Unavailable", ""),
+            _ => {
+                exchange.open_websocket(OPEN)?;
+                exchange.hold()
+            }
+        }
+    });
+    let websocket = || ConnectOptions::new().transports([WebSocket]);
+    let plain = Client::builder().reconnection(quick()).build().unwrap();
+    let error = plain.connect_with(server.url(), websocket()).unwrap_err();
+    assert!(matches!(error, Error::Connection { status: Some(503), .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1, "it is not retried by default");
+    let patient = Client::builder().reconnection(quick().first_connect(true)).build().unwrap();
+    patient.connect_with(server.url(), websocket()).unwrap();
+    assert_eq!(server.requests().len(), 4);
+    patient.disconnect().unwrap();
+}
+
+#[test]
+fn a_handler_that_connects_by_itself_takes_precedence() {
+    let server = losing(2);
+    let (policy, told) = told(quick());
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let (connects, connected) = unbounded();
+    let url = server.url().to_owned();
+    client.on_connect(move |_| connects.send(()));
+    client.on_disconnect(move |client, reason| match reason {
+        Reason::ClientDisconnect => Ok(()),
+        _ => client.connect_with(&url, ConnectOptions::new().transports([WebSocket]).header("X-By", "hand")),
+    });
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    for _ in 0..3 {
+        connected.recv_timeout(PATIENCE).unwrap();
+    }
+    client.disconnect().unwrap();
+    assert!(told.is_empty(), "{:?}", told.try_iter().collect::<Vec<_>>());
+    assert!(server.requests()[1..].iter().all(|request| request.header("x-by") == ["hand"]));
+}
+
+/// The recipe of the documentation, without a policy.
+#[test]
+fn the_recipe_of_the_disconnect_handler() {
+    let server = losing(5);
+    let client = Client::new();
+    let url = server.url().to_owned();
+    let (messages, received) = unbounded();
+    client.on_message(move |_, message| messages.send(message.to_string()));
+    client.on_disconnect(move |client, reason| {
+        while reason != Reason::ClientDisconnect
+            && client.connect_with(&url, ConnectOptions::new().transports([WebSocket])).is_err()
+        {}
+    });
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    while received.recv_timeout(PATIENCE).unwrap() != "session 5" {}
+    assert!(!client.wait_timeout(Duration::ZERO));
+    client.disconnect().unwrap();
+    assert!(client.wait_timeout(PATIENCE));
+}
+
+#[test]
+fn what_is_sent_while_there_is_no_connection_is_refused() {
+    let server = losing(1);
+    let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    heard(&told, "connecting again in");
+    assert!(matches!(client.send("x"), Err(Error::SocketIsClosed)));
+    // A connect of the user's takes the place of the policy's.
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    assert_eq!(client.state(), State::Connected);
+    client.disconnect().unwrap();
+}
