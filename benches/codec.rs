@@ -1,0 +1,60 @@
+//! Packets and payloads: what encoding and decoding cost by themselves.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "the crate's own modules, of which this uses a part"
+)]
+
+#[path = "../src/protocol/mod.rs"]
+mod protocol;
+
+use std::collections::VecDeque;
+use std::hint::black_box;
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use protocol::{Packet, payload};
+
+/// How many packets a payload holds.
+const PACKETS: usize = 16;
+
+fn messages() -> [(&'static str, Packet); 3] {
+    [
+        ("text of 16 B", Packet::Text("x".repeat(16))),
+        ("text of 1 KiB", Packet::Text("x".repeat(1024))),
+        ("binary of 64 KiB", Packet::Binary(vec![7; 64 * 1024].into())),
+    ]
+}
+
+fn frames(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("websocket frame");
+    for (name, packet) in messages() {
+        group.bench_function(BenchmarkId::new("encode", name), |bencher| {
+            bencher.iter_batched(|| packet.clone(), Packet::into_frame, BatchSize::SmallInput);
+        });
+    }
+    for text in ["4".to_owned() + &"x".repeat(16), "4".to_owned() + &"x".repeat(1024)] {
+        group.bench_function(BenchmarkId::new("decode", text.len()), |bencher| {
+            bencher.iter(|| Packet::decode_text(black_box(&text)).expect("a packet"));
+        });
+    }
+}
+
+fn payloads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("payload of 16");
+    for (name, packet) in messages() {
+        let queue: VecDeque<Packet> = vec![packet; PACKETS].into();
+        let (body, _) = payload::encode(&queue, PACKETS, None);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(BenchmarkId::new("encode", name), |bencher| {
+            bencher.iter(|| payload::encode(black_box(&queue), PACKETS, None));
+        });
+        group.bench_function(BenchmarkId::new("decode", name), |bencher| {
+            bencher.iter(|| payload::decode(black_box(&body)).expect("packets"));
+        });
+    }
+}
+
+criterion_group!(benches, frames, payloads);
+criterion_main!(benches);

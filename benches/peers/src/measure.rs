@@ -1,0 +1,98 @@
+//! Clocks and figures.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Keeps this process, and the threads it will start, on one CPU.
+pub(crate) fn pin(cpu: Option<usize>) {
+    let Some(cpu) = cpu else { return };
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    // Not every machine lets us, and the figures are comparable without.
+    let _ = sched_setaffinity(None, &set);
+}
+
+/// One run: the median time of an operation and its 99th percentile, or the mean time where only that can be told,
+/// in ns, and the CPU time of the client per operation, in ns. For `idle`: bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) each: f64,
+    pub(crate) p99: f64,
+    pub(crate) cpu: f64,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.each, self.p99, self.cpu)
+    }
+}
+
+impl Figures {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let mut numbers = line.split_whitespace().map(|number| number.parse::<f64>().ok());
+        Some(Figures { each: numbers.next()??, p99: numbers.next()??, cpu: numbers.next()?? })
+    }
+
+    /// Of operations that were timed one by one.
+    pub(crate) fn of_times(mut times: Vec<Duration>, cpu: Duration) -> Self {
+        let count = times.len();
+        times.sort();
+        Figures {
+            each: nanos(times[count / 2]),
+            p99: nanos(times[count * 99 / 100]),
+            cpu: nanos(cpu) / count as f64,
+        }
+    }
+}
+
+/// Times many operations as a whole.
+pub(crate) struct Watch {
+    started: Instant,
+    cpu: Duration,
+}
+
+impl Watch {
+    pub(crate) fn start() -> Self {
+        Watch { cpu: cpu_time(), started: Instant::now() }
+    }
+
+    pub(crate) fn cpu(&self) -> Duration {
+        cpu_time() - self.cpu
+    }
+
+    pub(crate) fn stop(&self, operations: usize) -> Figures {
+        let each = nanos(self.started.elapsed()) / operations as f64;
+        Figures { each, p99: each, cpu: nanos(self.cpu()) / operations as f64 }
+    }
+}
+
+/// The memory of this process that `count` idle connections have added, for each.
+pub(crate) fn idle(count: usize, connect: impl FnOnce() -> Vec<Box<dyn std::any::Any>>) -> Figures {
+    let before = resident();
+    let cpu = Watch::start();
+    let connections = connect();
+    let each = (resident() - before) / count as f64;
+    drop(connections);
+    Figures { each, p99: each, cpu: nanos(cpu.cpu()) / count as f64 }
+}
+
+fn nanos(duration: Duration) -> f64 {
+    duration.as_nanos() as f64
+}
+
+/// Of all threads of this process.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Bytes.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+    let kib: f64 = line.split_whitespace().next().expect("a number").parse().expect("a number");
+    kib * 1024.0
+}
