@@ -7,7 +7,7 @@ pub(crate) mod process;
 pub(crate) mod real;
 pub(crate) mod scripted;
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -94,5 +94,35 @@ impl Watch {
     /// Nothing has happened that was not asked about.
     pub(crate) fn nothing_more(&self) {
         assert_eq!(self.0.try_recv().ok(), None);
+    }
+}
+
+/// A client's log lines, for the builder's `logger`. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<(log::Level, String)>>>);
+
+impl log::Log for Lines {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        let line = (record.level(), record.args().to_string());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+impl Lines {
+    pub(crate) fn at(&self, level: log::Level) -> Vec<String> {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|(at, _)| *at == level).map(|(_, line)| line.clone()).collect()
+    }
+
+    /// The lines of every level.
+    pub(crate) fn all(&self) -> String {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(|(level, line)| format!("{level}: {line}\n")).collect()
     }
 }

@@ -176,6 +176,12 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
 }
 
 impl Exchange {
+    /// How many polls the server has had, this one included.
+    pub(crate) fn polls(&self) -> usize {
+        let requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().filter(|request| request.is_poll()).count()
+    }
+
     fn read_request(&mut self) -> io::Result<bool> {
         let mut lines = Vec::new();
         loop {

@@ -1,0 +1,484 @@
+//! The way to a connection, and everything that can be wrong on it: addresses, answers, silence, the fallback from
+//! one transport to the next, the upgrade.
+
+mod common;
+
+use std::io;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
+use common::{Lines, PATIENCE, Watch, within};
+use engineio::{Client, ConnectOptions, Error, Message, State, TransportKind};
+use log::Level;
+use serde_json::json;
+
+use TransportKind::{Polling, WebSocket};
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// What an attempt with that timeout may take at most on a busy machine; still below the default timeout.
+const BOUND: Duration = Duration::from_secs(4);
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+/// A client that waits for [`TIMEOUT`], and its log.
+fn impatient() -> (Client, Lines) {
+    let lines = Lines::default();
+    let client = Client::builder().request_timeout(TIMEOUT).logger(lines.clone()).build().unwrap();
+    (client, lines)
+}
+
+fn refused(url: &str, options: ConnectOptions) -> Error {
+    let (client, _) = impatient();
+    let watch = Watch::new(&client);
+    let error = client.connect_with(url, options).expect_err("no connection can be made");
+    watch.nothing_more();
+    assert_eq!(client.state(), State::Disconnected);
+    error
+}
+
+/// The message of an [`Error::Connection`].
+fn message_of(error: &Error) -> &str {
+    match error {
+        Error::Connection { message, .. } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unused_url() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// Answers as a server should, whatever the transport: one message by the first poll, or by websocket.
+fn friendly(open: &str, exchange: &mut Exchange) -> io::Result<()> {
+    let request = &exchange.request;
+    match (request.is_websocket(), request.query.contains_key("sid")) {
+        (true, false) => {
+            exchange.open_websocket(open)?;
+            exchange.ws_text("4welcome")?;
+            exchange.hold()
+        }
+        (true, true) => {
+            exchange.accept_websocket()?;
+            assert_eq!(exchange.ws_read_text()?, "2probe");
+            exchange.ws_text("3probe")?;
+            assert_eq!(exchange.ws_read_text()?, "5");
+            exchange.ws_text("4welcome")?;
+            exchange.hold()
+        }
+        _ => friendly_polling(open, exchange),
+    }
+}
+
+fn friendly_polling(open: &str, exchange: &mut Exchange) -> io::Result<()> {
+    let polls = exchange.polls();
+    match &exchange.request {
+        request if request.method == "POST" => exchange.payload("ok"),
+        request if request.is_poll() && polls == 1 => exchange.payload("4welcome"),
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.payload(open),
+    }
+}
+
+/// Both directions of a connection to a friendly server work.
+fn works(client: &Client, watch: &Watch, server: &Scripted) {
+    watch.connected();
+    assert_eq!(watch.message(), Message::from("welcome"));
+    if client.transport().unwrap() == Polling {
+        client.send("by post").unwrap();
+        server.wait_for("POST", |request| request.body == b"4by post");
+    }
+}
+
+#[test]
+fn nobody_listens() {
+    for transport in [Polling, WebSocket] {
+        let error = refused(&unused_url(), only(transport));
+        assert!(message_of(&error).contains("connection refused"), "{error}");
+    }
+}
+
+#[test]
+fn the_host_does_not_exist() {
+    let start = Instant::now();
+    match refused("http://no-such-host.invalid:5000", ConnectOptions::new()) {
+        Error::Connection { message, .. } => assert!(message.contains("no-such-host.invalid"), "{message}"),
+        // A resolver that takes its time.
+        other => assert!(other.is_timeout(), "{other:?}"),
+    }
+    assert!(start.elapsed() < BOUND);
+}
+
+#[test]
+fn silence_at_each_phase_is_a_timeout() {
+    type Silence = fn(&mut Exchange) -> io::Result<()>;
+    let half_a_head: Silence = |exchange| exchange.raw("HTTP/1.1 200 OK\r\nContent-Le");
+    let phases: [(TransportKind, &str, Silence); 7] = [
+        (Polling, "after the request", |_| Ok(())),
+        (Polling, "in the head", half_a_head),
+        (Polling, "in the body", |exchange| {
+            exchange.raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0{\"sid\"")
+        }),
+        (WebSocket, "after the request", |_| Ok(())),
+        (WebSocket, "in the head", half_a_head),
+        (WebSocket, "after the 101", Exchange::accept_websocket),
+        (WebSocket, "in the open packet", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.raw([&[0x81, 100][..], b"0{\"sid\""].concat())
+        }),
+    ];
+    for (transport, phase, silence) in phases {
+        let server = Scripted::start(move |exchange| {
+            silence(exchange)?;
+            exchange.hold()
+        });
+        let start = Instant::now();
+        let error = refused(server.url(), only(transport));
+        assert!(error.is_timeout(), "{transport}, {phase}: {error:?}");
+        assert!((TIMEOUT..BOUND).contains(&start.elapsed()), "{transport}, {phase}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_trickle_does_not_hold_an_attempt_up() {
+    for transport in [Polling, WebSocket] {
+        let server = Scripted::start(|exchange| {
+            exchange.raw("HTTP/1.1 200 OK\r\nX-Long: ")?;
+            // Until the client has gone.
+            loop {
+                exchange.raw("x")?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let start = Instant::now();
+        assert!(refused(server.url(), only(transport)).is_timeout());
+        assert!(start.elapsed() < BOUND, "{transport}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_status_is_told_with_its_body() {
+    let table = [
+        ("400 Bad Request", r#"{"code":0,"message":"Transport unknown"}"#),
+        ("401 Unauthorized", r#""log in first""#),
+        ("404 Not Found", "<html>no such page</html>"),
+        ("500 Internal Server Error", ""),
+    ];
+    for transport in [Polling, WebSocket] {
+        for (line, text) in table {
+            let server = Scripted::start(move |exchange| exchange.respond(line, text));
+            match refused(server.url(), only(transport)) {
+                Error::Connection { message, status, body, .. } => {
+                    assert_eq!(status.map(|status| status.to_string()).as_deref(), Some(&line[..3]));
+                    assert_eq!(body.as_deref(), serde_json::from_str(text).ok().as_ref());
+                    assert!(message.contains(line), "{message}");
+                }
+                other => panic!("{transport}, {line}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_that_are_no_handshake() {
+    let table = [
+        ("<html>hello</html>", "not the answer of an Engine.IO v4 server"),
+        ("", "the answer is empty"),
+        (
+            r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
+            "v3",
+        ),
+        ("4hello", "the first packet is message, not open"),
+        ("2probe", "the first packet is ping, not open"),
+        ("1", "the first packet is close, not open"),
+        ("0{", "not JSON"),
+        ("0[]", "not a JSON object"),
+        (r#"0{"upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#, "no sid"),
+        (r#"0{"sid":7,"pingInterval":25000,"pingTimeout":20000}"#, "sid"),
+        (r#"0{"sid":"a","pingInterval":0,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":-1,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":"soon","pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":1e300,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":25000}"#, "no pingTimeout"),
+        (r#"0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"upgrades":"websocket"}"#, "upgrades"),
+    ];
+    for (answer, told) in table {
+        // The length that v3 puts in front must be right.
+        let answer = match answer.strip_prefix("96:") {
+            Some(packet) => format!("{}:{packet}", packet.len()),
+            None => answer.to_owned(),
+        };
+        let server = Scripted::start({
+            let answer = answer.clone();
+            move |exchange| exchange.payload(&answer)
+        });
+        let error = refused(server.url(), only(Polling));
+        assert!(message_of(&error).contains(told), "{answer}: {error}");
+    }
+}
+
+#[test]
+fn the_open_packet_is_checked_by_websocket_too() {
+    for (first, told) in [("4hello", "message, not open"), (r#"0{"pingInterval":1}"#, "no sid")] {
+        let server = Scripted::start(move |exchange| {
+            exchange.open_websocket(first)?;
+            exchange.hold()
+        });
+        let error = refused(server.url(), only(WebSocket));
+        assert!(message_of(&error).contains(told), "{error}");
+    }
+}
+
+#[test]
+fn what_a_handshake_may_have() {
+    let table = [
+        r#"0{"sid":"a","pingInterval":"25000","pingTimeout":4294967295,"maxPayload":0,"more":{"x":[1]}}"#,
+        r#"0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"upgrades":["webtransport","smoke",7]}"#,
+    ];
+    for open in table {
+        let server = Scripted::start(move |exchange| friendly(open, exchange));
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        client.connect(server.url()).unwrap();
+        works(&client, &watch, &server);
+        assert_eq!(client.transport().unwrap(), Polling);
+        assert_eq!(client.handshake().unwrap().ping_interval(), Duration::from_secs(25));
+        assert_eq!(client.sid().as_deref(), Some("a"));
+        client.disconnect().unwrap();
+        assert!(!server.requests().iter().any(Request::is_websocket), "no upgrade that it knows was offered");
+    }
+}
+
+#[test]
+fn packets_behind_the_handshake_are_delivered_after_connect() {
+    let polling = |exchange: &mut Exchange| match exchange.request.is_poll() {
+        true => exchange.hold(),
+        false => exchange.payload(format!("{OPEN}\u{1e}4one\u{1e}bAgM=")),
+    };
+    let websocket = |exchange: &mut Exchange| {
+        // In one segment with the open packet, as far as TCP has segments.
+        let open = [&[0x81, 126, 0, OPEN.len() as u8][..], OPEN.as_bytes()].concat();
+        exchange.accept_websocket()?;
+        exchange.raw([&open[..], b"\x81\x044one\x82\x02\x02\x03"].concat())?;
+        exchange.hold()
+    };
+    for (transport, server) in [(Polling, Scripted::start(polling)), (WebSocket, Scripted::start(websocket))]
+    {
+        let client = Client::builder().request_timeout(TIMEOUT).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        assert_eq!(watch.message(), Message::from("one"));
+        assert_eq!(watch.message(), Message::from(vec![2, 3]));
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+}
+
+#[test]
+fn a_refused_connection_is_not_tried_by_the_next_transport() {
+    let (client, lines) = impatient();
+    client.connect(unused_url()).unwrap_err();
+    assert_eq!(lines.all().matches("connecting to").count(), 1, "{}", lines.all());
+}
+
+#[test]
+fn the_next_transport_is_tried_when_one_is_refused() {
+    for (first, second) in [(Polling, WebSocket), (WebSocket, Polling)] {
+        let server = Scripted::start(move |exchange| {
+            if exchange.request.is_websocket() == (first == WebSocket)
+                && exchange.request.query.get("sid").is_none()
+            {
+                return exchange.respond("403 Forbidden", "");
+            }
+            friendly(OPEN_UPGRADE, exchange)
+        });
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), ConnectOptions::new().transports([first, second])).unwrap();
+        works(&client, &watch, &server);
+        assert_eq!(client.transport().unwrap(), second);
+        client.disconnect().unwrap();
+        let websockets = server.requests().iter().filter(|request| request.is_websocket()).count();
+        assert_eq!(websockets, 1, "a websocket that was refused is not tried again as an upgrade");
+    }
+}
+
+#[test]
+fn silence_towards_websockets_alone_is_a_case_for_polling() {
+    let server = Scripted::start(|exchange| match exchange.request.is_websocket() {
+        true => exchange.hold(),
+        false => friendly(OPEN, exchange),
+    });
+    let (client, _) = impatient();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket, Polling])).unwrap();
+    works(&client, &watch, &server);
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn the_first_error_is_told() {
+    let server = Scripted::start(|exchange| match exchange.request.is_websocket() {
+        true => exchange.respond("500 Internal Server Error", ""),
+        false => exchange.respond("403 Forbidden", r#"{"code":4}"#),
+    });
+    for (transports, first) in [([Polling, WebSocket], 403), ([WebSocket, Polling], 500)] {
+        let error = refused(server.url(), ConnectOptions::new().transports(transports));
+        assert!(
+            matches!(error, Error::Connection { status: Some(status), .. } if status == first),
+            "{error:?}"
+        );
+    }
+    assert_eq!(server.requests().len(), 4);
+}
+
+#[test]
+fn a_failed_upgrade_leaves_polling() {
+    type Failure = fn(&mut Exchange) -> io::Result<()>;
+    let failures: [(&str, Failure); 8] = [
+        ("refused", |exchange| exchange.respond("400 Bad Request", r#"{"code":3}"#)),
+        ("a 200", |exchange| exchange.respond("200 OK", "hello")),
+        ("a wrong accept key", |exchange| {
+            exchange.raw(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+            )?;
+            exchange.hold()
+        }),
+        ("closed before the 101", Exchange::close),
+        ("closed after the 101", Exchange::accept_websocket),
+        ("a wrong answer to the probe", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.ws_text("3other")?;
+            exchange.hold()
+        }),
+        ("closed instead of an answer", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.ws_frame(0x88, &[])?;
+            exchange.hold()
+        }),
+        ("silence after the probe", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.hold()
+        }),
+    ];
+    for (what, failure) in failures {
+        let server = Scripted::start(move |exchange| match exchange.request.is_websocket() {
+            true => failure(exchange),
+            false => friendly(OPEN_UPGRADE, exchange),
+        });
+        let (client, lines) = impatient();
+        let watch = Watch::new(&client);
+        client.connect(server.url()).unwrap_or_else(|e| panic!("{what}: {e}"));
+        works(&client, &watch, &server);
+        assert_eq!(client.transport().unwrap(), Polling, "{what}");
+        assert!(lines.at(Level::Warn).iter().any(|line| line.contains("staying on polling")), "{what}");
+        client.disconnect().unwrap();
+        assert_eq!(server.requests().iter().filter(|request| request.is_websocket()).count(), 1, "{what}");
+    }
+}
+
+#[test]
+fn redirects_are_followed_and_counted() {
+    let server = Scripted::start(|exchange| {
+        let query: Vec<String> = exchange.request.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        if exchange.request.path != "/engine.io/" {
+            return friendly(OPEN, exchange);
+        }
+        exchange.respond_with(
+            "307 Temporary Redirect",
+            &format!("Location: /there/?{}\r\n", query.join("&")),
+            "",
+        )
+    });
+    for transport in [Polling, WebSocket] {
+        let client = Client::new();
+        client.connect_with(server.url(), only(transport)).unwrap();
+        assert_eq!(client.transport().unwrap(), transport);
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+
+    let circle =
+        Scripted::start(|exchange| exchange.respond_with("302 Found", "Location: /engine.io/\r\n", ""));
+    for transport in [Polling, WebSocket] {
+        let before = circle.requests().len();
+        message_of(&refused(circle.url(), only(transport)));
+        assert!((2..=20).contains(&(circle.requests().len() - before)));
+    }
+}
+
+#[test]
+fn a_second_connect_is_refused() {
+    let server = Scripted::start(|exchange| friendly(OPEN_UPGRADE, exchange));
+    let client = Client::new();
+    client.connect(server.url()).unwrap();
+    assert_eq!(client.transport().unwrap(), WebSocket);
+    let before = server.requests().len();
+    assert!(matches!(client.connect(server.url()), Err(Error::AlreadyConnected)));
+    assert_eq!(server.requests().len(), before);
+    assert!(client.is_connected());
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    client.wait();
+    client.connect(server.url()).unwrap();
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+}
+
+#[test]
+fn disconnect_ends_a_connect_at_any_phase() {
+    type Phase = fn(&mut Exchange) -> io::Result<()>;
+    let silent: Phase = |exchange| exchange.hold();
+    let no_frames: Phase = |exchange| {
+        exchange.accept_websocket()?;
+        exchange.hold()
+    };
+    let probe: Phase = |exchange| match exchange.request.is_websocket() {
+        true => {
+            exchange.accept_websocket()?;
+            exchange.ws_read_text()?;
+            exchange.hold()
+        }
+        false => exchange.payload(OPEN_UPGRADE),
+    };
+    let phases = [
+        ("silence", only(Polling), silent),
+        ("silence by websocket", only(WebSocket), silent),
+        ("no open packet", only(WebSocket), no_frames),
+        ("the probe", ConnectOptions::new(), probe),
+    ];
+    for (what, options, phase) in phases {
+        let server = Scripted::start(phase);
+        // Longer than the test has patience.
+        let client = Client::builder().request_timeout(PATIENCE * 3).build().unwrap();
+        let watch = Watch::new(&client);
+        let connecting = std::thread::spawn({
+            let (client, url) = (client.clone(), server.url().to_owned());
+            move || client.connect_with(url, options)
+        });
+        let probing = what == "the probe";
+        server.wait_for("request", |request| request.is_websocket() || !probing);
+        assert_eq!(client.state(), State::Connecting);
+        assert!(matches!(client.connect(server.url()), Err(Error::AlreadyConnected)));
+        within(PATIENCE, what, {
+            let client = client.clone();
+            move || client.disconnect().unwrap()
+        });
+        assert_eq!(client.state(), State::Disconnected, "{what}");
+        let error = within(PATIENCE, what, move || connecting.join().unwrap().unwrap_err());
+        assert!(message_of(&error).contains("ended by disconnect"), "{what}: {error}");
+        watch.nothing_more();
+    }
+}
+
+#[test]
+fn a_body_that_is_json_is_kept_whole() {
+    let server =
+        Scripted::start(|exchange| exchange.respond("401 Unauthorized", r#"{"code":1,"x":[null,"ü"]}"#));
+    match refused(server.url(), ConnectOptions::new()) {
+        Error::Connection { body: Some(body), .. } => assert_eq!(*body, json!({"code": 1, "x": [null, "ü"]})),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! Handlers that fail, panic, or do not end.
+
+mod common;
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use common::real::{Event, Server};
+use common::{Lines, PATIENCE, Watch};
+use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
+use log::Level;
+
+use Reason::ClientDisconnect;
+use TransportKind::{Polling, WebSocket};
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+#[test]
+fn a_handler_that_fails_is_logged_and_the_connection_lives() {
+    let server = Server::start();
+    let lines = Lines::default();
+    let client = Client::builder().logger(lines.clone()).build().unwrap();
+    let (sender, seen) = mpsc::channel();
+    client.on_message(move |_, message| match message.as_text() {
+        Some("panic") => panic!("on purpose"),
+        Some("fail") => Err("no luck".to_owned()),
+        _ => sender.send(message).map_err(|e| e.to_string()),
+    });
+    client.on_disconnect(|_, _| -> () { panic!("at the end") });
+    client.connect(server.url()).unwrap();
+    ["panic", "fail", "after"].iter().for_each(|text| client.send(*text).unwrap());
+    assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Message::from("after"));
+    client.disconnect().unwrap();
+    client.wait();
+    let expected = [
+        "the message handler failed: panicked: on purpose",
+        "the message handler failed: no luck",
+        "the disconnect handler failed: panicked: at the end",
+    ];
+    assert_eq!(lines.at(Level::Error), expected);
+}
+
+#[test]
+fn a_connect_handler_that_fails_ends_the_connection() {
+    let handlers: [(fn() -> Result<(), String>, &str); 2] =
+        [(|| Err("not today".into()), "not today"), (|| panic!("on purpose"), "panicked: on purpose")];
+    for (handler, told) in handlers {
+        for transport in [Polling, WebSocket] {
+            let server = Server::start();
+            let client = Client::new();
+            let watch = Watch::new(&client);
+            client.on_connect(move |_| handler());
+            match client.connect_with(server.url(), only(transport)) {
+                Err(Error::ConnectHandler { message }) => assert_eq!(message, told),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(server.next(), Event::Connect);
+            server.disconnected();
+            client.wait();
+            watch.nothing_more();
+            client.on_connect(|_| {});
+            client.connect_with(server.url(), only(transport)).unwrap();
+            client.disconnect().unwrap();
+            assert_eq!(watch.disconnected(), ClientDisconnect);
+        }
+    }
+}
+
+#[test]
+fn a_handler_that_does_not_end_does_not_hold_disconnect_up() {
+    let server = Server::start();
+    let lines = Lines::default();
+    let timeout = Duration::from_millis(300);
+    let client = Client::builder().request_timeout(timeout).logger(lines.clone()).build().unwrap();
+    let (entered, inside) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    client.on_message(move |_, _| {
+        entered.send(()).unwrap();
+        let _ = released.recv();
+    });
+    let (sender, reason) = mpsc::channel();
+    client.on_disconnect(move |_, reason| sender.send(reason));
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.send("x").unwrap();
+    inside.recv_timeout(PATIENCE).unwrap();
+    let start = Instant::now();
+    client.disconnect().unwrap();
+    assert!((timeout..Duration::from_secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    // The server is rid of it all the same.
+    server.disconnected();
+    assert!(lines.at(Level::Warn).iter().any(|line| line.contains("a handler is still running")));
+    assert!(!client.wait_timeout(Duration::ZERO));
+    assert!(reason.try_recv().is_err());
+    drop(release);
+    client.wait();
+    assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
+}

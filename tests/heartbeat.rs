@@ -1,0 +1,257 @@
+//! The heartbeat: pings are answered however slow the handlers are, silence ends the connection and not too early,
+//! and every byte is a sign of life.
+
+mod common;
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::real::{Options, Server};
+use common::scripted::{Exchange, Scripted, open_with};
+use common::{PATIENCE, Watch};
+use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    client.connect_with(url, options).unwrap();
+    watch.connected();
+    (client, watch)
+}
+
+/// A polling server: its first poll is answered with `first`, POSTs with ok, later polls not at all.
+fn polling(open: String, first: &'static str) -> Scripted {
+    Scripted::start(move |exchange: &mut Exchange| -> io::Result<()> {
+        let polls = exchange.polls();
+        match &exchange.request {
+            request if request.method == "POST" => exchange.payload("ok"),
+            request if request.is_poll() && polls == 1 && !first.is_empty() => exchange.payload(first),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.payload(&open),
+        }
+    })
+}
+
+#[test]
+fn pings_are_answered_with_their_data_by_websocket() {
+    let (sender, pongs) = mpsc::channel();
+    let server = Scripted::start(move |exchange| {
+        exchange.open_websocket(&open_with(25_000, 20_000))?;
+        for ping in ["2", "2some data", "2ü {}"] {
+            exchange.ws_text(ping)?;
+            sender.send(exchange.ws_read_text()?).unwrap();
+        }
+        exchange.hold()
+    });
+    let (client, watch) = connected(server.url(), only(WebSocket));
+    for pong in ["3", "3some data", "3ü {}"] {
+        assert_eq!(pongs.recv_timeout(PATIENCE).unwrap(), pong);
+    }
+    watch.nothing_more();
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+}
+
+#[test]
+fn pings_are_answered_with_their_data_by_polling() {
+    let server = polling(open_with(25_000, 20_000), "2some data\u{1e}4hi");
+    let (client, watch) = connected(server.url(), only(Polling));
+    assert_eq!(watch.message(), Message::from("hi"));
+    server.wait_for("pong", |request| request.method == "POST" && request.body == b"3some data");
+    client.disconnect().unwrap();
+}
+
+/// A server that drops who has not answered a ping after 400 ms.
+fn strict() -> Server {
+    Server::with(Options { ping_interval: ms(200), ping_timeout: ms(400), ..Options::default() })
+}
+
+/// Three times what that server waits.
+const LONG: Duration = Duration::from_millis(3 * 600);
+
+/// Runs a test for each way to connect, all at once: it is sleep for the most part.
+fn each_way(test: impl Fn(ConnectOptions) + Sync) {
+    thread::scope(|scope| {
+        for options in [only(Polling), only(WebSocket), ConnectOptions::new()] {
+            scope.spawn(|| test(options));
+        }
+    });
+}
+
+#[test]
+fn a_slow_handler_keeps_the_connection() {
+    each_way(|options| {
+        let server = strict();
+        let client = Client::new();
+        let (sender, seen) = mpsc::channel();
+        client.on_message(move |_, message| {
+            if message == Message::from("slow") {
+                thread::sleep(LONG);
+            }
+            sender.send(message)
+        });
+        client.connect_with(server.url(), options).unwrap();
+        for text in ["slow", "after", "last"] {
+            client.send(text).unwrap();
+        }
+        for text in ["slow", "after", "last"] {
+            assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Message::from(text));
+        }
+        assert!(client.is_connected());
+        client.send("still there").unwrap();
+        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Message::from("still there"));
+        client.disconnect().unwrap();
+    });
+}
+
+#[test]
+fn a_slow_connect_handler_keeps_the_connection_too() {
+    each_way(|options| {
+        let server = strict();
+        let client = Client::new();
+        client.on_connect(|_| thread::sleep(LONG));
+        client.connect_with(server.url(), options).unwrap();
+        let watch = Watch::new(&client);
+        client.send("still there").unwrap();
+        assert_eq!(watch.message(), Message::from("still there"));
+        client.disconnect().unwrap();
+    });
+}
+
+#[test]
+fn an_idle_connection_lives_by_its_pings() {
+    each_way(|options| {
+        let server = strict();
+        let (client, watch) = connected(server.url(), options);
+        // More than twice what it would live without.
+        assert!(!client.wait_timeout(ms(1500)), "{:?}", client.last_error());
+        watch.nothing_more();
+        let last = client.stats().last_ping.expect("pings have come");
+        assert!(last < ms(600), "{last:?}");
+        client.disconnect().unwrap();
+        assert_eq!(client.stats().last_ping, None, "that is the connection's");
+    });
+}
+
+#[test]
+fn silence_ends_the_connection_and_not_too_early() {
+    let websocket = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(200, 300))?;
+        exchange.hold()
+    });
+    for (transport, server) in [(WebSocket, websocket), (Polling, polling(open_with(200, 300), ""))] {
+        // The server's last byte comes after this.
+        let start = Instant::now();
+        let (client, watch) = connected(server.url(), only(transport));
+        assert_eq!(client.stats().last_ping, None);
+        assert_eq!(watch.disconnected(), Reason::PingTimeout, "{transport}");
+        let elapsed = start.elapsed();
+        assert!((ms(500)..ms(5000)).contains(&elapsed), "{transport}: {elapsed:?}");
+        client.wait();
+        assert!(matches!(client.send("late"), Err(Error::SocketIsClosed)));
+        watch.nothing_more();
+    }
+}
+
+#[test]
+fn silence_ends_the_connection_under_a_running_handler() {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(100, 100))?;
+        exchange.ws_text("4go")?;
+        exchange.hold()
+    });
+    let client = Client::new();
+    let (sender, sends) = mpsc::channel();
+    client.on_message(move |client, _| {
+        // Ends by the connection's end alone.
+        let over = (0..2000).any(|_| {
+            thread::sleep(ms(5));
+            client.send("x").is_err()
+        });
+        sender.send(over)
+    });
+    let (reason_sender, reason) = mpsc::channel();
+    client.on_disconnect(move |_, reason| reason_sender.send(reason));
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    assert!(sends.recv_timeout(PATIENCE).unwrap(), "send fails while the handler still runs");
+    assert_eq!(reason.recv_timeout(PATIENCE).unwrap(), Reason::PingTimeout);
+}
+
+#[test]
+fn messages_are_life_without_a_ping() {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(300, 300))?;
+        for i in 0..20 {
+            thread::sleep(ms(50));
+            exchange.ws_text(&format!("4{i}"))?;
+        }
+        exchange.hold()
+    });
+    let (_client, watch) = connected(server.url(), only(WebSocket));
+    for i in 0..20 {
+        assert_eq!(watch.message(), Message::from(i.to_string()));
+    }
+    assert_eq!(watch.disconnected(), Reason::PingTimeout);
+}
+
+const BIG: usize = 24_000;
+
+/// A message that takes 1.2 s, twice the deadline, in pieces that come well within it.
+fn trickle(exchange: &mut Exchange, head: &[u8]) -> io::Result<()> {
+    let whole = [head, b"4", &[b'x'; BIG]].concat();
+    for piece in whole.chunks(1000) {
+        exchange.raw(piece)?;
+        thread::sleep(ms(50));
+    }
+    Ok(())
+}
+
+#[test]
+fn bytes_of_a_big_message_are_life() {
+    let websocket = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(300, 300))?;
+        let length = u16::try_from(BIG + 1).unwrap().to_be_bytes();
+        trickle(exchange, &[&[0x81, 126][..], &length].concat())?;
+        exchange.hold()
+    });
+    let polling = Scripted::start(|exchange| match exchange.polls() {
+        0 => exchange.payload(open_with(300, 300)),
+        1 => trickle(exchange, format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BIG + 1).as_bytes()),
+        _ => exchange.hold(),
+    });
+    for (transport, server) in [(WebSocket, websocket), (Polling, polling)] {
+        let (client, watch) = connected(server.url(), only(transport));
+        assert_eq!(watch.message().as_bytes().len(), BIG, "{transport}");
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+}
+
+#[test]
+fn a_websockets_own_pings_are_life_and_answered() {
+    let (sender, frames) = mpsc::channel();
+    let server = Scripted::start(move |exchange| {
+        exchange.open_websocket(&open_with(300, 300))?;
+        for _ in 0..10 {
+            thread::sleep(ms(100));
+            exchange.ws_frame(0x89, b"frame")?;
+            sender.send(exchange.ws_read()?).unwrap();
+        }
+        exchange.hold()
+    });
+    let (_client, watch) = connected(server.url(), only(WebSocket));
+    for _ in 0..10 {
+        assert_eq!(frames.recv_timeout(PATIENCE).unwrap(), (0xa, b"frame".to_vec()));
+    }
+    assert_eq!(watch.disconnected(), Reason::PingTimeout);
+}

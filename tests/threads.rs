@@ -1,0 +1,226 @@
+//! What a connection takes from the system: its threads, file descriptors and CPU time; and that a runtime around it
+//! makes no difference.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use common::real::Server;
+use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
+use common::{PATIENCE, Watch, eventually, within};
+use engineio::{Client, ConnectOptions, Disconnect, Message, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+/// The tests see each other's threads and file descriptors.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The ids and names of the client's threads, by name.
+fn threads() -> Vec<(String, String)> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().file_name());
+    let mut threads: Vec<_> = tasks
+        .filter_map(|task| {
+            let id = task.into_string().unwrap();
+            // It may have ended meanwhile.
+            let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
+            name.starts_with("eio-").then(|| (name.trim_end().to_owned(), id))
+        })
+        .collect();
+    threads.sort();
+    threads
+}
+
+fn names() -> Vec<String> {
+    threads().into_iter().map(|(name, _)| name).collect()
+}
+
+fn file_descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Each way to connect, with what carries the connection in the end.
+fn ways() -> [(ConnectOptions, TransportKind); 3] {
+    let only = |transport| ConnectOptions::new().transports([transport]);
+    [(only(Polling), Polling), (only(WebSocket), WebSocket), (ConnectOptions::new(), WebSocket)]
+}
+
+fn echo(client: &Client, watch: &Watch, text: &str) {
+    client.send(text).unwrap();
+    assert_eq!(watch.message(), Message::from(text));
+}
+
+#[test]
+fn three_threads_for_a_connection_and_none_after_it() {
+    let _alone = alone();
+    let server = Server::start();
+    eventually("no threads at the start", || threads().is_empty());
+    for (options, transport) in ways() {
+        let client = Client::new();
+        assert!(threads().is_empty(), "a client alone has none");
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), options.clone()).unwrap();
+        watch.connected();
+        assert_eq!(client.transport().unwrap(), transport);
+        // A thread gives itself its name, when it first runs.
+        eventually("three threads", || names() == ["eio-reader", "eio-watchdog", "eio-writer"]);
+        // Nor does work make more.
+        (0..100).for_each(|i| echo(&client, &watch, &i.to_string()));
+        assert_eq!(names(), ["eio-reader", "eio-watchdog", "eio-writer"]);
+
+        let second = Client::new();
+        second.connect_with(server.url(), options).unwrap();
+        eventually("three more", || threads().len() == 6);
+        second.disconnect().unwrap();
+        client.disconnect().unwrap();
+        eventually("no threads after the end", || threads().is_empty());
+    }
+}
+
+#[test]
+fn a_connect_that_fails_leaves_no_threads() {
+    let _alone = alone();
+    eventually("no threads at the start", || threads().is_empty());
+    let server = Scripted::start(|exchange| exchange.respond("403 Forbidden", ""));
+    Client::new().connect(server.url()).unwrap_err();
+    assert!(threads().is_empty());
+}
+
+#[test]
+fn cycles_leave_no_file_descriptors_and_no_threads() {
+    let _alone = alone();
+    for (options, transport) in ways() {
+        let server = Server::start();
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        let cycle = |how: &Disconnect| {
+            client.connect_with(server.url(), options.clone()).unwrap();
+            watch.connected();
+            echo(&client, &watch, "x");
+            client.disconnect_with(how.clone()).unwrap();
+            client.wait();
+            watch.disconnected();
+        };
+        let before = file_descriptors();
+        for i in 0..50 {
+            cycle(&Disconnect::new().abort(i % 5 == 0));
+        }
+        // The server's own ends are among them.
+        let open = || file_descriptors().saturating_sub(before);
+        eventually(&format!("{transport}: file descriptors closed"), || open() == 0);
+        eventually("no threads", || threads().is_empty());
+    }
+}
+
+/// Opens a session, and then says nothing: not even a ping is due for 25 s.
+fn quiet(exchange: &mut Exchange) -> std::io::Result<()> {
+    match &exchange.request {
+        request if request.is_websocket() && request.query.contains_key("sid") => {
+            exchange.accept_websocket()?;
+            exchange.ws_read_text()?;
+            exchange.ws_text("3probe")?;
+            exchange.hold()
+        }
+        request if request.is_websocket() => {
+            exchange.open_websocket(OPEN)?;
+            exchange.hold()
+        }
+        request if request.method == "POST" => exchange.payload("ok"),
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.payload(OPEN_UPGRADE),
+    }
+}
+
+/// CPU ticks of a thread, and how often it has been given the CPU to run.
+fn usage(id: &str) -> (u64, u64) {
+    let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{id}/{file}")).unwrap();
+    let stat = read("stat");
+    // The name in parentheses may hold spaces. Behind it: state, ..., utime and stime as fields 14 and 15.
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    let ticks = [fields[11], fields[12]].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    let status = read("status");
+    let switches = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    (ticks, switches.map(|count| count.trim().parse::<u64>().unwrap()).sum())
+}
+
+#[test]
+fn an_idle_connection_takes_no_cpu() {
+    let _alone = alone();
+    eventually("no threads at the start", || threads().is_empty());
+    let server = Scripted::start(quiet);
+    for (options, transport) in ways() {
+        let client = Client::new();
+        client.connect_with(server.url(), options).unwrap();
+        client.send("x").unwrap();
+        client.flush(PATIENCE).unwrap();
+        eventually("three threads", || threads().len() == 3);
+        let all = threads();
+        let usages = || all.iter().map(|(_, id)| usage(id)).collect::<Vec<_>>();
+        // Until they have come to rest after the start.
+        let mut last = usages();
+        eventually("rest", || {
+            assert!(!client.wait_timeout(Duration::from_millis(50)));
+            let former = std::mem::replace(&mut last, usages());
+            former == last
+        });
+        assert!(!client.wait_timeout(Duration::from_secs(1)));
+        for ((before, after), (name, _)) in last.iter().zip(usages()).zip(&all) {
+            assert!(after.0 - before.0 <= 1, "{transport}: {name} took {} ticks", after.0 - before.0);
+            assert!(after.1 - before.1 <= 1, "{transport}: {name} woke {} times", after.1 - before.1);
+        }
+        client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+        client.wait();
+        eventually("no threads", || threads().is_empty());
+    }
+}
+
+/// The whole of a connection's life, blocking.
+fn lives(url: &str) {
+    for (options, transport) in ways() {
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        client.connect_with(url, options).unwrap();
+        watch.connected();
+        assert_eq!(client.transport().unwrap(), transport);
+        echo(&client, &watch, "in a runtime");
+        client.disconnect().unwrap();
+        client.wait();
+        watch.disconnected();
+    }
+}
+
+#[test]
+fn a_runtime_around_it_makes_no_difference() {
+    let _alone = alone();
+    let server = Server::start();
+    let url = server.url().to_owned();
+    within(PATIENCE, "a life in a runtime", move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // Where blocking belongs, in a task, and in the runtime's own thread.
+            let blocking = url.clone();
+            tokio::task::spawn_blocking(move || lives(&blocking)).await.unwrap();
+            let task = url.clone();
+            tokio::spawn(async move { lives(&task) }).await.unwrap();
+            lives(&url);
+        });
+        // A client that outlives its runtime, and is dropped in another.
+        let client = runtime.block_on(async {
+            let client = Client::new();
+            client.connect(&url).unwrap();
+            client
+        });
+        drop(runtime);
+        let watch = Watch::new(&client);
+        echo(&client, &watch, "without a runtime");
+        let other = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        other.block_on(async move { drop(client) });
+        watch.disconnected();
+    });
+}
