@@ -2,8 +2,9 @@
 
 #![allow(
     dead_code,
-    unreachable_pub,
     missing_docs,
+    unreachable_pub,
+    unused_imports,
     reason = "the crate's own modules, of which this uses a part"
 )]
 
