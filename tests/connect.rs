@@ -290,7 +290,7 @@ fn the_next_transport_is_tried_when_one_is_refused() {
     for (first, second) in [(Polling, WebSocket), (WebSocket, Polling)] {
         let server = Scripted::start(move |exchange| {
             if exchange.request.is_websocket() == (first == WebSocket)
-                && exchange.request.query.get("sid").is_none()
+                && !exchange.request.query.contains_key("sid")
             {
                 return exchange.respond("403 Forbidden", "");
             }
