@@ -13,8 +13,12 @@ use engineioxide::service::EngineIoService;
 use engineioxide::{DisconnectReason, Socket, Str};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::PATIENCE;
 
@@ -108,6 +112,8 @@ pub(crate) struct Options {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) max_payload: u64,
+    /// With a certificate that nobody knows.
+    pub(crate) tls: bool,
 }
 
 impl Default for Options {
@@ -116,6 +122,7 @@ impl Default for Options {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             max_payload: 4 << 20,
+            tls: false,
         }
     }
 }
@@ -128,7 +135,8 @@ impl Server {
     pub(crate) fn with(options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let scheme = if options.tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (sender, events) = unbounded();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("server".into()).spawn(move || {
@@ -189,10 +197,29 @@ async fn serve(listener: TcpListener, handler: Handler, options: Options) {
         .max_buffer_size(10_000)
         .build();
     let service = EngineIoService::with_config(Arc::new(handler), config);
+    let tls = options.tls.then(acceptor);
     while let Ok((stream, _)) = listener.accept().await {
         let _ = TcpStream::set_nodelay(&stream, true);
-        let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
-        tokio::spawn(async move { connection.await.ok() });
+        let (service, tls) = (service.clone(), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => serve_connection(stream, service).await,
+                Some(tls) => serve_connection(tls.accept(stream).await.ok()?, service).await,
+            }
+        });
     }
+}
+
+async fn serve_connection<S>(stream: S, service: EngineIoService<Handler>) -> Option<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await.ok()
+}
+
+fn acceptor() -> TlsAcceptor {
+    let made = rcgen::generate_simple_self_signed(["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    TlsAcceptor::from(Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key).unwrap()))
 }
