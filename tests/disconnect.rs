@@ -47,6 +47,11 @@ fn polling(poll: Script, post: Script) -> Scripted {
     })
 }
 
+/// A redirect, to a place that answers GETs as a handshake.
+fn moved(exchange: &mut Exchange, status: &str) -> io::Result<()> {
+    exchange.respond_with(status, "Location: /elsewhere\r\n", "")
+}
+
 /// The last error in a few words.
 fn in_words(error: Option<Arc<Error>>) -> String {
     match error.as_deref() {
@@ -109,7 +114,7 @@ fn endings_by_websocket() {
 fn endings_by_polling() {
     let ok: Script = |exchange| exchange.payload("ok");
     let hold: Script = Exchange::hold;
-    let table: [(&str, Script, Script, Reason, &str); 12] = [
+    let table: [(&str, Script, Script, Reason, &str); 14] = [
         ("packet 1", |x| x.payload("1"), ok, ServerDisconnect, "none"),
         (
             "400",
@@ -142,6 +147,8 @@ fn endings_by_polling() {
             TransportError,
             "status 500 Some(Object {})",
         ),
+        ("POST: 302", hold, |x| moved(x, "302 Found"), TransportError, "status 302 None"),
+        ("POST: 307", hold, |x| moved(x, "307 Moved"), TransportError, "status 307 None"),
         ("POST: FIN", hold, Exchange::close, TransportError, "connection"),
     ];
     for (what, poll, post, reason, error) in table {

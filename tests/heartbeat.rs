@@ -255,3 +255,19 @@ fn a_websockets_own_pings_are_life_and_answered() {
     }
     assert_eq!(watch.disconnected(), Reason::PingTimeout);
 }
+
+#[test]
+fn polls_that_bring_nothing_become_rare() {
+    for nothing in ["6", ""] {
+        let server = Scripted::start(move |exchange| match exchange.request.is_poll() {
+            true => exchange.payload(nothing),
+            false => exchange.payload(open_with(300, 300)),
+        });
+        let (client, watch) = connected(server.url(), only(Polling));
+        assert!(!client.wait_timeout(ms(1000)), "an answer is life, if an empty one");
+        watch.nothing_more();
+        let polls = server.requests().iter().filter(|request| request.is_poll()).count();
+        assert!((2..20).contains(&polls), "{polls}");
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+}

@@ -169,3 +169,22 @@ fn websocket_schemes_mean_the_same() {
     assert_eq!(server.requests().iter().map(Request::is_websocket).collect::<Vec<_>>(), [false, true]);
     client.disconnect_with(Disconnect::new().abort(true)).unwrap();
 }
+
+#[test]
+fn a_redirect_to_another_server_takes_no_credentials_along() {
+    for transport in [Polling, WebSocket] {
+        let other = server(OPEN);
+        let elsewhere = other.url().to_owned();
+        let first = Scripted::start(move |exchange| {
+            let query: Vec<_> = exchange.request.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
+            let target = format!("Location: {elsewhere}/engine.io/?{}\r\n", query.join("&"));
+            exchange.respond_with("307 Temporary Redirect", &target, "")
+        });
+        let client = Client::new();
+        let options = ConnectOptions::new().transports([transport]);
+        client.connect_with(first.url().replace("http://", "http://user:secret@"), options).unwrap();
+        client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+        assert_eq!(first.requests()[0].header("authorization").len(), 1, "{transport}");
+        assert_eq!(other.requests()[0].header("authorization"), [""; 0], "{transport}");
+    }
+}

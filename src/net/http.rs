@@ -219,6 +219,8 @@ impl HttpClient {
     /// A POST that has the request timeout to end.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.post(url).header("Content-Type", content_type));
+        // To follow a 301 or 302 is to GET (RFC 9110, section 15.4): the body would be lost without an error.
+        let request = request.config().max_redirects(0).build();
         read(self.answered(request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
