@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::net::{Heard, HttpClient, HttpError, Stream, wait_for};
 use crate::protocol::{Endpoint, Frame, Packet};
 
-/// How many packets one `recv` takes at most before it hands them on.
+/// How many frames one `recv` takes at most before it hands on what they brought.
 const BURST: usize = 512;
 
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
@@ -118,7 +118,12 @@ impl WebSocket {
             if !packets.is_empty() {
                 return Ok(());
             }
-            self.wait(PollFlags::IN, deadline())?;
+            let deadline = deadline();
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                // A server that sends nothing but websocket pings is always readable.
+                return Err(self.own(TransportError::Silent));
+            }
+            self.wait(PollFlags::IN, deadline)?;
         }
     }
 
@@ -191,16 +196,27 @@ impl Transport for WebSocket {
     }
 }
 
+/// What one read brought.
+enum Read {
+    Packet(Packet),
+    /// A frame of the websocket's own.
+    Control,
+    /// No more has come yet.
+    Nothing,
+}
+
 impl Inner {
     /// Reads what is there.
     fn read_burst(&mut self, packets: &mut VecDeque<Packet>) -> Result<(), TransportError> {
         if let Some(ended) = self.ended.take() {
             return Err(ended);
         }
-        while packets.len() < BURST {
-            match self.read_packet() {
-                Ok(Some(packet)) => packets.push_back(packet),
-                Ok(None) => break,
+        // Frames and not packets: other threads want the lock, whatever the server sends.
+        for _ in 0..BURST {
+            match self.read_frame() {
+                Ok(Read::Packet(packet)) => packets.push_back(packet),
+                Ok(Read::Control) => {}
+                Ok(Read::Nothing) => break,
                 Err(ended) if packets.is_empty() => return Err(ended),
                 Err(ended) => {
                     self.ended = Some(ended);
@@ -211,18 +227,15 @@ impl Inner {
         Ok(())
     }
 
-    /// The next packet, or none if it has not come yet.
-    fn read_packet(&mut self) -> Result<Option<Packet>, TransportError> {
-        loop {
-            match self.socket.read() {
-                Ok(Message::Text(text)) => return decode(Packet::decode_text(&text)).map(Some),
-                Ok(Message::Binary(bytes)) => return Ok(Some(Packet::Binary(unpinned(bytes)))),
-                Ok(Message::Close(frame)) => return Err(self.closed_by_server(frame)),
-                // tungstenite answers pings by itself.
-                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-                Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(e) => return Err(failed(e)),
-            }
+    fn read_frame(&mut self) -> Result<Read, TransportError> {
+        match self.socket.read() {
+            Ok(Message::Text(text)) => decode(Packet::decode_text(&text)).map(Read::Packet),
+            Ok(Message::Binary(bytes)) => Ok(Read::Packet(Packet::Binary(unpinned(bytes)))),
+            Ok(Message::Close(frame)) => Err(self.closed_by_server(frame)),
+            // tungstenite answers pings by itself.
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Read::Control),
+            Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => Ok(Read::Nothing),
+            Err(e) => Err(failed(e)),
         }
     }
 
