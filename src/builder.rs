@@ -7,6 +7,7 @@ use ureq::http::header::{COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL
 
 use crate::client::Client;
 use crate::error::{Error, Result};
+use crate::json::{Json, JsonCodec};
 use crate::logger::Logger;
 use crate::net::{AgentSource, Headers, TlsSettings, cookies};
 use crate::reconnection::Reconnection;
@@ -42,6 +43,7 @@ pub(crate) struct Options {
     pub(crate) packets_per_post: usize,
     pub(crate) websocket: WebSocketSettings,
     pub(crate) reconnection: Option<Reconnection>,
+    pub(crate) json: Json,
     pub(crate) logger: Logger,
 }
 
@@ -58,6 +60,7 @@ impl Default for Options {
             packets_per_post: 16,
             websocket: WebSocketSettings::default(),
             reconnection: None,
+            json: Json::default(),
             logger: Logger::default(),
         }
     }
@@ -217,6 +220,23 @@ impl ClientBuilder {
     /// precedence.
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
+        self
+    }
+
+    /// Writes and reads JSON by another library, or in another style. Default: serde_json.
+    ///
+    /// It is used for [`Message::Json`](crate::Message::Json), [`Client::send_json`] and
+    /// [`decode_json`](Self::decode_json); [`Message::json`](crate::Message::json) reads by serde_json.
+    pub fn json(mut self, codec: impl JsonCodec) -> Self {
+        self.options.json.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Whether a received text that is JSON arrives as [`Message::Json`](crate::Message::Json), unless it starts
+    /// with a digit. Default: false, a text stays a text, and [`Message::json`](crate::Message::json) reads it on
+    /// demand.
+    pub fn decode_json(mut self, decode: bool) -> Self {
+        self.options.json.decode = decode;
         self
     }
 

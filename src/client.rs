@@ -1,8 +1,9 @@
 mod core;
+mod handlers;
+mod helpers;
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -10,12 +11,10 @@ use serde::Serialize;
 use self::core::{Core, Handle};
 use crate::builder::{ClientBuilder, ConnectOptions, Disconnect, Options};
 use crate::error::{Error, Result};
-use crate::event::{HandlerResult, Reason};
 use crate::message::Message;
 use crate::protocol::Handshake;
 use crate::session::WhenFull;
 use crate::stats::Stats;
-use crate::task;
 use crate::transport::TransportKind;
 
 /// An Engine.IO client: a handle to one connection at a time. Clones are handles to the same client.
@@ -85,73 +84,6 @@ impl Client {
 
     pub(crate) fn from_options(options: Options) -> Self {
         Core::new(options).handle()
-    }
-
-    /// Sets the handler for the start of a connection, in place of the former one.
-    ///
-    /// It may send. [`connect`](Self::connect) returns when it has. If it fails or panics, the connection is
-    /// closed and `connect` returns [`Error::ConnectHandler`]; the disconnect handler is not called then.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::new();
-    /// client.on_connect(|client| client.send("Hello Server!"));
-    /// ```
-    pub fn on_connect<F, R>(&self, mut handler: F)
-    where
-        F: FnMut(&Client) -> R + Send + 'static,
-        R: HandlerResult,
-    {
-        self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
-    }
-
-    /// Sets the handler for messages, in place of the former one.
-    ///
-    /// It is called for one message at a time, in the order in which the server sent them. While it runs the
-    /// heartbeat goes on, and messages wait. If it fails or panics, that is logged and the connection goes on.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::new();
-    /// let mut count = 0;
-    /// client.on_message(move |client, message| {
-    ///     count += 1;
-    ///     client.send(format!("{count}: {message}"))
-    /// });
-    /// ```
-    pub fn on_message<F, R>(&self, mut handler: F)
-    where
-        F: FnMut(&Client, Message) -> R + Send + 'static,
-        R: HandlerResult,
-    {
-        self.core
-            .handlers
-            .message
-            .set(Box::new(move |client, message| handler(client, message).into_result()));
-    }
-
-    /// Sets the handler for the end of a connection, in place of the former one.
-    ///
-    /// It is called once per connection, after the last message. It may connect again: then
-    /// [`wait`](Self::wait) goes on. If it fails or panics, that is logged.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::new();
-    /// client.on_disconnect(|_, reason| println!("gone: {reason}"));
-    /// ```
-    pub fn on_disconnect<F, R>(&self, mut handler: F)
-    where
-        F: FnMut(&Client, Reason) -> R + Send + 'static,
-        R: HandlerResult,
-    {
-        self.core
-            .handlers
-            .disconnect
-            .set(Box::new(move |client, reason| handler(client, reason).into_result()));
     }
 
     /// Connects with default options: long polling first, then an upgrade to websocket if the server offers it.
@@ -285,7 +217,7 @@ impl Client {
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        self.send(serde_json::to_string(value).map_err(Error::Json)?)
+        self.send(self.core.json().serialize(value)?)
     }
 
     /// Waits until everything that was sent is written: to the socket, or, by polling, until the server has
@@ -407,7 +339,7 @@ impl Client {
         self.core.session().map(|session| session.handshake().clone())
     }
 
-    /// Why the last connection ended, beyond the [`Reason`]: an HTTP status, a websocket close code, an I/O or
+    /// Why the last connection ended, beyond the [`Reason`](crate::Reason): an HTTP status, a websocket close code, an I/O or
     /// TLS error. `None` if there is no more to tell, or no connection has ended since the last `connect`.
     ///
     /// # Examples
@@ -430,38 +362,6 @@ impl Client {
     /// ```
     pub fn stats(&self) -> Stats {
         self.core.stats()
-    }
-
-    /// Runs `task` on a new thread, named `eio-task`. It does not end with the connection.
-    ///
-    /// # Panics
-    ///
-    /// If the system cannot start a thread, as [`std::thread::spawn`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::new();
-    /// let task = client.start_background_task(|| 6 * 7);
-    /// assert_eq!(task.join().unwrap(), 42);
-    /// ```
-    pub fn start_background_task<F, T>(&self, task: F) -> JoinHandle<T>
-    where
-        F: FnOnce() -> T + Send + 'static,
-        T: Send + 'static,
-    {
-        task::start(task)
-    }
-
-    /// Sleeps, as [`std::thread::sleep`].
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// engineio::Client::new().sleep(std::time::Duration::from_millis(1));
-    /// ```
-    pub fn sleep(&self, duration: Duration) {
-        std::thread::sleep(duration);
     }
 }
 

@@ -40,6 +40,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// [`Client::on`](crate::Client::on) was given a name that is not in [`EVENT_NAMES`](crate::EVENT_NAMES).
+    #[error("there is no event {name:?}: the events are \"connect\", \"message\" and \"disconnect\"")]
+    InvalidEvent {
+        /// The name.
+        name: String,
+    },
+
     /// `connect` was called on a client that is connected, or connecting, or not yet disconnected.
     #[error("the client is already connected")]
     AlreadyConnected,
@@ -107,7 +114,7 @@ pub enum Error {
 
     /// A value could not be turned into JSON, or a message not into the type asked for.
     #[error("JSON conversion failed")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] BoxError),
 
     /// The server closed the websocket. Found in [`Client::last_error`](crate::Client::last_error).
     #[error("the server closed the websocket (code {}): {reason:?}", code.map_or("none".into(), |c| c.to_string()))]

@@ -31,6 +31,13 @@ pub enum Reason {
     Other(String),
 }
 
+impl Reason {
+    /// The client itself has ended the connection.
+    pub(crate) fn is_own(&self) -> bool {
+        matches!(self, Reason::ClientDisconnect | Reason::Other(_))
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -40,6 +47,55 @@ impl fmt::Display for Reason {
             Reason::PingTimeout => "ping timeout",
             Reason::Other(text) => text,
         })
+    }
+}
+
+/// The names of the events, as [`Client::on`] takes them.
+pub const EVENT_NAMES: [&str; 3] = ["connect", "message", "disconnect"];
+
+/// What happens on a connection, for [`Client::on`] and [`Client::events`].
+///
+/// # Examples
+///
+/// ```
+/// use engineio::Event;
+///
+/// fn describe(event: &Event) -> String {
+///     match event {
+///         Event::Connect => "connected".into(),
+///         Event::Message(message) => format!("received {message}"),
+///         Event::Disconnect(reason) => format!("gone: {reason}"),
+///         _ => "something new".into(),
+///     }
+/// }
+///
+/// assert_eq!(describe(&Event::Message("hi".into())), "received hi");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection is up.
+    Connect,
+    /// The server has sent a message.
+    Message(Message),
+    /// The connection is over.
+    Disconnect(Reason),
+}
+
+impl Event {
+    /// One of [`EVENT_NAMES`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(engineio::Event::Connect.name(), "connect");
+    /// ```
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Connect => "connect",
+            Event::Message(_) => "message",
+            Event::Disconnect(_) => "disconnect",
+        }
     }
 }
 

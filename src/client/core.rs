@@ -10,7 +10,9 @@ use super::{Client, State};
 use crate::builder::{ConnectOptions, Disconnect, Options};
 use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
-use crate::event::{Handlers, Reason};
+use crate::event::{Event, Handlers, Reason};
+use crate::events::{Released, Subscriptions};
+use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
@@ -30,6 +32,7 @@ impl Drop for Handle {
 pub(super) struct Core {
     options: Options,
     pub(super) handlers: Handlers,
+    pub(super) subscriptions: Subscriptions,
     counters: Arc<Counters>,
     /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
     /// waits but on `changed`.
@@ -62,6 +65,7 @@ impl Core {
         Arc::new(Core {
             options,
             handlers: Handlers::new(),
+            subscriptions: Subscriptions::default(),
             counters: Arc::default(),
             life: Mutex::new(Life {
                 state: State::Disconnected,
@@ -118,6 +122,10 @@ impl Core {
             session.fill(&mut stats);
         }
         stats
+    }
+
+    pub(super) fn json(&self) -> &Json {
+        &self.options.json
     }
 
     pub(super) fn session(&self) -> Option<Arc<Session>> {
@@ -235,8 +243,10 @@ impl Core {
             client: self.uncounted(),
             plan: plan.clone(),
             epoch,
-            outcome,
+            outcome: Some(outcome),
+            released: session.released(),
             refused: false,
+            ending: None,
         };
         if let Err(e) = session.start(Box::new(world), self.id()) {
             self.ended(None);
@@ -290,7 +300,7 @@ impl Core {
         let packet = match message {
             Message::Text(text) => Packet::Text(text),
             Message::Binary(bytes) => Packet::Binary(bytes),
-            Message::Json(value) => Packet::Text(value.to_string()),
+            Message::Json(value) => Packet::Text(self.options.json.dumps(&value)?),
         };
         self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
     }
@@ -373,15 +383,35 @@ struct ClientWorld {
     plan: Arc<Plan>,
     epoch: u64,
     /// Where `connect` waits for the connect handler.
-    outcome: Sender<Result<(), String>>,
+    outcome: Option<Sender<Result<(), String>>>,
+    /// What ends the wait for room in an event channel.
+    released: Released,
     /// The connect handler failed: to the user there has been no connection.
     refused: bool,
+    /// The last event, until it is published.
+    ending: Option<Reason>,
 }
 
 impl ClientWorld {
     fn report(&self, event: &str, result: Result<(), String>) {
         if let Err(e) = result {
             log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
+        }
+    }
+
+    /// Also passes the event on to the channels, behind the handler.
+    fn publish(&self, event: &Event, grace: Duration) {
+        let missed = self.core.subscriptions.publish(event, &self.released, grace);
+        if missed > 0 {
+            log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
+        }
+    }
+
+    fn connect_again(&self) {
+        // The connection was lost, or the server ended it, and the user has not connected again. Whether
+        // an attempt succeeds, the policy's observer is told.
+        if let Some(Ok(())) = self.core.connect_again(&self.plan, self.epoch) {
+            self.core.counters.reconnections.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -392,35 +422,46 @@ impl World for ClientWorld {
         self.refused = result.is_err();
         self.report("connect", result.clone());
         // Only a thread that waits for it can have gone, and `connect` does not before it has come.
-        let _ = self.outcome.send(result);
+        let _ = self.outcome.take().map(|outcome| outcome.send(result));
+        if !self.refused {
+            // `connect` has returned, so that whoever called it can read the channel.
+            self.core.subscriptions.begin();
+            self.publish(&Event::Connect, Duration::ZERO);
+        }
         !self.refused
     }
 
     fn message(&mut self, packet: Packet) {
         let message = match packet {
-            Packet::Text(text) => Message::Text(text),
+            Packet::Text(text) => self.core.options.json.message(text),
             Packet::Binary(bytes) => Message::Binary(bytes),
             _ => return,
         };
+        let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
         let result = self.core.handlers.message.call(&self.client, message);
         self.report("message", result);
+        if let Some(event) = event {
+            self.publish(&event, Duration::ZERO);
+        }
     }
 
     fn ended(&mut self, ending: Ending) {
         self.core.ended(ending.error);
         if !self.refused {
-            let result = self.core.handlers.disconnect.call(&self.client, ending.reason);
+            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
             self.report("disconnect", result);
+            self.ending = Some(ending.reason);
         }
     }
 
     fn finished(&mut self) {
+        // `disconnect` has returned, so that whoever called it can read the channel.
+        if let Some(reason) = self.ending.take() {
+            self.publish(&Event::Disconnect(reason), self.core.options.request_timeout);
+            self.core.subscriptions.end();
+        }
         if !self.refused && lock(&self.core.life).epoch == self.epoch {
-            // The connection was lost, or the server ended it, and the user has not connected again. Whether
-            // an attempt succeeds, the policy's observer is told.
-            if let Some(Ok(())) = self.core.connect_again(&self.plan, self.epoch) {
-                self.core.counters.reconnections.fetch_add(1, Ordering::Relaxed);
-            }
+            self.connect_again();
         }
         self.core.reader_finished();
     }

@@ -21,14 +21,17 @@ mod writer;
 mod tests;
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Sender, bounded};
 use log::Level;
 
 use crate::error::{Error, Result};
 use crate::event::Reason;
+use crate::events::Released;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats, Traffic};
@@ -83,6 +86,8 @@ pub(crate) struct Session {
     /// When the last ping came: written by the holder of the intake, read by the watchdog.
     last_ping: Mutex<Option<Instant>>,
     ending: Mutex<EndingState>,
+    /// Ends what waits to deliver a message, when the client itself ends the connection.
+    released: Released,
     /// The reader has finished.
     finished: Signal,
 }
@@ -94,6 +99,8 @@ struct EndingState {
     torn_down: bool,
     /// All threads but the reader have ended, and the disconnect handler has run.
     finished: bool,
+    /// Its end of `released`.
+    hold: Option<Sender<Infallible>>,
 }
 
 impl Session {
@@ -104,6 +111,7 @@ impl Session {
         mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
+        let (hold, released) = bounded(0);
         let session = Arc::new(Session {
             transport,
             outbox: Outbox::new(options.outbox_limit),
@@ -111,7 +119,8 @@ impl Session {
             watchdog: Watchdog::default(),
             started: Instant::now(),
             last_ping: Mutex::new(None),
-            ending: Mutex::default(),
+            ending: Mutex::new(EndingState { hold: Some(hold), ..EndingState::default() }),
+            released,
             finished: Signal::default(),
             handshake,
             options,
@@ -140,6 +149,10 @@ impl Session {
 
     pub(crate) fn handshake(&self) -> &Handshake {
         &self.handshake
+    }
+
+    pub(crate) fn released(&self) -> Released {
+        self.released.clone()
     }
 
     pub(crate) fn transport_kind(&self) -> TransportKind {
@@ -286,6 +299,9 @@ impl Session {
     fn claim_ending(&self, reason: Reason, error: Option<Error>) {
         let mut state = lock(&self.ending);
         if state.ending.is_none() {
+            if reason.is_own() {
+                state.hold = None;
+            }
             state.ending = Some(Ending { reason, error: error.map(Arc::new) });
         }
     }
@@ -313,7 +329,7 @@ impl Session {
                 return;
             }
             match &state.ending {
-                Some(ending) => !matches!(ending.reason, Reason::ClientDisconnect | Reason::Other(_)),
+                Some(ending) => !ending.reason.is_own(),
                 // The transport was closed, and nobody said why.
                 None => true,
             }

@@ -1,0 +1,131 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::message::Message;
+
+/// Turns JSON values into text and back, for [`ClientBuilder::json`](crate::ClientBuilder::json).
+///
+/// # Examples
+///
+/// Keys in the order of the alphabet, and room between them:
+///
+/// ```
+/// use std::error::Error;
+///
+/// use engineio::{Client, JsonCodec};
+/// use serde_json::Value;
+///
+/// struct Pretty;
+///
+/// impl JsonCodec for Pretty {
+///     fn dumps(&self, value: &Value) -> Result<String, Box<dyn Error + Send + Sync>> {
+///         Ok(serde_json::to_string_pretty(value)?)
+///     }
+///     fn loads(&self, text: &str) -> Result<Value, Box<dyn Error + Send + Sync>> {
+///         Ok(serde_json::from_str(text)?)
+///     }
+/// }
+///
+/// let client = Client::builder().json(Pretty).build()?;
+/// # Ok::<(), engineio::Error>(())
+/// ```
+pub trait JsonCodec: Send + Sync + 'static {
+    /// Writes a value.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the value from being written: [`Client::send`](crate::Client::send) returns it in
+    /// [`Error::Json`].
+    fn dumps(&self, value: &Value) -> Result<String, Box<dyn StdError + Send + Sync>>;
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the text from being JSON: the message stays a text.
+    fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>>;
+}
+
+/// How a client treats JSON.
+#[derive(Clone, Default)]
+pub(crate) struct Json {
+    /// serde_json without one.
+    pub(crate) codec: Option<Arc<dyn JsonCodec>>,
+    pub(crate) decode: bool,
+}
+
+impl Json {
+    pub(crate) fn dumps(&self, value: &Value) -> Result<String> {
+        match &self.codec {
+            None => Ok(value.to_string()),
+            Some(codec) => codec.dumps(value).map_err(Error::Json),
+        }
+    }
+
+    pub(crate) fn serialize<T: Serialize + ?Sized>(&self, value: &T) -> Result<String> {
+        match &self.codec {
+            None => serde_json::to_string(value).map_err(|e| Error::Json(e.into())),
+            Some(_) => self.dumps(&serde_json::to_value(value).map_err(|e| Error::Json(e.into()))?),
+        }
+    }
+
+    /// A received text as the handler gets it.
+    ///
+    /// One that starts with a digit stays a text: so does python-engineio, as numbers, and ids that look like some,
+    /// are rarely meant as JSON.
+    pub(crate) fn message(&self, text: String) -> Message {
+        if !self.decode || text.starts_with(|first: char| first.is_ascii_digit()) {
+            return Message::Text(text);
+        }
+        let value = match &self.codec {
+            None => serde_json::from_str(&text).ok(),
+            Some(codec) => codec.loads(&text).ok(),
+        };
+        value.map_or(Message::Text(text), Message::Json)
+    }
+}
+
+impl fmt::Debug for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Json").field("codec", &self.codec.is_some()).field("decode", &self.decode).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_that_are_json_are_decoded_on_request() {
+        let on = Json { codec: None, decode: true };
+        let deep = "[".repeat(100_000);
+        let table = [
+            (r#"{"a": 1}"#, Some(json!({"a": 1}))),
+            ("[1]", Some(json!([1]))),
+            ("true", Some(json!(true))),
+            ("null", Some(Value::Null)),
+            ("\"x\"", Some(json!("x"))),
+            ("-1", Some(json!(-1))),
+            // python-engineio's rule.
+            ("1", None),
+            ("1.5", None),
+            ("", None),
+            ("hello", None),
+            ("{\"a\": ", None),
+            // No stack is deep enough for it.
+            (&deep, None),
+        ];
+        for (text, expected) in table {
+            let expected = expected.map_or(Message::from(text), Message::Json);
+            assert_eq!(on.message(text.into()), expected);
+            assert_eq!(Json::default().message(text.into()), Message::from(text));
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Events as channels, handlers by name, JSON, and the helpers for threads.
+
+mod common;
+
+use std::error::Error as StdError;
+use std::thread;
+use std::time::Duration;
+
+use common::real::Server;
+use common::scripted::{OPEN, Scripted};
+use common::{Lines, PATIENCE, Watch, within};
+use crossbeam_channel::{Receiver, never, select, unbounded};
+use engineio::{
+    Client, ConnectOptions, EVENT_NAMES, Error, Event, JsonCodec, Message, QueueEmpty, Reason, Reconnection,
+    TransportKind,
+};
+use serde_json::{Value, json};
+
+use TransportKind::{Polling, WebSocket};
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+fn next(events: &Receiver<Event>) -> Event {
+    events.recv_timeout(PATIENCE).expect("nothing more happened")
+}
+
+fn text(text: &str) -> Event {
+    Event::Message(text.into())
+}
+
+#[test]
+fn a_channel_gets_every_event_in_order() {
+    for transport in [Polling, WebSocket] {
+        let server = Server::start();
+        let client = Client::new();
+        let (events, also) = (client.events(10), client.events(1000));
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        assert_eq!(next(&events), Event::Connect);
+        client.send("cmd:burst 500 m").unwrap();
+        for i in 0..500 {
+            assert_eq!(next(&events), text(&format!("m{i}")));
+        }
+        client.disconnect().unwrap();
+        assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
+        // So did the other channel, and the handlers.
+        assert_eq!(also.len(), 502);
+        watch.connected();
+        (0..500).for_each(|i| assert_eq!(watch.message(), Message::from(format!("m{i}"))));
+        watch.disconnected();
+        drop(client);
+        assert!(events.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()), "nobody is left to send");
+    }
+}
+
+#[test]
+fn a_full_channel_holds_messages_back_and_the_heartbeat_goes_on() {
+    let interval = Duration::from_millis(150);
+    let options =
+        common::real::Options { ping_interval: interval, ping_timeout: interval, ..Default::default() };
+    for (transport, capacity) in [(WebSocket, 0), (WebSocket, 1), (Polling, 1)] {
+        let server = Server::with(options.clone());
+        let client = Client::new();
+        let events = client.events(capacity);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        client.send("cmd:burst 50 m").unwrap();
+        // Nobody reads for three times what the server waits for a pong.
+        assert!(!client.wait_timeout(interval * 6), "the connection was lost");
+        assert_eq!(next(&events), Event::Connect);
+        for i in 0..50 {
+            assert_eq!(next(&events), text(&format!("m{i}")), "{transport}");
+        }
+        client.disconnect().unwrap();
+        assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
+    }
+}
+
+#[test]
+fn disconnect_does_not_wait_for_a_full_channel() {
+    let server = Server::start();
+    let lines = Lines::default();
+    let client =
+        Client::builder().request_timeout(Duration::from_millis(300)).logger(lines.clone()).build().unwrap();
+    let events = client.events(2);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.send("cmd:burst 50 m").unwrap();
+    while events.len() < 2 {
+        thread::yield_now();
+    }
+    let gone = client.clone();
+    within(PATIENCE, "disconnect and wait", move || {
+        gone.disconnect().unwrap();
+        gone.wait();
+    });
+    // What was in it stays, what was not is told.
+    assert_eq!(events.try_iter().collect::<Vec<_>>(), [Event::Connect, text("m0")]);
+    let told = lines.at(log::Level::Warn);
+    assert_eq!(told.last().unwrap(), "1 full event channel(s) missed disconnect");
+}
+
+#[test]
+fn a_dropped_receiver_is_no_obstacle() {
+    let server = Server::start();
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    let events = client.events(1);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.send("cmd:burst 50 m").unwrap();
+    // The reader may wait for room right now.
+    drop(events);
+    watch.connected();
+    (0..50).for_each(|i| assert_eq!(watch.message(), Message::from(format!("m{i}"))));
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn one_channel_lasts_over_many_connections() {
+    let server = Server::start();
+    let policy = Reconnection::new().delay(Duration::from_millis(1));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let events = client.events(1);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(next(&events), Event::Connect);
+        client.send("cmd:close").unwrap();
+        assert!(matches!(next(&events), Event::Disconnect(_)));
+    }
+    assert_eq!(next(&events), Event::Connect);
+    client.disconnect().unwrap();
+    assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
+}
+
+/// Even if the disconnect handler has connected again before the channel was told of the end.
+#[test]
+fn connections_follow_each_other_in_a_channel() {
+    let server = Server::start();
+    let client = Client::new();
+    let url = server.url().to_owned();
+    client.on_disconnect(move |client, reason| match reason {
+        Reason::ClientDisconnect => Ok(()),
+        _ => client.connect_with(&url, only(WebSocket)),
+    });
+    let events = client.events(0);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    for _ in 0..5 {
+        assert_eq!(next(&events), Event::Connect);
+        client.send("cmd:close").unwrap();
+        assert!(matches!(next(&events), Event::Disconnect(_)));
+    }
+    assert_eq!(next(&events), Event::Connect);
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn events_in_a_select() {
+    let server = Server::start();
+    let client = Client::new();
+    let events = client.events(10);
+    let (input, lines) = unbounded();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    input.send("hello").unwrap();
+    let echo = loop {
+        select! {
+            recv(lines) -> line => client.send(line.unwrap()).unwrap(),
+            recv(events) -> event => if let Event::Message(message) = event.unwrap() { break message },
+            recv(never::<()>()) -> _ => {}
+        }
+    };
+    assert_eq!(echo, Message::from("hello"));
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn a_refused_connection_is_no_event() {
+    let server = Server::start();
+    let client = Client::new();
+    let events = client.events(10);
+    client.on_connect(|_| Err("no"));
+    assert!(matches!(client.connect(server.url()), Err(Error::ConnectHandler { .. })));
+    client.wait();
+    assert!(events.is_empty());
+}
+
+#[test]
+fn handlers_by_name() {
+    let server = Server::start();
+    let client = Client::new();
+    let (sender, events) = unbounded();
+    for name in EVENT_NAMES {
+        let sender = sender.clone();
+        // The latter one takes the place of the former.
+        client.on(name, |_, _| Err("was replaced")).unwrap();
+        client.on(name, move |_, event| sender.send((name, event))).unwrap();
+    }
+    client.connect(server.url()).unwrap();
+    client.send("hi").unwrap();
+    assert_eq!(events.recv_timeout(PATIENCE).unwrap(), ("connect", Event::Connect));
+    assert_eq!(events.recv_timeout(PATIENCE).unwrap(), ("message", text("hi")));
+    client.disconnect().unwrap();
+    let last = events.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(last, ("disconnect", Event::Disconnect(Reason::ClientDisconnect)));
+    assert_eq!(last.1.name(), last.0);
+    let error = client.on("foo", |_, _| {}).unwrap_err();
+    assert!(matches!(&error, Error::InvalidEvent { name } if name == "foo"), "{error:?}");
+    assert!(EVENT_NAMES.iter().all(|name| error.to_string().contains(name)), "{error}");
+}
+
+/// JSON in brackets of its own, to be seen on the wire.
+struct Marked;
+
+impl JsonCodec for Marked {
+    fn dumps(&self, value: &Value) -> Result<String, Box<dyn StdError + Send + Sync>> {
+        if value == &json!("unspeakable") {
+            return Err("it has no words for it".into());
+        }
+        Ok(format!("<{value}>"))
+    }
+
+    fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>> {
+        let inner = text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).ok_or("no brackets")?;
+        Ok(serde_json::from_str(inner)?)
+    }
+}
+
+#[test]
+fn another_json_library_writes_and_reads() {
+    for transport in [Polling, WebSocket] {
+        let server = Server::start();
+        let client = Client::builder().json(Marked).decode_json(true).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        client.send(json!({"a": 1})).unwrap();
+        assert_eq!(server.next(), common::real::Event::Connect);
+        assert_eq!(server.next(), common::real::Event::Text(r#"<{"a":1}>"#.into()));
+        assert_eq!(watch.message(), Message::Json(json!({"a": 1})));
+        client.send_json(&(1, "x")).unwrap();
+        assert_eq!(watch.message(), Message::Json(json!([1, "x"])));
+        // What it cannot read stays a text, and what it cannot write is an error.
+        client.send(r#"{"a":1}"#).unwrap();
+        assert_eq!(watch.message(), Message::from(r#"{"a":1}"#));
+        let error = client.send(json!("unspeakable")).unwrap_err();
+        assert!(matches!(error, Error::Json(_)), "{error:?}");
+        assert_eq!(error.source().unwrap().to_string(), "it has no words for it");
+        assert!(client.is_connected());
+        client.disconnect().unwrap();
+    }
+}
+
+#[test]
+fn json_is_decoded_on_request_only() {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(OPEN)?;
+        for text in [r#"{"a":[1]}"#, "17", "plain", "true"] {
+            exchange.ws_text(&format!("4{text}"))?;
+        }
+        exchange.ws_text("1")
+    });
+    for (decode, expected) in [
+        (false, [text(r#"{"a":[1]}"#), text("17"), text("plain"), text("true")]),
+        (
+            true,
+            [
+                Event::Message(json!({"a": [1]}).into()),
+                text("17"),
+                text("plain"),
+                Event::Message(json!(true).into()),
+            ],
+        ),
+    ] {
+        let client = Client::builder().decode_json(decode).build().unwrap();
+        let events = client.events(10);
+        client.connect_with(server.url(), only(WebSocket)).unwrap();
+        client.wait();
+        let messages: Vec<_> = events.try_iter().filter(|event| event.name() == "message").collect();
+        assert_eq!(messages, expected);
+    }
+}
+
+#[test]
+fn a_queue_between_threads() {
+    let client = Client::new();
+    let queue = client.create_queue(2);
+    assert_eq!(queue.get_nowait(), Err(QueueEmpty));
+    assert_eq!(queue.get_timeout(Duration::from_millis(10)), Err(QueueEmpty));
+    let putter = client.start_background_task({
+        let queue = queue.clone();
+        move || (0..100).for_each(|i| queue.put(i))
+    });
+    // Never more than its capacity.
+    assert!((0..100).all(|i| queue.get() == i && queue.len() <= 2));
+    putter.join().unwrap();
+    assert!(queue.is_empty());
+    let endless = client.create_queue(0);
+    (0..10_000).for_each(|i| endless.put(i));
+    assert_eq!(endless.len(), 10_000);
+}
+
+#[test]
+fn a_flag_between_threads() {
+    let client = Client::new();
+    let flag = client.create_event();
+    assert!(!flag.is_set() && !flag.wait_timeout(Duration::from_millis(10)));
+    let waiters: Vec<_> = (0..3)
+        .map(|_| {
+            let flag = flag.clone();
+            client.start_background_task(move || flag.wait_timeout(PATIENCE))
+        })
+        .collect();
+    flag.set();
+    assert!(waiters.into_iter().all(|waiter| waiter.join().unwrap()));
+    flag.wait();
+    flag.clear();
+    assert!(!flag.is_set());
+}
