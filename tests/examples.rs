@@ -205,6 +205,11 @@ fn background_task() {
 }
 
 #[test]
+fn custom_json() {
+    run("custom_json", &[], &[r#"JSON: "ann" has [1,2,3]"#, "no JSON: plain text"]);
+}
+
+#[test]
 fn background_task_ends_with_the_connection() {
     let server = echo();
     let mut example = Example::start("background_task", &[server.url()]);
