@@ -3,13 +3,13 @@ use std::time::Duration;
 
 use log::Log;
 use ureq::Agent;
-use ureq::http::header::{COOKIE, HeaderName, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
+use ureq::http::header::{COOKIE, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::json::{Json, JsonCodec};
 use crate::logger::Logger;
-use crate::net::{AgentSource, Headers, TlsSettings, cookies};
+use crate::net::{AgentSource, Headers, ProxySettings, TlsSettings, cookies};
 use crate::reconnection::Reconnection;
 use crate::transport::{TransportKind, WebSocketSettings};
 
@@ -37,6 +37,7 @@ pub(crate) struct Options {
     pub(crate) timestamp_requests: bool,
     pub(crate) tls: TlsSettings,
     pub(crate) agent: Option<AgentSource>,
+    pub(crate) proxy: ProxySettings,
     pub(crate) outbox_limit: usize,
     pub(crate) inbox_limit: usize,
     pub(crate) max_message_size: usize,
@@ -54,6 +55,7 @@ impl Default for Options {
             timestamp_requests: true,
             tls: TlsSettings::default(),
             agent: None,
+            proxy: ProxySettings::default(),
             outbox_limit: 4 << 20,
             inbox_limit: 4 << 20,
             max_message_size: 64 << 20,
@@ -179,6 +181,53 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects through a proxy, on both transports. Default: what the environment says.
+    ///
+    /// | URL | proxy |
+    /// |---|---|
+    /// | `http://proxy:3128`, `proxy:3128` | HTTP; port 80 if none is given |
+    /// | `https://proxy:3129` | HTTP, reached by TLS, for which the client's TLS options hold; port 443 if none is given |
+    /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
+    ///
+    /// With credentials it is `http://user:password@proxy:3128`, with what is special in them percent-encoded. HTTP
+    /// proxies get them as `Basic`.
+    ///
+    /// Every connection is a tunnel through the proxy (by `CONNECT`, on HTTP), to `http://` and `ws://` servers as
+    /// well, so that polling and websocket behave the same; an HTTP proxy may have to be told to allow that for
+    /// other ports than 443. The names of servers are resolved by the proxy, with `socks5://` too.
+    ///
+    /// In the environment, `https_proxy` is the proxy for `https://` and `wss://` servers, `http_proxy` that for
+    /// `http://` and `ws://`, and `all_proxy` that for those without one of their own, all of them also in capitals.
+    /// `no_proxy` lists servers that are connected to directly, local ones among them: names, which hold for the
+    /// names below them too, `.example.org` for the names below only, addresses, networks as in `10.0.0.0/8`, and `*`
+    /// for all. It is read at each connect. An [agent](Self::http_agent) with a proxy of its own, or with none, takes
+    /// precedence over the environment, and this option over both, without exceptions.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().proxy("http://user:password@proxy.example.org:3128").build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.options.proxy = ProxySettings::Url(url.into());
+        self
+    }
+
+    /// Connects to servers directly, whatever the environment and the [agent](Self::http_agent) say. Default: they
+    /// decide, as [`proxy`](Self::proxy) tells.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().no_proxy().build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn no_proxy(mut self) -> Self {
+        self.options.proxy = ProxySettings::Off;
+        self
+    }
+
     /// How much may wait to be written, in bytes of memory. Past it [`Client::send`] blocks, and
     /// [`Client::try_send`] fails. A single message may be larger. Default: 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
@@ -280,7 +329,7 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, or that do not belong together.
+    /// certificate or a key that cannot be read, or that do not belong together, a proxy's URL that cannot be used.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -297,6 +346,7 @@ impl ClientBuilder {
             }
         }
         options.tls.check()?;
+        options.proxy.check()?;
         self.options.websocket = self.websocket.settings(options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }
@@ -341,7 +391,8 @@ impl ConnectOptions {
     /// Adds a header to every HTTP request and to the websocket's opening request. Default: none.
     ///
     /// Cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` takes the place
-    /// of the default one. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
+    /// of the default one. A `Proxy-Authorization` is for an HTTP proxy, in place of the credentials in its URL,
+    /// and is not sent to the server. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -491,6 +542,9 @@ impl WebSocketOptions {
         let mut headers = parse_headers(OPTION, &self.headers)?;
         if !headers.cookies.is_empty() {
             return Err(Error::option(OPTION, "cookies belong in ConnectOptions::header"));
+        }
+        if headers.plain.iter().any(|(name, _)| *name == PROXY_AUTHORIZATION) {
+            return Err(Error::option(OPTION, "Proxy-Authorization belongs in ConnectOptions::header"));
         }
         let sizes =
             [self.max_message_size, self.max_frame_size, self.read_buffer_size, self.write_buffer_size];

@@ -11,7 +11,7 @@ use ureq::http::header::{AUTHORIZATION, HeaderValue};
 use crate::builder::{ConnectOptions, Options};
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings};
+use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings, Routes};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::lock;
 use crate::transport::{Polling, PollingLimits, Transport, TransportError, TransportKind, WebSocket};
@@ -92,14 +92,19 @@ impl Plan {
 
     /// Connects by the first transport that works. If none does, the first one's error is told.
     pub(crate) fn connect(&self, attempt: &Attempt) -> Result<Connected> {
+        let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
-            agent: self.options.agent.as_ref().map(AgentSource::agent).transpose()?,
+            routes: Routes::new(&self.options.proxy, agent.as_ref())?,
+            agent,
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.uses(&http)?;
+        if let Some(proxy) = http.proxy(&self.endpoint.to_string()) {
+            log!(self.options.logger, Info, "connecting through {proxy}");
+        }
         let mut first = None;
         for (index, kind) in self.transports.iter().enumerate() {
             log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);

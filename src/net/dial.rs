@@ -1,11 +1,11 @@
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
-use native_tls::{HandshakeError, TlsConnector};
+use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls_error::handshake_failed;
@@ -71,18 +71,31 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
     }
 }
 
-/// Does the TLS handshake on a connected socket before the deadline.
+/// Does the TLS handshake on a connection before the deadline.
 pub(super) fn tls(
     connector: &TlsConnector,
     host: &str,
-    mut socket: Socket,
+    mut stream: Stream,
     deadline: Instant,
 ) -> Result<Stream> {
-    socket.set_patience(Patience::Until(Some(deadline)));
+    stream.set_patience(Patience::Until(Some(deadline)));
+    Ok(match stream {
+        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, deadline)?)),
+        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, deadline)?)),
+        Stream::TlsInTls(_) => return Err(Error::connection("TLS in TLS in TLS is not supported")),
+    })
+}
+
+fn handshake<S: Read + Write>(
+    connector: &TlsConnector,
+    host: &str,
+    stream: S,
+    deadline: Instant,
+) -> Result<TlsStream<S>> {
     // The dot of a fully qualified name is not in certificates, and must not be in SNI (RFC 6066, section 3).
     let host = host.strip_suffix('.').unwrap_or(host);
-    match connector.connect(host, socket) {
-        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+    match connector.connect(host, stream) {
+        Ok(stream) => Ok(stream),
         Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
         // A patient socket waits by itself, and fails only when its time is over.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
@@ -93,7 +106,6 @@ pub(super) fn tls(
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
     use std::net::TcpListener;
 
     use super::*;
@@ -113,7 +125,7 @@ mod tests {
         });
         let deadline = Instant::now() + Duration::from_secs(10);
         let socket = tcp("127.0.0.1", port, deadline, &Arc::new(Heard::new())).unwrap();
-        tls(&TlsSettings::default().connector().unwrap(), host, socket, deadline).unwrap_err();
+        tls(&TlsSettings::default().connector().unwrap(), host, Stream::Plain(socket), deadline).unwrap_err();
         server.join().unwrap()
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
-use ureq::http::header::USER_AGENT;
+use ureq::http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
@@ -18,7 +18,8 @@ use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 use super::agent;
 use super::cookies::{self, OwnCookie};
 use super::dial;
-use super::socket::{Heard, Patience, Stream};
+use super::proxy::{Proxy, Routes};
+use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls::TlsSettings;
 use super::tls_error;
 use crate::error::{Error, Result};
@@ -42,6 +43,7 @@ pub(crate) struct HttpSettings {
     pub(crate) headers: Headers,
     /// The user's own, whose configuration and cookies are used.
     pub(crate) agent: Option<Agent>,
+    pub(crate) routes: Routes,
 }
 
 /// The user's headers.
@@ -54,6 +56,14 @@ pub(crate) struct Headers {
 }
 
 impl Headers {
+    /// Takes out what is for a proxy and not for the server.
+    fn take_proxy_authorization(&mut self) -> Option<HeaderValue> {
+        let index = self.plain.iter().position(|(name, _)| *name == PROXY_AUTHORIZATION)?;
+        let value = self.plain.remove(index).1;
+        self.plain.retain(|(name, _)| *name != PROXY_AUTHORIZATION);
+        Some(value)
+    }
+
     /// Sends the crate's own name, unless the user has given another.
     fn name_ourselves(&mut self) {
         if !self.plain.iter().any(|(name, _)| *name == USER_AGENT) {
@@ -80,6 +90,9 @@ pub(crate) struct HttpClient {
 struct Link {
     heard: Arc<Heard>,
     tls: TlsSettings,
+    routes: Routes,
+    /// The user's own `Proxy-Authorization`.
+    proxy_authorization: Option<HeaderValue>,
     timeout: Duration,
     /// How long a read may wait for a byte, in ms: 0 is for ever. It bounds long polls, which have no timeout.
     silence: AtomicU64,
@@ -149,6 +162,8 @@ impl HttpClient {
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
             tls: settings.tls.clone(),
+            routes: settings.routes.clone(),
+            proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
             silence: AtomicU64::new(0),
             handover: Mutex::default(),
@@ -162,6 +177,11 @@ impl HttpClient {
             cookies::insert(&agent, &settings.headers.cookies, &uri);
         }
         HttpClient { agent, link, settings: Arc::new(settings) }
+    }
+
+    /// The proxy for requests to that URL, for the log.
+    pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
+        url.parse::<Uri>().ok().and_then(|uri| self.link.routes.find(&uri).ok().flatten())
     }
 
     pub(crate) fn heard(&self) -> &Arc<Heard> {
@@ -348,14 +368,42 @@ impl Dialer {
         let limit = details.timeout.not_zero().map_or(self.0.timeout, |left| *left).min(self.0.timeout);
         let deadline = Instant::now() + limit;
         let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
-        let socket = dial::tcp(host, port, deadline, &self.0.heard).map_err(other)?;
+        let proxy = self.0.routes.find(details.uri).map_err(other)?;
+        let socket = match &proxy {
+            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.heard)
+                .map_err(|e| other(proxy.unreachable(e)))?,
+            None => dial::tcp(host, port, deadline, &self.0.heard).map_err(other)?,
+        };
         // From here on `close` can interrupt what this connection does.
         let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
         (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
+        let stream = match &proxy {
+            Some(proxy) => self.tunnel(proxy, socket, (host, port), deadline).map_err(other)?,
+            None => Stream::Plain(socket),
+        };
         match connector {
-            Some(connector) => dial::tls(&connector, host, socket, deadline).map_err(other),
-            None => Ok(Stream::Plain(socket)),
+            Some(connector) => dial::tls(&connector, host, stream, deadline).map_err(other),
+            None => Ok(stream),
         }
+    }
+
+    /// The way through a proxy, on a connection to it.
+    fn tunnel(
+        &self,
+        proxy: &Proxy,
+        socket: Socket,
+        (host, port): (&str, u16),
+        deadline: Instant,
+    ) -> Result<Stream> {
+        let mut stream = Stream::Plain(socket);
+        if proxy.is_secure() {
+            let connector = self.0.tls.connector()?;
+            stream =
+                dial::tls(&connector, proxy.host(), stream, deadline).map_err(|e| proxy.unreachable(e))?;
+        }
+        stream.set_patience(Patience::Until(Some(deadline)));
+        proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
+        Ok(stream)
     }
 }
 

@@ -5,11 +5,13 @@ pub(crate) mod cookies;
 mod dial;
 mod http;
 mod pem;
+mod proxy;
 mod socket;
 mod tls;
 mod tls_error;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use http::{Headers, HttpClient, HttpError, HttpSettings};
+pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use socket::{Heard, Stream, wait_for};
 pub(crate) use tls::TlsSettings;

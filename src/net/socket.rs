@@ -122,6 +122,8 @@ pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Insta
 pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
+    /// To a server behind a proxy that is spoken to by TLS as well.
+    TlsInTls(Box<TlsStream<TlsStream<Socket>>>),
 }
 
 impl Stream {
@@ -129,6 +131,7 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket,
             Stream::Tls(tls) => tls.get_ref(),
+            Stream::TlsInTls(tls) => tls.get_ref().get_ref(),
         }
     }
 
@@ -136,19 +139,22 @@ impl Stream {
         match self {
             Stream::Plain(socket) => socket.set_patience(patience),
             Stream::Tls(tls) => tls.get_mut().set_patience(patience),
+            Stream::TlsInTls(tls) => tls.get_mut().get_mut().set_patience(patience),
         }
     }
 
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Stream::Tls(_))
+        !matches!(self, Stream::Plain(_))
     }
 
     /// Says that nothing more will be written; reading goes on.
     pub(crate) fn finish(&mut self) {
-        if let Stream::Tls(tls) = self {
-            // Best effort: the peer learns of the end from the FIN as well.
-            let _ = tls.shutdown();
-        }
+        // Best effort: the peer learns of the end from the FIN as well.
+        let _ = match self {
+            Stream::Plain(_) => Ok(()),
+            Stream::Tls(tls) => tls.shutdown(),
+            Stream::TlsInTls(tls) => tls.shutdown().and_then(|()| tls.get_mut().shutdown()),
+        };
         let _ = self.socket().tcp().shutdown(Shutdown::Write);
     }
 }
@@ -158,6 +164,7 @@ impl Read for Stream {
         match self {
             Stream::Plain(socket) => socket.read(buf),
             Stream::Tls(tls) => tls.read(buf),
+            Stream::TlsInTls(tls) => tls.read(buf),
         }
     }
 }
@@ -167,6 +174,7 @@ impl Write for Stream {
         match self {
             Stream::Plain(socket) => socket.write(buf),
             Stream::Tls(tls) => tls.write(buf),
+            Stream::TlsInTls(tls) => tls.write(buf),
         }
     }
 
@@ -174,6 +182,7 @@ impl Write for Stream {
         match self {
             Stream::Plain(socket) => socket.flush(),
             Stream::Tls(tls) => tls.flush(),
+            Stream::TlsInTls(tls) => tls.flush(),
         }
     }
 }

@@ -175,7 +175,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::net::{Headers, HttpClient, HttpSettings};
+    use crate::net::{Headers, HttpClient, HttpSettings, Routes};
 
     /// Settings that no other test has.
     fn settings() -> TlsSettings {
@@ -205,7 +205,8 @@ mod tests {
         let timeout = Duration::from_secs(10);
         tls.check().unwrap();
         let url = format!("{address}/");
-        let http = HttpSettings { tls: tls.clone(), timeout, headers: Headers::default(), agent: None };
+        let headers = Headers::default();
+        let http = HttpSettings { tls: tls.clone(), timeout, headers, agent: None, routes: Routes::Direct };
         let client = HttpClient::new(http, &format!("http://{url}"));
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));

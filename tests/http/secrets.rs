@@ -56,6 +56,10 @@ fn secrets_are_in_no_log_line_and_no_debug_output() {
         let debug = format!("{client:?} {:?} {:?}", client.handshake(), client.last_error());
         assert!(!debug.contains(SECRET), "{debug}");
     }
+    // A server is as good as any other host that is no proxy.
+    let proxied = Client::builder().proxy(&url).build().unwrap();
+    let error = proxied.connect("http://example.invalid").unwrap_err();
+    assert!(!format!("{error} {error:?} {proxied:?}").contains(SECRET), "{error:?}");
     // The base64 of user:s3cr3t-password, too.
     let basic = "dXNlcjpzM2NyM3QtcGFzc3dvcmQ";
     let lines = log.0.lock().unwrap().clone();

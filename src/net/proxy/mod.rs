@@ -1,0 +1,231 @@
+//! Proxies: which one a connection goes through, and the tunnel that is opened there.
+//!
+//! Every connection is a tunnel, to plain targets as well (where HTTP knows another way): a websocket needs one, and
+//! so both transports get through a proxy or neither does, and the proxy sees no cookies or paths.
+
+mod connect;
+mod environment;
+mod socks5;
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+
+use ureq::http::{HeaderValue, Uri};
+use ureq::{Agent, ProxyProtocol};
+
+use crate::error::{Error, Result};
+use environment::Environment;
+
+/// The name of the builder's option.
+const OPTION: &str = "proxy";
+
+/// What the user says about proxies.
+#[derive(Clone, Default)]
+pub(crate) enum ProxySettings {
+    /// The agent decides, if there is one, and the environment otherwise.
+    #[default]
+    Default,
+    Off,
+    Url(String),
+}
+
+impl ProxySettings {
+    /// Finds what is wrong with the URL.
+    pub(crate) fn check(&self) -> Result<()> {
+        if let ProxySettings::Url(url) = self { Proxy::parse(url, OPTION).map(drop) } else { Ok(()) }
+    }
+}
+
+/// Shows no password, which may be anywhere in a malformed URL.
+impl fmt::Debug for ProxySettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProxySettings::Default => f.write_str("Default"),
+            ProxySettings::Off => f.write_str("Off"),
+            ProxySettings::Url(url) => match Proxy::parse(url, OPTION) {
+                Ok(proxy) => proxy.fmt(f),
+                Err(_) => f.write_str("Invalid"),
+            },
+        }
+    }
+}
+
+/// Which proxy the connections of one client go through.
+#[derive(Debug, Clone)]
+pub(crate) enum Routes {
+    Direct,
+    Through(Proxy),
+    Environment(Environment),
+}
+
+impl Routes {
+    /// Reads the environment, if it is what decides.
+    pub(crate) fn new(settings: &ProxySettings, agent: Option<&Agent>) -> Result<Self> {
+        let of_agent = agent.map(|agent| agent.config().proxy());
+        Ok(match (settings, of_agent) {
+            (ProxySettings::Off, _) | (ProxySettings::Default, Some(None)) => Routes::Direct,
+            (ProxySettings::Url(url), _) => Routes::Through(Proxy::parse(url, OPTION)?),
+            (ProxySettings::Default, Some(Some(proxy))) if !proxy.is_from_env() => {
+                Routes::Through(Proxy::new(proxy.clone(), "http_agent")?)
+            }
+            (ProxySettings::Default, _) => Routes::Environment(Environment::read()),
+        })
+    }
+
+    /// The proxy for a target, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] with the name of a variable that cannot be used.
+    pub(super) fn find(&self, target: &Uri) -> Result<Option<Proxy>> {
+        match self {
+            Routes::Direct => Ok(None),
+            Routes::Through(proxy) => Ok((!proxy.inner.is_no_proxy(target)).then(|| proxy.clone())),
+            Routes::Environment(environment) => environment.find(target),
+        }
+    }
+}
+
+/// A proxy that can be used.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    inner: ureq::Proxy,
+    /// The option or the variable that it comes from.
+    source: &'static str,
+}
+
+impl Proxy {
+    fn parse(url: &str, source: &'static str) -> Result<Self> {
+        let parsed = ureq::Proxy::new(url.trim());
+        // Neither the URL nor the cause is told: they may hold the password.
+        let parsed = parsed.map_err(|_| {
+            Error::option(source, "not the URL of a proxy, such as http://proxy:3128 or socks5://proxy:1080")
+        });
+        Proxy::new(parsed?, source)
+    }
+
+    fn new(inner: ureq::Proxy, source: &'static str) -> Result<Self> {
+        let invalid = |what| Err(Error::option(source, what));
+        if inner.host().is_empty() || inner.host() == "[]" {
+            return invalid("the proxy's URL has no host");
+        }
+        // ureq takes the default port in place of one that is not a number.
+        let authority = inner.uri().authority().map_or("", |authority| authority.as_str());
+        let behind_user = authority.rsplit('@').next().unwrap_or_default();
+        if behind_user.len() > inner.host().len() && !matches!(inner.uri().port_u16(), Some(1..)) {
+            return invalid("the proxy's URL has an invalid port");
+        }
+        let user = inner.username().unwrap_or_default();
+        let password = inner.password().unwrap_or_default();
+        match inner.protocol() {
+            ProxyProtocol::Http | ProxyProtocol::Https => {}
+            ProxyProtocol::Socks5 | ProxyProtocol::Socks5h => {
+                // RFC 1929, section 2.
+                if user.len() > 255 || password.len() > 255 {
+                    return invalid("SOCKS5 allows user names and passwords of up to 255 bytes");
+                }
+            }
+            _ => return invalid("SOCKS4 is not supported; use socks5:// or http://"),
+        }
+        Ok(Proxy { inner, source })
+    }
+
+    /// Without the brackets of an IPv6 address.
+    pub(super) fn host(&self) -> &str {
+        self.inner.host().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.inner.port()
+    }
+
+    /// Whether the proxy itself is spoken to by TLS.
+    pub(super) fn is_secure(&self) -> bool {
+        self.inner.protocol() == ProxyProtocol::Https
+    }
+
+    fn credentials(&self) -> Option<(&str, &str)> {
+        let (user, password) = (self.inner.username(), self.inner.password());
+        (user.is_some() || password.is_some())
+            .then(|| (user.unwrap_or_default(), password.unwrap_or_default()))
+    }
+
+    /// Asks the proxy, on a connection to it, for a tunnel to a host, and reads its answer and not a byte more.
+    /// `authorization` is for HTTP, in place of the URL's.
+    pub(super) fn open_tunnel<S: Read + Write>(
+        &self,
+        stream: &mut S,
+        host: &str,
+        port: u16,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<()> {
+        let opened = match self.inner.protocol() {
+            ProxyProtocol::Http | ProxyProtocol::Https => {
+                let basic = self.credentials().map(connect::basic);
+                let authorization = authorization.map(HeaderValue::as_bytes).or(basic.as_deref());
+                connect::open_tunnel(stream, host, port, authorization)
+            }
+            _ => socks5::open_tunnel(stream, host, port, self.credentials()),
+        };
+        opened.map_err(|refusal| match refusal {
+            Refusal::Io(e) if e.kind() == ErrorKind::TimedOut => {
+                Error::Timeout { what: "waiting for the proxy's answer" }
+            }
+            Refusal::Io(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                Error::connection(format!("{self} closed the connection"))
+            }
+            Refusal::Io(e) => Error::connection_from(format!("the connection to {self} broke"), e),
+            Refusal::Answer { status, what } => {
+                Error::Connection { message: format!("{self} {what}"), status, body: None, source: None }
+            }
+        })
+    }
+
+    /// The error for a connection to the proxy that could not be made.
+    pub(super) fn unreachable(&self, error: Error) -> Error {
+        if error.is_timeout() {
+            return Error::Timeout { what: "connecting to the proxy" };
+        }
+        Error::connection_from(format!("cannot connect to {self}"), error)
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the proxy {}:{} (set by `{}`)", self.inner.host(), self.port(), self.source)
+    }
+}
+
+/// Shows no credentials.
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why there is no tunnel.
+#[derive(Debug)]
+enum Refusal {
+    Io(io::Error),
+    Answer {
+        /// Of HTTP.
+        status: Option<u16>,
+        /// What the proxy did.
+        what: String,
+    },
+}
+
+impl Refusal {
+    fn answer(what: impl Into<String>) -> Self {
+        Refusal::Answer { status: None, what: what.into() }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal::Io(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;

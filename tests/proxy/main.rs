@@ -1,0 +1,51 @@
+//! Proxies: both transports and the upgrade go through a tunnel of HTTP's CONNECT or of SOCKS 5, to plain and to TLS
+//! servers; what the proxy is asked, what it refuses, and what the environment says.
+
+#[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod certificates;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod environment;
+mod refusals;
+mod server;
+mod ways;
+
+use engineio::{Client, ClientBuilder, ConnectOptions, Error, Message, TransportKind};
+
+use common::{PATIENCE, Watch};
+
+pub(crate) use TransportKind::{Polling, WebSocket};
+
+/// What a connection may start with, and what it is carried by in the end.
+pub(crate) const WAYS: [(&[TransportKind], TransportKind); 3] =
+    [(&[Polling], Polling), (&[WebSocket], WebSocket), (&[Polling, WebSocket], WebSocket)];
+
+pub(crate) fn builder() -> ClientBuilder {
+    Client::builder().request_timeout(PATIENCE)
+}
+
+pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
+    ConnectOptions::new().transports(transports.iter().copied())
+}
+
+/// Connects in that way, has a message echoed, and disconnects.
+pub(crate) fn try_visit(
+    client: &Client,
+    url: &str,
+    options: ConnectOptions,
+    carrier: TransportKind,
+) -> Result<(), Error> {
+    let watch = Watch::new(client);
+    client.connect_with(url, options)?;
+    watch.connected();
+    assert_eq!(client.transport().unwrap(), carrier);
+    client.send("hello").unwrap();
+    assert_eq!(watch.message(), Message::from("hello"));
+    client.disconnect()
+}
+
+pub(crate) fn visit(client: &Client, url: &str, options: ConnectOptions, carrier: TransportKind) {
+    try_visit(client, url, options, carrier).unwrap();
+}

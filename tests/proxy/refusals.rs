@@ -1,0 +1,115 @@
+//! Proxies that do not, or cannot, and what the error says. None of these errors is a reason to try another transport.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use engineio::{Client, Error};
+
+use crate::common::PATIENCE;
+use crate::server::{Kind, Proxy};
+use crate::{Polling, WAYS, WebSocket, builder, by};
+
+const SECRET: &str = "s3cr3t";
+
+fn client(scheme: &str, port: u16) -> Client {
+    builder().proxy(format!("{scheme}://user:{SECRET}@127.0.0.1:{port}")).build().unwrap()
+}
+
+/// Every way of connecting fails with that status and these words.
+fn assert_refused(client: &Client, port: u16, expected: &str, expected_status: Option<u16>) {
+    for (transports, _) in WAYS {
+        let error = client.connect_with("http://127.0.0.1:9", by(transports)).unwrap_err();
+        let Error::Connection { message, status, .. } = &error else { panic!("{error:?}") };
+        assert!(message.contains(&format!("the proxy 127.0.0.1:{port} (set by `proxy`)")), "{message}");
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(*status, expected_status);
+        assert!(!format!("{error:?} {client:?}").contains(SECRET), "{error:?}");
+    }
+}
+
+#[test]
+fn wrong_credentials() {
+    for (kind, scheme, expected, status) in [
+        (Kind::Http, "http", "did not accept the credentials", Some(407)),
+        (Kind::Socks5, "socks5", "did not accept the user name and the password", None),
+    ] {
+        let proxy = Proxy::with_credentials(kind, "others");
+        assert_refused(&client(scheme, proxy.port), proxy.port, expected, status);
+        // Once for each way: no other transport is tried.
+        assert_eq!(proxy.asked().len(), WAYS.len());
+    }
+}
+
+#[test]
+fn no_credentials() {
+    for (kind, scheme, status) in [(Kind::Http, "http", Some(407)), (Kind::Socks5, "socks5", None)] {
+        let proxy = Proxy::with_credentials(kind, "wanted");
+        let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
+        assert_refused(&client, proxy.port, "put them into its URL", status);
+    }
+}
+
+#[test]
+fn answers_that_open_nothing() {
+    let cases: [(&str, &[u8], &str, Option<u16>); 7] = [
+        (
+            "http",
+            b"HTTP/1.1 403 Forbidden\r\n\r\n",
+            "refused a tunnel to 127.0.0.1:9 (403 Forbidden)",
+            Some(403),
+        ),
+        ("http", b"HTTP/1.1 502 x\r\nContent-Length: 4\r\n\r\noops", "(502 Bad Gateway)", Some(502)),
+        ("http", b"\x15\x03\x01\x00\x02\x02\x46", "does not answer in HTTP", None),
+        ("http", b"", "closed the connection", None),
+        ("http", b"HTTP/1.1 200 OK\r\nA: b\r\n", "closed the connection", None),
+        ("socks5", b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not answer in SOCKS5", None),
+        ("socks5", b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0", "not allowed by its rules", None),
+    ];
+    for (scheme, answer, expected, status) in cases {
+        let proxy = Proxy::start(Kind::Answers(answer));
+        assert_refused(&client(scheme, proxy.port), proxy.port, expected, status);
+    }
+}
+
+#[test]
+fn a_proxy_that_cannot_be_reached() {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for scheme in ["http", "https", "socks5"] {
+        assert_refused(&client(scheme, port), port, "cannot connect to the proxy", None);
+    }
+    let client = builder().proxy("http://proxy.invalid").build().unwrap();
+    let error = client.connect("http://127.0.0.1:9").unwrap_err();
+    assert!(error.to_string().contains("cannot connect to the proxy proxy.invalid:80"), "{error}");
+}
+
+#[test]
+fn a_silent_proxy() {
+    let limit = Duration::from_millis(300);
+    for scheme in ["http", "socks5"] {
+        let proxy = Proxy::start(Kind::Silent);
+        let url = format!("{scheme}://127.0.0.1:{}", proxy.port);
+        let client = Client::builder().request_timeout(limit).proxy(url).build().unwrap();
+        for transports in [Polling, WebSocket] {
+            let start = Instant::now();
+            let error = client.connect_with("http://127.0.0.1:9", by(&[transports])).unwrap_err();
+            let took = start.elapsed();
+            assert!(matches!(error, Error::Timeout { what: "waiting for the proxy's answer" }), "{error:?}");
+            assert!(took >= limit && took < PATIENCE / 2, "{took:?}");
+        }
+    }
+}
+
+#[test]
+fn urls_that_cannot_be_used() {
+    for url in ["ftp://user:s3cr3t@proxy", "http://user:s3cr3t@proxy:99999", "socks4://user:s3cr3t@proxy", ""]
+    {
+        let builder = Client::builder().proxy(url);
+        assert!(!format!("{builder:?}").contains(SECRET));
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { option: "proxy", .. }), "{error:?}");
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+    }
+    // The last call counts.
+    Client::builder().proxy("ftp://proxy").no_proxy().build().unwrap();
+}

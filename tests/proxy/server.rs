@@ -1,0 +1,254 @@
+//! A proxy in this process, for HTTP's CONNECT and for SOCKS 5, which records what it is asked; and a front that
+//! speaks TLS for a plain server.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::certificates::Identity;
+use crate::common::PATIENCE;
+
+/// What a proxy does with a connection.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    Http,
+    Socks5,
+    /// Answers with this, whatever it is asked, and hangs up.
+    Answers(&'static [u8]),
+    /// Reads, and says nothing.
+    Silent,
+}
+
+/// One request for a tunnel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Asked {
+    /// `host:port`
+    pub(crate) target: String,
+    /// The header's value, or `user:password` by SOCKS.
+    pub(crate) credentials: Option<String>,
+}
+
+struct Setup {
+    kind: Kind,
+    /// What [`Asked::credentials`] must be.
+    credentials: Option<String>,
+    /// Where all tunnels lead, in place of their target.
+    leads_to: Option<String>,
+}
+
+/// A proxy that lives as long as the process.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    /// What clients have sent through tunnels.
+    sent: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Proxy {
+    pub(crate) fn start(kind: Kind) -> Self {
+        Self::with(Setup { kind, credentials: None, leads_to: None })
+    }
+
+    pub(crate) fn with_credentials(kind: Kind, credentials: &str) -> Self {
+        Self::with(Setup { kind, credentials: Some(credentials.into()), leads_to: None })
+    }
+
+    /// One that knows where names lead to which nobody else knows.
+    pub(crate) fn resolving(kind: Kind, url: &str) -> Self {
+        Self::with(Setup { kind, credentials: None, leads_to: Some(address(url).into()) })
+    }
+
+    fn with(setup: Setup) -> Self {
+        let (asked, sent) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (setup, log, bytes) = (Arc::new(setup), asked.clone(), sent.clone());
+        let port = listen(move |client| {
+            if let Some(server) = open(&client, &setup, &log)? {
+                let bytes = bytes.clone();
+                relay(client, server, move |chunk| bytes.lock().unwrap().extend(chunk));
+            }
+            Ok(())
+        });
+        Proxy { port, asked, sent }
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn sent(&self) -> String {
+        String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned()
+    }
+}
+
+/// `http://host:port` without the scheme.
+pub(crate) fn address(url: &str) -> &str {
+    url.split("://").nth(1).unwrap()
+}
+
+/// Serves each connection on a thread. Returns the port.
+fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = Arc::new(serve);
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            // A connection that breaks is the client's to notice.
+            thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+/// Opens the connection that the client asks for, if it may have one. What it asks is in the log before it is answered.
+fn open(mut client: &TcpStream, setup: &Setup, log: &Mutex<Vec<Asked>>) -> io::Result<Option<TcpStream>> {
+    client.set_read_timeout(Some(PATIENCE))?;
+    client.set_nodelay(true)?;
+    let asked = match setup.kind {
+        Kind::Http => read_connect(client)?,
+        Kind::Socks5 => read_socks(client, setup)?,
+        Kind::Answers(answer) => {
+            assert!(client.read(&mut [0; 1024])? > 0);
+            client.write_all(answer)?;
+            return Ok(None);
+        }
+        Kind::Silent => {
+            // Until the client has gone.
+            client.read_to_end(&mut Vec::new())?;
+            return Ok(None);
+        }
+    };
+    let http = matches!(setup.kind, Kind::Http);
+    if asked.credentials != setup.credentials {
+        log.lock().unwrap().push(asked);
+        let answer: &[u8] = if http {
+            b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 2\r\n\r\nno"
+        } else {
+            b"\x01\x01"
+        };
+        client.write_all(answer)?;
+        return Ok(None);
+    }
+    if !http && setup.credentials.is_some() {
+        client.write_all(b"\x01\x00")?;
+    }
+    let asked = if http { asked } else { Asked { target: read_socks_target(client)?, ..asked } };
+    log.lock().unwrap().push(asked.clone());
+    let server = TcpStream::connect(setup.leads_to.as_ref().unwrap_or(&asked.target))?;
+    server.set_nodelay(true)?;
+    let answer: &[u8] = if http {
+        b"HTTP/1.1 200 Connection established\r\nProxy-Agent: a test\r\n\r\n"
+    } else {
+        b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+    };
+    client.write_all(answer)?;
+    Ok(Some(server))
+}
+
+fn read_connect(mut client: &TcpStream) -> io::Result<Asked> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
+    let target = target.unwrap_or_else(|| panic!("no CONNECT: {head}")).to_owned();
+    assert!(head.contains(&format!("\r\nHost: {target}\r\n")), "{head}");
+    let header = |line: &str| line.strip_prefix("Proxy-Authorization: ").map(Into::into);
+    Ok(Asked { target, credentials: head.lines().find_map(header) })
+}
+
+fn read_socks(mut client: &TcpStream, setup: &Setup) -> io::Result<Asked> {
+    let mut byte = [0];
+    let mut text = |mut client: &TcpStream| {
+        client.read_exact(&mut byte)?;
+        let mut text = vec![0; usize::from(byte[0])];
+        client.read_exact(&mut text)?;
+        io::Result::Ok(text)
+    };
+    let mut version = [0];
+    client.read_exact(&mut version)?;
+    assert_eq!(version, [5]);
+    let methods = text(client)?;
+    let wanted = if setup.credentials.is_some() { 2 } else { 0 };
+    if !methods.contains(&wanted) {
+        client.write_all(&[5, 0xff])?;
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    client.write_all(&[5, wanted])?;
+    let mut credentials = None;
+    if wanted == 2 {
+        client.read_exact(&mut version)?;
+        let (user, password) = (text(client)?, text(client)?);
+        credentials =
+            Some(format!("{}:{}", String::from_utf8_lossy(&user), String::from_utf8_lossy(&password)));
+    }
+    Ok(Asked { target: String::new(), credentials })
+}
+
+fn read_socks_target(mut client: &TcpStream) -> io::Result<String> {
+    let mut head = [0; 4];
+    client.read_exact(&mut head)?;
+    assert_eq!(head[..3], [5, 1, 0]);
+    let mut size = [4];
+    if head[3] == 3 {
+        client.read_exact(&mut size)?;
+    }
+    let mut host = vec![0; usize::from(size[0])];
+    client.read_exact(&mut host)?;
+    let host = match head[3] {
+        1 => host.iter().map(ToString::to_string).collect::<Vec<_>>().join("."),
+        3 => String::from_utf8(host).unwrap(),
+        kind => panic!("an address of kind {kind}"),
+    };
+    let mut port = [0; 2];
+    client.read_exact(&mut port)?;
+    Ok(format!("{host}:{}", u16::from_be_bytes(port)))
+}
+
+/// Copies both ways until both have ended.
+fn relay(client: TcpStream, server: TcpStream, seen: impl Fn(&[u8])) {
+    let _ = client.set_read_timeout(None);
+    let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    thread::spawn(move || {
+        let _ = io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Write);
+    });
+    let (mut client, mut server, mut buffer) = (client, server, [0; 4096]);
+    while let Ok(count @ 1..) = client.read(&mut buffer) {
+        seen(&buffer[..count]);
+        if server.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Write);
+}
+
+/// Speaks TLS for a plain server or proxy. Returns the port.
+pub(crate) fn tls_front(identity: &Identity, backend: String) -> u16 {
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+
+    let (chain, key) = identity.der();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        runtime.block_on(async {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let (acceptor, backend) = (acceptor.clone(), backend.clone());
+                tokio::spawn(async move {
+                    let mut tls = acceptor.accept(tcp).await?;
+                    let mut plain = tokio::net::TcpStream::connect(backend).await?;
+                    tokio::io::copy_bidirectional(&mut tls, &mut plain).await
+                });
+            }
+        });
+    });
+    port
+}

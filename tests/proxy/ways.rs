@@ -1,0 +1,206 @@
+//! Connections that work, and what the proxy and the server see of them.
+
+use std::time::Duration;
+
+use engineio::{Client, ConnectOptions, Error, Message, WebSocketOptions};
+
+use crate::certificates::Authority;
+use crate::common::Watch;
+use crate::common::real::Server;
+use crate::common::scripted::{OPEN, Scripted};
+use crate::server::{Asked, Kind, Proxy, address, tls_front};
+use crate::{Polling, WAYS, WebSocket, builder, by, visit};
+
+#[test]
+fn every_way_through_every_proxy() {
+    let server = Server::start();
+    for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5"), (Kind::Socks5, "socks5h")] {
+        for (transports, carrier) in WAYS {
+            let proxy = Proxy::start(kind.clone());
+            let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
+            visit(&client, server.url(), by(transports), carrier);
+            let asked = proxy.asked();
+            let expected = Asked { target: address(server.url()).into(), credentials: None };
+            assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == expected), "{asked:?}");
+            // The tunnel has what a server is sent, not what a proxy is.
+            let sent = proxy.sent();
+            assert!(sent.starts_with("GET /engine.io/?"), "{sent}");
+            assert_eq!(
+                sent.contains("Upgrade: websocket") || sent.contains("upgrade: websocket"),
+                carrier == WebSocket,
+                "{sent}"
+            );
+        }
+    }
+}
+
+#[test]
+fn ws_urls_go_through_it_too() {
+    let server = Server::start();
+    let proxy = Proxy::start(Kind::Http);
+    let client = builder().proxy(format!("127.0.0.1:{}", proxy.port)).build().unwrap();
+    visit(&client, &server.url().replace("http:", "ws:"), by(&[WebSocket]), WebSocket);
+    assert_eq!(proxy.asked().len(), 1);
+}
+
+#[test]
+fn tls_in_a_tunnel() {
+    let server = Server::start();
+    let authority = Authority::new();
+    let port = tls_front(&authority.identity(&["localhost"]), address(server.url()).into());
+    for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5")] {
+        let proxy = Proxy::start(kind);
+        let client = builder().ca_certificate(authority.pem());
+        let client = client.proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
+        for (transports, carrier) in WAYS {
+            visit(&client, &format!("https://localhost:{port}"), by(transports), carrier);
+        }
+        assert!(proxy.asked().iter().all(|asked| asked.target == format!("localhost:{port}")));
+        assert!(!proxy.sent().contains("engine.io"), "the proxy can read it");
+    }
+}
+
+#[test]
+fn tls_to_the_proxy() {
+    let server = Server::start();
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let secure = tls_front(&identity, address(server.url()).into());
+    let proxy = Proxy::start(Kind::Http);
+    let front = tls_front(&identity, format!("127.0.0.1:{}", proxy.port));
+    let client = builder().ca_certificate(authority.pem());
+    let client = client.proxy(format!("https://localhost:{front}")).build().unwrap();
+    for url in [server.url(), &format!("https://localhost:{secure}")] {
+        for (transports, carrier) in WAYS {
+            visit(&client, url, by(transports), carrier);
+        }
+    }
+    // Much in both directions, so that TLS in TLS meets full buffers.
+    let watch = Watch::new(&client);
+    client.connect_with(format!("https://localhost:{secure}"), by(&[WebSocket])).unwrap();
+    watch.connected();
+    let sender = client.clone();
+    let count = 200;
+    let big = |index: usize| Message::from(vec![index as u8; 50_000]);
+    let sending = std::thread::spawn(move || (0..count).for_each(|index| sender.send(big(index)).unwrap()));
+    for index in 0..count {
+        assert_eq!(watch.message(), big(index));
+    }
+    sending.join().unwrap();
+    client.disconnect().unwrap();
+    let untrusting = builder().proxy(format!("https://localhost:{front}")).build().unwrap();
+    let error = untrusting.connect(server.url()).unwrap_err();
+    assert!(error.to_string().contains(&format!("cannot connect to the proxy localhost:{front}")), "{error}");
+}
+
+#[test]
+fn names_are_for_the_proxy_to_resolve() {
+    let server = Server::start();
+    for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5")] {
+        let proxy = Proxy::resolving(kind, server.url());
+        let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
+        for (transports, carrier) in WAYS {
+            visit(&client, "http://only.the.proxy.invalid", by(transports), carrier);
+        }
+        assert!(proxy.asked().iter().all(|asked| asked.target == "only.the.proxy.invalid:80"));
+    }
+}
+
+/// A server that keeps its requests, and answers a handshake.
+fn recorder() -> Scripted {
+    Scripted::start(|exchange| {
+        if exchange.request.is_websocket() {
+            exchange.accept_websocket_with("")?;
+            exchange.ws_text(OPEN)?;
+            while exchange.ws_read_text()? != "1" {}
+            Ok(())
+        } else if exchange.request.is_poll() {
+            exchange.wait_closed()
+        } else if exchange.request.method == "POST" {
+            exchange.respond("200 OK", "ok")
+        } else {
+            exchange.respond("200 OK", OPEN)
+        }
+    })
+}
+
+fn connect_and_leave(client: &Client, url: &str, options: ConnectOptions) {
+    client.connect_with(url, options).unwrap();
+    client.send("hello").unwrap();
+    client.disconnect().unwrap();
+}
+
+fn assert_hidden_from_the_server(server: &Scripted) {
+    let requests = server.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert!(request.header("Proxy-Authorization").is_empty(), "{request:?}");
+        assert!(request.header("Authorization").is_empty(), "{request:?}");
+    }
+}
+
+#[test]
+fn credentials_are_for_the_proxy_alone() {
+    for (kind, scheme, expected) in
+        [(Kind::Http, "http", "Basic dXNlcjpwQHNz"), (Kind::Socks5, "socks5", "user:p@ss")]
+    {
+        let server = recorder();
+        let proxy = Proxy::with_credentials(kind, expected);
+        let url = format!("{scheme}://user:p%40ss@127.0.0.1:{}", proxy.port);
+        let client = builder().proxy(url).build().unwrap();
+        for transports in [Polling, WebSocket] {
+            connect_and_leave(&client, server.url(), by(&[transports]));
+        }
+        let expected = Asked { target: address(server.url()).into(), credentials: Some(expected.into()) };
+        assert!(proxy.asked().iter().all(|asked| *asked == expected), "{:?}", proxy.asked());
+        assert_hidden_from_the_server(&server);
+    }
+}
+
+#[test]
+fn a_header_of_the_user_for_the_proxy() {
+    let server = recorder();
+    let proxy = Proxy::with_credentials(Kind::Http, "Bearer token");
+    let through = builder().proxy(format!("http://user:other@127.0.0.1:{}", proxy.port)).build().unwrap();
+    let direct = builder().no_proxy().build().unwrap();
+    for client in [&through, &direct] {
+        for transports in [Polling, WebSocket] {
+            let options = by(&[transports]).header("Proxy-Authorization", "Bearer token");
+            connect_and_leave(client, server.url(), options);
+        }
+    }
+    assert!(proxy.asked().len() >= 2);
+    assert_hidden_from_the_server(&server);
+    let options = WebSocketOptions::new().header("Proxy-Authorization", "Bearer token");
+    let error = builder().websocket_options(options).build().unwrap_err();
+    assert!(matches!(error, Error::InvalidOption { option: "websocket_options", .. }), "{error:?}");
+}
+
+#[test]
+fn the_proxy_of_an_agent() {
+    let server = Server::start();
+    let proxy = Proxy::start(Kind::Http);
+    let of_agent = ureq::Proxy::new(&format!("http://127.0.0.1:{}", proxy.port)).unwrap();
+    let agent: ureq::Agent = ureq::Agent::config_builder().proxy(Some(of_agent)).build().into();
+    let client = builder().http_agent(agent.clone()).build().unwrap();
+    for (transports, carrier) in WAYS {
+        visit(&client, server.url(), by(transports), carrier);
+    }
+    let asked = proxy.asked().len();
+    assert!(asked >= 3, "{asked}");
+    let client = builder().http_agent(agent).no_proxy().build().unwrap();
+    visit(&client, server.url(), by(&[Polling, WebSocket]), WebSocket);
+    assert_eq!(proxy.asked().len(), asked);
+}
+
+#[test]
+fn disconnect_ends_the_wait_for_a_proxy() {
+    let proxy = Proxy::start(Kind::Silent);
+    let client = builder().proxy(format!("http://127.0.0.1:{}", proxy.port)).build().unwrap();
+    let other = client.clone();
+    let connecting = std::thread::spawn(move || other.connect("http://127.0.0.1:9"));
+    crate::common::eventually("connecting", || client.state() == engineio::State::Connecting);
+    crate::common::within(Duration::from_secs(10), "disconnect", move || client.disconnect().unwrap());
+    let error = connecting.join().unwrap().unwrap_err();
+    assert!(error.to_string().contains("ended by disconnect"), "{error}");
+}
