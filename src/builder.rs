@@ -1,17 +1,25 @@
+mod connect;
+mod disconnect;
+mod headers;
+mod websocket;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::Log;
 use ureq::Agent;
-use ureq::http::header::{COOKIE, HeaderName, HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::json::{Json, JsonCodec};
 use crate::logger::Logger;
-use crate::net::{AgentSource, Headers, ProxySettings, TlsSettings, cookies};
+use crate::net::{AgentSource, ProxySettings, TlsSettings};
 use crate::reconnection::Reconnection;
-use crate::transport::{TransportKind, WebSocketSettings};
+use crate::transport::WebSocketSettings;
+
+pub use connect::ConnectOptions;
+pub use disconnect::Disconnect;
+pub use websocket::WebSocketOptions;
 
 /// Options of a [`Client`], for all of its connections.
 ///
@@ -349,275 +357,5 @@ impl ClientBuilder {
         options.proxy.check()?;
         self.options.websocket = self.websocket.settings(options.max_message_size)?;
         Ok(Client::from_options(self.options))
-    }
-}
-
-/// Options of one connection, for [`Client::connect_with`].
-///
-/// # Examples
-///
-/// ```
-/// use engineio::{ConnectOptions, TransportKind};
-///
-/// let options = ConnectOptions::new()
-///     .header("X-Tenant", "acme")
-///     .transports([TransportKind::WebSocket])
-///     .path("my/engine.io");
-/// ```
-#[derive(Clone)]
-#[must_use = "options do nothing before they are given to `connect_with`"]
-pub struct ConnectOptions {
-    headers: Vec<(String, String)>,
-    pub(crate) transports: Vec<TransportKind>,
-    pub(crate) path: String,
-}
-
-impl Default for ConnectOptions {
-    fn default() -> Self {
-        ConnectOptions {
-            headers: Vec::new(),
-            transports: vec![TransportKind::Polling, TransportKind::WebSocket],
-            path: "engine.io".into(),
-        }
-    }
-}
-
-impl ConnectOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a header to every HTTP request and to the websocket's opening request. Default: none.
-    ///
-    /// Cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` takes the place
-    /// of the default one. A `Proxy-Authorization` is for an HTTP proxy, in place of the credentials in its URL,
-    /// and is not sent to the server. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// The transports to use, in the order in which they are tried. Default: polling, then websocket.
-    ///
-    /// With polling first and websocket in the list, a connection starts with polling and is upgraded. The
-    /// first transport that works is used; the others are for when it does not.
-    pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
-        self.transports = transports.into_iter().collect();
-        self
-    }
-
-    /// The path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL itself is
-    /// ignored, as by the other clients.
-    pub fn path(mut self, path: impl Into<String>) -> Self {
-        self.path = path.into();
-        self
-    }
-
-    pub(crate) fn parsed_headers(&self) -> Result<Headers> {
-        parse_headers("header", &self.headers)
-    }
-}
-
-/// The headers in the form that goes on the wire, and the cookies among them.
-fn parse_headers(option: &'static str, headers: &[(String, String)]) -> Result<Headers> {
-    let mut parsed = Headers::default();
-    for (name, value) in headers {
-        let invalid = |what: &str| Error::option(option, format!("{name:?} {what}"));
-        let header = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
-        let mut header_value: HeaderValue = value.parse().map_err(|_| invalid("has an invalid value"))?;
-        if RESERVED_HEADERS.contains(&header.as_str()) {
-            return Err(invalid("is set by the client itself"));
-        }
-        if header == COOKIE {
-            parsed.cookies.extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
-        } else {
-            // Headers may carry credentials: no `Debug` shows them.
-            header_value.set_sensitive(true);
-            parsed.plain.push((header, header_value));
-        }
-    }
-    Ok(parsed)
-}
-
-/// Headers that say how a request is framed, or that the websocket's handshake needs as they are.
-const RESERVED_HEADERS: [&str; 9] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "sec-websocket-extensions",
-    "sec-websocket-key",
-    "sec-websocket-protocol",
-    "sec-websocket-version",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Shows the names of the headers only: their values may be secret.
-impl std::fmt::Debug for ConnectOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConnectOptions")
-            .field("headers", &header_names(&self.headers))
-            .field("transports", &self.transports)
-            .field("path", &self.path)
-            .finish()
-    }
-}
-
-/// Options of the websocket transport, for [`ClientBuilder::websocket_options`].
-///
-/// # Examples
-///
-/// ```
-/// use engineio::{Client, WebSocketOptions};
-///
-/// let options = WebSocketOptions::new().origin("https://example.org").max_message_size(1 << 20);
-/// let client = Client::builder().websocket_options(options).build()?;
-/// # Ok::<(), engineio::Error>(())
-/// ```
-#[derive(Clone, Default)]
-#[must_use = "options do nothing before they are given to a builder"]
-pub struct WebSocketOptions {
-    headers: Vec<(String, String)>,
-    subprotocols: Vec<String>,
-    max_message_size: Option<usize>,
-    max_frame_size: Option<usize>,
-    read_buffer_size: Option<usize>,
-    write_buffer_size: Option<usize>,
-}
-
-impl WebSocketOptions {
-    /// The defaults.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a header to the opening request of the websocket only. Default: none.
-    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// The `Origin` header of the opening request. Default: none, as there is no web page.
-    pub fn origin(self, origin: impl Into<String>) -> Self {
-        self.header("Origin", origin)
-    }
-
-    /// The subprotocols to offer, the best first (RFC 6455, section 1.9). Default: none.
-    ///
-    /// A server may choose none of them. If it chooses another one, the websocket is not used.
-    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.subprotocols = names.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The size of a received message above which the connection ends, in bytes. Default:
-    /// [`ClientBuilder::max_message_size`].
-    pub fn max_message_size(mut self, bytes: usize) -> Self {
-        self.max_message_size = Some(bytes);
-        self
-    }
-
-    /// As [`max_message_size`](Self::max_message_size), for each frame of a fragmented message. Default: the same.
-    pub fn max_frame_size(mut self, bytes: usize) -> Self {
-        self.max_frame_size = Some(bytes);
-        self
-    }
-
-    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 8 KiB.
-    pub fn read_buffer_size(mut self, bytes: usize) -> Self {
-        self.read_buffer_size = Some(bytes);
-        self
-    }
-
-    /// How many bytes of a batch are gathered before the socket is written to. Default: 128 KiB.
-    pub fn write_buffer_size(mut self, bytes: usize) -> Self {
-        self.write_buffer_size = Some(bytes);
-        self
-    }
-
-    /// Checks the options, and fills in what the client's own say.
-    fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
-        const OPTION: &str = "websocket_options";
-        let mut headers = parse_headers(OPTION, &self.headers)?;
-        if !headers.cookies.is_empty() {
-            return Err(Error::option(OPTION, "cookies belong in ConnectOptions::header"));
-        }
-        if headers.plain.iter().any(|(name, _)| *name == PROXY_AUTHORIZATION) {
-            return Err(Error::option(OPTION, "Proxy-Authorization belongs in ConnectOptions::header"));
-        }
-        let sizes =
-            [self.max_message_size, self.max_frame_size, self.read_buffer_size, self.write_buffer_size];
-        if sizes.contains(&Some(0)) {
-            return Err(Error::option(OPTION, "sizes must be above zero"));
-        }
-        if !self.subprotocols.is_empty() {
-            let value = HeaderValue::try_from(self.subprotocols.join(", "));
-            let value = value.map_err(|_| Error::option(OPTION, "a subprotocol has an invalid name"))?;
-            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, value));
-        }
-        let defaults = WebSocketSettings::default();
-        let max_message = self.max_message_size.unwrap_or(max_message_size);
-        Ok(WebSocketSettings {
-            headers: headers.plain,
-            subprotocols: self.subprotocols.clone(),
-            max_message,
-            max_frame: self.max_frame_size.unwrap_or(max_message),
-            read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
-            write_buffer: self.write_buffer_size.unwrap_or(defaults.write_buffer),
-        })
-    }
-}
-
-/// Shows the names of the headers only: their values may be secret.
-impl std::fmt::Debug for WebSocketOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WebSocketOptions")
-            .field("headers", &header_names(&self.headers))
-            .field("subprotocols", &self.subprotocols)
-            .field("max_message_size", &self.max_message_size)
-            .field("max_frame_size", &self.max_frame_size)
-            .field("read_buffer_size", &self.read_buffer_size)
-            .field("write_buffer_size", &self.write_buffer_size)
-            .finish()
-    }
-}
-
-fn header_names(headers: &[(String, String)]) -> Vec<&str> {
-    headers.iter().map(|(name, _)| name.as_str()).collect()
-}
-
-/// How to end a connection, for [`Client::disconnect_with`].
-///
-/// # Examples
-///
-/// ```
-/// let disconnect = engineio::Disconnect::new().reason("the user logged out");
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use = "options do nothing before they are given to `disconnect_with`"]
-pub struct Disconnect {
-    pub(crate) abort: bool,
-    pub(crate) reason: Option<String>,
-}
-
-impl Disconnect {
-    /// The defaults: write what is queued, wait for the end.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Ends the connection at once: what is queued is not written, the server is not told, and the call does
-    /// not wait for the handlers. Default: false.
-    pub fn abort(mut self, abort: bool) -> Self {
-        self.abort = abort;
-        self
-    }
-
-    /// The reason given to the disconnect handler, as [`Reason::Other`](crate::Reason::Other). Default:
-    /// [`Reason::ClientDisconnect`](crate::Reason::ClientDisconnect).
-    pub fn reason(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
-        self
     }
 }

@@ -133,7 +133,7 @@ impl Client {
     /// for event in events {
     ///     match event {
     ///         Event::Message(message) => println!("{message}"),
-    ///         Event::Disconnect(reason) => break println!("gone: {reason}"),
+    ///         Event::Disconnect(_) => break,
     ///         _ => {}
     ///     }
     /// }

@@ -1,0 +1,125 @@
+use ureq::http::header::{HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+
+use super::headers::{header_names, parse_headers};
+use crate::error::{Error, Result};
+use crate::transport::WebSocketSettings;
+
+/// Options of the websocket transport, for
+/// [`ClientBuilder::websocket_options`](crate::ClientBuilder::websocket_options).
+///
+/// # Examples
+///
+/// ```
+/// use engineio::{Client, WebSocketOptions};
+///
+/// let options = WebSocketOptions::new().origin("https://example.org").max_message_size(1 << 20);
+/// let client = Client::builder().websocket_options(options).build()?;
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "options do nothing before they are given to a builder"]
+pub struct WebSocketOptions {
+    headers: Vec<(String, String)>,
+    subprotocols: Vec<String>,
+    max_message_size: Option<usize>,
+    max_frame_size: Option<usize>,
+    read_buffer_size: Option<usize>,
+    write_buffer_size: Option<usize>,
+}
+
+impl WebSocketOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a header to the opening request of the websocket only. Default: none.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The `Origin` header of the opening request. Default: none, as there is no web page.
+    pub fn origin(self, origin: impl Into<String>) -> Self {
+        self.header("Origin", origin)
+    }
+
+    /// The subprotocols to offer, the best first (RFC 6455, section 1.9). Default: none.
+    ///
+    /// A server may choose none of them. If it chooses another one, the websocket is not used.
+    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The size of a received message above which the connection ends, in bytes. Default:
+    /// [`ClientBuilder::max_message_size`](crate::ClientBuilder::max_message_size).
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.max_message_size = Some(bytes);
+        self
+    }
+
+    /// As [`max_message_size`](Self::max_message_size), for each frame of a fragmented message. Default: the same.
+    pub fn max_frame_size(mut self, bytes: usize) -> Self {
+        self.max_frame_size = Some(bytes);
+        self
+    }
+
+    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 8 KiB.
+    pub fn read_buffer_size(mut self, bytes: usize) -> Self {
+        self.read_buffer_size = Some(bytes);
+        self
+    }
+
+    /// How many bytes of a batch are gathered before the socket is written to. Default: 128 KiB.
+    pub fn write_buffer_size(mut self, bytes: usize) -> Self {
+        self.write_buffer_size = Some(bytes);
+        self
+    }
+
+    /// Checks the options, and fills in what the client's own say.
+    pub(super) fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
+        const OPTION: &str = "websocket_options";
+        let mut headers = parse_headers(OPTION, &self.headers)?;
+        if !headers.cookies.is_empty() {
+            return Err(Error::option(OPTION, "cookies belong in ConnectOptions::header"));
+        }
+        if headers.plain.iter().any(|(name, _)| *name == PROXY_AUTHORIZATION) {
+            return Err(Error::option(OPTION, "Proxy-Authorization belongs in ConnectOptions::header"));
+        }
+        let sizes =
+            [self.max_message_size, self.max_frame_size, self.read_buffer_size, self.write_buffer_size];
+        if sizes.contains(&Some(0)) {
+            return Err(Error::option(OPTION, "sizes must be above zero"));
+        }
+        if !self.subprotocols.is_empty() {
+            let value = HeaderValue::try_from(self.subprotocols.join(", "));
+            let value = value.map_err(|_| Error::option(OPTION, "a subprotocol has an invalid name"))?;
+            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, value));
+        }
+        let defaults = WebSocketSettings::default();
+        let max_message = self.max_message_size.unwrap_or(max_message_size);
+        Ok(WebSocketSettings {
+            headers: headers.plain,
+            subprotocols: self.subprotocols.clone(),
+            max_message,
+            max_frame: self.max_frame_size.unwrap_or(max_message),
+            read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
+            write_buffer: self.write_buffer_size.unwrap_or(defaults.write_buffer),
+        })
+    }
+}
+
+/// Shows the names of the headers only: their values may be secret.
+impl std::fmt::Debug for WebSocketOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketOptions")
+            .field("headers", &header_names(&self.headers))
+            .field("subprotocols", &self.subprotocols)
+            .field("max_message_size", &self.max_message_size)
+            .field("max_frame_size", &self.max_frame_size)
+            .field("read_buffer_size", &self.read_buffer_size)
+            .field("write_buffer_size", &self.write_buffer_size)
+            .finish()
+    }
+}
