@@ -53,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) websocket: WebSocketSettings,
     pub(crate) reconnection: Option<Reconnection>,
     pub(crate) json: Json,
+    #[cfg(feature = "sigint")]
+    pub(crate) handle_sigint: bool,
     pub(crate) logger: Logger,
 }
 
@@ -71,6 +73,8 @@ impl Default for Options {
             websocket: WebSocketSettings::default(),
             reconnection: None,
             json: Json::default(),
+            #[cfg(feature = "sigint")]
+            handle_sigint: true,
             logger: Logger::default(),
         }
     }
@@ -294,6 +298,22 @@ impl ClientBuilder {
     /// demand.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
+        self
+    }
+
+    /// Whether Ctrl-C (SIGINT) disconnects the client before the process ends. Default: true.
+    ///
+    /// All connected clients disconnect at once, each for its request timeout at most, and attempts to connect end.
+    /// Then the process does what it would have done: a handler that was there before the first connection has run,
+    /// and the process goes on; without one it ends by the signal, at a second Ctrl-C at once. If the signal was
+    /// ignored, it stays so.
+    ///
+    /// A program that handles Ctrl-C by a handler that it installs later says `false` here, and calls
+    /// [`Client::disconnect`] in it. Where there is no `/proc` to tell what was there before, the process ends. On
+    /// Windows this has no effect.
+    #[cfg(feature = "sigint")]
+    pub fn handle_sigint(mut self, handle: bool) -> Self {
+        self.options.handle_sigint = handle;
         self
     }
 

@@ -1,6 +1,8 @@
 mod core;
 mod handlers;
 mod helpers;
+#[cfg(all(feature = "sigint", unix))]
+mod sigint;
 
 use std::fmt;
 use std::sync::Arc;

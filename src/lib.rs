@@ -82,6 +82,7 @@
 //!
 //! # Features
 //!
+//! - `sigint`, on by default: Ctrl-C disconnects ([`ClientBuilder::handle_sigint`]).
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 mod builder;

@@ -9,6 +9,7 @@ use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use common::process::{descriptors, threads};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
 use common::{PATIENCE, Watch, eventually, within};
@@ -22,27 +23,8 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The ids and names of the client's threads, by name.
-fn threads() -> Vec<(String, String)> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().file_name());
-    let mut threads: Vec<_> = tasks
-        .filter_map(|task| {
-            let id = task.into_string().unwrap();
-            // It may have ended meanwhile.
-            let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
-            name.starts_with("eio-").then(|| (name.trim_end().to_owned(), id))
-        })
-        .collect();
-    threads.sort();
-    threads
-}
-
 fn names() -> Vec<String> {
     threads().into_iter().map(|(name, _)| name).collect()
-}
-
-fn file_descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
 /// Each way to connect, with what carries the connection in the end.
@@ -107,12 +89,12 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
             client.wait();
             watch.disconnected();
         };
-        let before = file_descriptors();
+        let before = descriptors();
         for i in 0..50 {
             cycle(&Disconnect::new().abort(i % 5 == 0));
         }
         // The server's own ends are among them.
-        let open = || file_descriptors().saturating_sub(before);
+        let open = || descriptors().saturating_sub(before);
         eventually(&format!("{transport}: file descriptors closed"), || open() == 0);
         eventually("no threads", || threads().is_empty());
     }

@@ -134,6 +134,7 @@ impl Core {
 
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
         let plan = Arc::new(Plan::new(url, options, &self.options)?);
+        self.watch_for_sigint();
         let (attempt, epoch) = self.begin(None)?;
         let first = match (self.attempt(&plan, &attempt, epoch), &self.options.reconnection) {
             (Err(e), Some(policy)) if policy.retries_first_connect() => e,
@@ -143,6 +144,23 @@ impl Core {
             Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
             None => Err(first),
         }
+    }
+
+    #[cfg(all(feature = "sigint", unix))]
+    fn watch_for_sigint(self: &Arc<Self>) {
+        if self.options.handle_sigint {
+            if let Err(e) = super::sigint::watch(self) {
+                log!(self.options.logger, Warn, "Ctrl-C will not disconnect: {e}");
+            }
+        }
+    }
+
+    #[cfg(not(all(feature = "sigint", unix)))]
+    fn watch_for_sigint(&self) {}
+
+    #[cfg(all(feature = "sigint", unix))]
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.options.request_timeout
     }
 
     /// Connects again by the policy, if there is one, until the user decides otherwise.
@@ -365,13 +383,16 @@ impl Core {
             }
             lock(&self.life).abandoned = true;
         }
+        self.begin_closing();
+    }
+
+    /// Starts a graceful end, of a session or of an attempt to get one, and does not wait for it.
+    pub(super) fn begin_closing(&self) -> Option<Arc<Session>> {
         let (session, attempt) = self.begin_disconnect();
         if let Some(attempt) = attempt {
             attempt.cancel();
         }
-        if let Some(session) = session {
-            session.close(Reason::ClientDisconnect);
-        }
+        session.inspect(|session| session.close(Reason::ClientDisconnect))
     }
 }
 

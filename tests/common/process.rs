@@ -2,26 +2,23 @@
 
 use std::fs;
 
-/// The names of the threads that begin with `prefix`.
-pub(crate) fn threads(prefix: &str) -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
-    let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
-    let names = tasks.filter_map(|task| name(task.ok()?));
-    names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with(prefix)).collect()
+/// The ids of the connections' threads by their names, sorted. `eio-sigint` is none: it lives as long as the process.
+pub(crate) fn threads() -> Vec<(String, String)> {
+    let tasks = fs::read_dir("/proc/self/task").expect("Linux").map(|task| task.expect("Linux").file_name());
+    let mut threads: Vec<_> = tasks
+        .filter_map(|task| {
+            let id = task.into_string().expect("a number");
+            // It may have ended meanwhile.
+            let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
+            let name = name.trim_end();
+            (name.starts_with("eio-") && name != "eio-sigint").then(|| (name.to_owned(), id))
+        })
+        .collect();
+    threads.sort();
+    threads
 }
 
-/// Open file descriptors, this one's own not counted.
+/// Open file descriptors.
 pub(crate) fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").expect("Linux").count() - 1
-}
-
-/// What the threads whose names begin with `prefix` have used so far, in nanoseconds.
-pub(crate) fn cpu_nanos(prefix: &str) -> u64 {
-    let tasks = fs::read_dir("/proc/self/task").expect("Linux");
-    let used = |task: fs::DirEntry| {
-        let name = fs::read_to_string(task.path().join("comm")).ok()?;
-        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        name.starts_with(prefix).then(|| stat.split(' ').next()?.parse::<u64>().ok()).flatten()
-    };
-    tasks.filter_map(|task| used(task.ok()?)).sum()
+    fs::read_dir("/proc/self/fd").expect("Linux").count()
 }

@@ -158,6 +158,11 @@ impl Server {
         self.events.recv_timeout(PATIENCE).expect("the server saw nothing more")
     }
 
+    /// Nothing has happened that was not asked about.
+    pub(crate) fn nothing_more(&self) {
+        assert_eq!(self.events.try_recv().ok(), None);
+    }
+
     /// The reason of the next disconnect, in the server's words.
     pub(crate) fn disconnected(&self) -> String {
         loop {

@@ -8,12 +8,12 @@ mod common;
 
 mod line;
 
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::process::{descriptors, threads};
 use common::real::{Options, Server};
 use common::{PATIENCE, Seen, Watch, eventually, within};
 use crossbeam_channel::RecvTimeoutError;
@@ -66,7 +66,7 @@ fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
     }
     // Builds TLS's connector, which stays.
     connects_again(&client(), server.url(), cases[0]);
-    let descriptors = fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
     let next = AtomicUsize::new(0);
     let connected = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -85,15 +85,8 @@ fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
         "{connected} of {}",
         cases.len()
     );
-    eventually("the client's threads have ended", || !threads().any(|name| name.starts_with("eio-")));
-    eventually("file descriptors as before", || {
-        fs::read_dir("/proc/self/fd").unwrap().count() <= descriptors
-    });
-}
-
-fn threads() -> impl Iterator<Item = String> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-    tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok())
+    eventually("the client's threads have ended", || threads().is_empty());
+    eventually("file descriptors as before", || descriptors() <= before);
 }
 
 fn client() -> Client {
