@@ -102,7 +102,9 @@ impl Outbox {
         if !self.has_room(&state, &packet) {
             return Ok(Admission::Full(packet));
         }
-        if state.queue.is_empty() && !state.writing && state.last_write.elapsed() > QUIET {
+        // Behind a packet that is written in part the writer comes next: nothing may pile up in the transport.
+        let idle = state.queue.is_empty() && !state.writing && !state.unflushed;
+        if idle && state.last_write.elapsed() > QUIET {
             state.writing = true;
             return Ok(Admission::Direct(packet));
         }
@@ -148,8 +150,8 @@ impl Outbox {
         state.last_write = Instant::now();
         match written {
             TrySend::Sent => {}
+            TrySend::Unflushed | TrySend::Refused(_) if state.phase == Phase::Closed => state.unsent += 1,
             TrySend::Unflushed => state.unflushed = true,
-            TrySend::Refused(_) if state.phase == Phase::Closed => state.unsent += 1,
             TrySend::Refused(packet) => {
                 state.bytes += cost(&packet);
                 // Others may have queued theirs meanwhile.
