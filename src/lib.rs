@@ -89,6 +89,8 @@ mod client;
 mod connect;
 mod error;
 mod event;
+#[cfg(test)]
+mod hang;
 mod logger;
 mod message;
 mod net;

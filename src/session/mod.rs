@@ -18,6 +18,8 @@ mod watchdog;
 mod writer;
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
