@@ -190,9 +190,11 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Ends it; `deliver` says whether what is queued still reaches the handlers.
+    /// Ends it; `deliver` says whether what is queued still reaches the handlers. It does not once the client has
+    /// closed: some of it may be gone by now.
     pub(super) fn close(&self, deliver: bool) {
         let mut state = lock(&self.state);
+        let deliver = deliver && !self.muted();
         state.end = if deliver { End::Drained } else { End::Dropped };
         self.muted.store(!deliver, Ordering::Release);
         drop(state);
