@@ -76,3 +76,8 @@ pub(crate) fn seed() -> u64 {
         Err(_) => RandomState::new().hash_one(()),
     }
 }
+
+/// How often something is done: more in the long form, which the environment variable `ENGINEIO_SOAK=long` chooses.
+pub(crate) fn times(normal: u64, long: u64) -> u64 {
+    if std::env::var("ENGINEIO_SOAK").is_ok_and(|soak| soak == "long") { long } else { normal }
+}

@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 use super::{Ending, Session, SessionOptions, WhenFull, World};
 use crate::error::Error;
 use crate::event::Reason;
-use crate::hang::{Chance, Watchdog, seed};
+use crate::hang::{Chance, Watchdog, seed, times};
 use crate::logger::Logger;
 use crate::protocol::{Handshake, Packet};
 use crate::sync::{delay, lock};
 use crate::transport::TransportError;
 use crate::transport::fake::{PATIENCE, Server, pair};
 
-const ROUNDS: u64 = 2_000;
+fn rounds() -> u64 {
+    times(2_000, 100_000)
+}
+
 const OPERATIONS: usize = 12;
 
 /// What the world of a session was told.
@@ -205,7 +208,7 @@ fn run(seed: u64) {
 fn a_session_ends_once_and_accounts_for_every_message() {
     let first = seed();
     let watchdog = Watchdog::new(2 * PATIENCE);
-    for seed in (0..ROUNDS).map(|round| first.wrapping_add(round)) {
+    for seed in (0..rounds()).map(|round| first.wrapping_add(round)) {
         watchdog.feed(format!("ENGINEIO_SEED={seed}"));
         if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
             delay::stop();
