@@ -36,6 +36,8 @@ struct State {
     in_flight: usize,
     /// Somebody has the turn.
     writing: bool,
+    /// Since when the writer has it, if it does.
+    batch_since: Option<Instant>,
     /// The transport accepted a packet that it has not written in full.
     unflushed: bool,
     last_write: Instant,
@@ -83,6 +85,7 @@ impl Outbox {
                 bytes: 0,
                 in_flight: 0,
                 writing: false,
+                batch_since: None,
                 unflushed: false,
                 last_write: Instant::now(),
                 phase: Phase::Open,
@@ -218,6 +221,7 @@ impl Outbox {
             return false;
         }
         state.writing = true;
+        state.batch_since = Some(Instant::now());
         state.unflushed = false;
         if state.queue.len() <= BATCH {
             // The writer's buffer and the queue change places: neither allocates.
@@ -233,11 +237,17 @@ impl Outbox {
     pub(super) fn written(&self, lost: usize) {
         let mut state = lock(&self.state);
         state.writing = false;
+        state.batch_since = None;
         state.last_write = Instant::now();
         state.unsent += lost;
         state.bytes -= state.in_flight;
         state.in_flight = 0;
         self.room.notify_all();
+    }
+
+    /// Since when the writer has been at its batch; `None` while it has none.
+    pub(super) fn batch_since(&self) -> Option<Instant> {
+        lock(&self.state).batch_since
     }
 
     /// What it holds, in bytes of memory.

@@ -171,4 +171,8 @@ impl Transport for Fake {
     fn heard(&self) -> Instant {
         Instant::now()
     }
+
+    fn written(&self) -> Option<Instant> {
+        None
+    }
 }
