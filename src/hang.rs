@@ -81,3 +81,10 @@ pub(crate) fn seed() -> u64 {
 pub(crate) fn times(normal: u64, long: u64) -> u64 {
     if std::env::var("ENGINEIO_SOAK").is_ok_and(|soak| soak == "long") { long } else { normal }
 }
+
+/// The memory of this process, in bytes.
+pub(crate) fn resident() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+}

@@ -90,6 +90,7 @@ mod connect;
 mod error;
 mod event;
 #[cfg(test)]
+#[allow(dead_code, reason = "shared with the tests in `tests/`")]
 mod hang;
 mod logger;
 mod message;
