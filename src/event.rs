@@ -25,7 +25,8 @@ pub enum Reason {
     ServerDisconnect,
     /// The connection broke, or the server broke the protocol; [`Client::last_error`] tells more.
     TransportError,
-    /// Nothing was heard from the server for `pingInterval + pingTimeout`.
+    /// Nothing was heard from the server for `pingInterval + pingTimeout`; or, for as long, neither side read what
+    /// the other wrote.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),

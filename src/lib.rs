@@ -92,6 +92,9 @@ mod error;
 mod event;
 mod events;
 mod flag;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the tests in `tests/`")]
+mod hang;
 mod json;
 mod logger;
 mod message;

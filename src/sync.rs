@@ -6,6 +6,7 @@ use std::time::Instant;
 
 /// No lock of this crate is held while user code runs, so that a panic leaves nothing half done behind one.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    delay::point();
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -44,14 +45,68 @@ impl Signal {
     }
 
     pub(crate) fn notify_one(&self) {
+        delay::point();
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.condvar.notify_one();
         }
     }
 
     pub(crate) fn notify_all(&self) {
+        delay::point();
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.condvar.notify_all();
+        }
+    }
+}
+
+/// Where threads can get in each other's way, outside of tests: nothing happens.
+#[cfg(not(test))]
+mod delay {
+    #[inline(always)]
+    pub(super) fn point() {}
+}
+
+/// Delays by chance where threads can get in each other's way, for tests of races.
+#[cfg(test)]
+pub(crate) mod delay {
+    use std::cell::RefCell;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::hang::Chance;
+
+    /// 0 for none.
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+
+    thread_local! {
+        static CHANCE: RefCell<Option<Chance>> = const { RefCell::new(None) };
+    }
+
+    /// Delays threads that start from now on, each in its own way.
+    pub(crate) fn start(seed: u64) {
+        SEED.store(seed.max(1), Ordering::Relaxed);
+        THREADS.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop() {
+        SEED.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn point() {
+        let seed = SEED.load(Ordering::Relaxed);
+        if seed == 0 {
+            return;
+        }
+        let chance = CHANCE.with_borrow_mut(|chance| {
+            let own = || Chance::new(seed ^ (THREADS.fetch_add(1, Ordering::Relaxed) << 32));
+            chance.get_or_insert_with(own).below(64)
+        });
+        match chance {
+            0..8 => thread::yield_now(),
+            8..10 => thread::sleep(Duration::from_micros(chance * 10)),
+            _ => {}
         }
     }
 }

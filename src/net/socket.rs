@@ -8,26 +8,42 @@ use native_tls::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// When the server was last heard: shared by all sockets of a connection, written at every read.
+/// When bytes last came from the server and went to it: shared by all sockets of a connection, written at every
+/// read and write.
 #[derive(Debug)]
 pub(crate) struct Heard {
     start: Instant,
-    micros: AtomicU64,
+    /// Microseconds since `start`.
+    read: AtomicU64,
+    written: AtomicU64,
 }
 
 impl Heard {
     pub(crate) fn new() -> Self {
-        Heard { start: Instant::now(), micros: AtomicU64::new(0) }
+        Heard { start: Instant::now(), read: AtomicU64::new(0), written: AtomicU64::new(0) }
     }
 
     /// The time of the last received byte.
     pub(crate) fn last(&self) -> Instant {
-        self.start + Duration::from_micros(self.micros.load(Ordering::Relaxed))
+        self.time(&self.read)
+    }
+
+    /// The time of the last byte that the system took to send.
+    pub(crate) fn last_written(&self) -> Instant {
+        self.time(&self.written)
     }
 
     pub(crate) fn now(&self) {
-        let micros = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.micros.store(micros, Ordering::Relaxed);
+        self.stamp(&self.read);
+    }
+
+    fn time(&self, micros: &AtomicU64) -> Instant {
+        self.start + Duration::from_micros(micros.load(Ordering::Relaxed))
+    }
+
+    fn stamp(&self, micros: &AtomicU64) {
+        let now = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        micros.store(now, Ordering::Relaxed);
     }
 }
 
@@ -90,7 +106,9 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))
+        let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
+        self.heard.stamp(&self.heard.written);
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

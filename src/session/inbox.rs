@@ -47,6 +47,15 @@ enum End {
     Dropped,
 }
 
+/// What the stand-in does next.
+pub(super) enum StandIn {
+    Receive,
+    /// The inbox is full, and it is time to see whether anything moves.
+    Full,
+    /// The intake is given back.
+    Done,
+}
+
 /// What the reader does next.
 pub(super) enum Next {
     Deliver,
@@ -147,9 +156,9 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// For the stand-in, between two receives: false, and the intake is given back, when the reader is at
-    /// leisure again or the connection over. Waits while the inbox is full: then TCP pushes back on the server.
-    pub(super) fn stand_in_goes_on(&self) -> bool {
+    /// For the stand-in, between two receives: it is done when the reader is at leisure again or the connection
+    /// over. Waits until `look` while the inbox is full: then TCP pushes back on the server.
+    pub(super) fn stand_in(&self, look: Instant) -> StandIn {
         let mut state = lock(&self.state);
         loop {
             let over = matches!(state.end, End::Drained | End::Dropped);
@@ -158,14 +167,17 @@ impl Inbox {
                 state.paused = false;
                 drop(state);
                 self.changed.notify_all();
-                return false;
+                return StandIn::Done;
             }
             if state.bytes < self.limit {
                 state.paused = false;
-                return true;
+                return StandIn::Receive;
             }
             state.paused = true;
-            state = self.changed.wait(state);
+            if Instant::now() >= look {
+                return StandIn::Full;
+            }
+            state = self.changed.wait_until(state, Some(look));
         }
     }
 
@@ -190,9 +202,11 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Ends it; `deliver` says whether what is queued still reaches the handlers.
+    /// Ends it; `deliver` says whether what is queued still reaches the handlers. It does not once the client has
+    /// closed: some of it may be gone by now.
     pub(super) fn close(&self, deliver: bool) {
         let mut state = lock(&self.state);
+        let deliver = deliver && !self.muted();
         state.end = if deliver { End::Drained } else { End::Dropped };
         self.muted.store(!deliver, Ordering::Release);
         drop(state);

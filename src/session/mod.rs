@@ -18,6 +18,8 @@ mod watchdog;
 mod writer;
 
 #[cfg(test)]
+mod races;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -319,6 +321,8 @@ impl Session {
     /// Closes without writing what is queued.
     pub(crate) fn abort(&self, reason: Reason) {
         self.end(reason, None);
+        // If the server was first, what it has sent is dropped now, as by `close`.
+        self.inbox.closing(Instant::now());
     }
 
     /// The end, whatever the reason, and every thread follows: the one place for it.

@@ -36,6 +36,8 @@ struct State {
     in_flight: usize,
     /// Somebody has the turn.
     writing: bool,
+    /// Since when the writer has it, if it does.
+    batch_since: Option<Instant>,
     /// The transport accepted a packet that it has not written in full.
     unflushed: bool,
     last_write: Instant,
@@ -83,6 +85,7 @@ impl Outbox {
                 bytes: 0,
                 in_flight: 0,
                 writing: false,
+                batch_since: None,
                 unflushed: false,
                 last_write: Instant::now(),
                 phase: Phase::Open,
@@ -102,7 +105,9 @@ impl Outbox {
         if !self.has_room(&state, &packet) {
             return Ok(Admission::Full(packet));
         }
-        if state.queue.is_empty() && !state.writing && state.last_write.elapsed() > QUIET {
+        // Behind a packet that is written in part the writer comes next: nothing may pile up in the transport.
+        let idle = state.queue.is_empty() && !state.writing && !state.unflushed;
+        if idle && state.last_write.elapsed() > QUIET {
             state.writing = true;
             return Ok(Admission::Direct(packet));
         }
@@ -148,8 +153,8 @@ impl Outbox {
         state.last_write = Instant::now();
         match written {
             TrySend::Sent => {}
+            TrySend::Unflushed | TrySend::Refused(_) if state.phase == Phase::Closed => state.unsent += 1,
             TrySend::Unflushed => state.unflushed = true,
-            TrySend::Refused(_) if state.phase == Phase::Closed => state.unsent += 1,
             TrySend::Refused(packet) => {
                 state.bytes += cost(&packet);
                 // Others may have queued theirs meanwhile.
@@ -216,6 +221,7 @@ impl Outbox {
             return false;
         }
         state.writing = true;
+        state.batch_since = Some(Instant::now());
         state.unflushed = false;
         if state.queue.len() <= BATCH {
             // The writer's buffer and the queue change places: neither allocates.
@@ -231,11 +237,17 @@ impl Outbox {
     pub(super) fn written(&self, lost: usize) {
         let mut state = lock(&self.state);
         state.writing = false;
+        state.batch_since = None;
         state.last_write = Instant::now();
         state.unsent += lost;
         state.bytes -= state.in_flight;
         state.in_flight = 0;
         self.room.notify_all();
+    }
+
+    /// Since when the writer has been at its batch; `None` while it has none.
+    pub(super) fn batch_since(&self) -> Option<Instant> {
+        lock(&self.state).batch_since
     }
 
     /// What it holds, in bytes of memory.

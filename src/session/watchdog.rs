@@ -3,6 +3,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::Session;
+use super::inbox::StandIn;
+use crate::error::Error;
+use crate::event::Reason;
 use crate::protocol::Handshake;
 use crate::sync::{Signal, lock};
 
@@ -84,9 +87,29 @@ pub(super) fn run(session: &Session) {
 
 fn stand_in(session: &Session) {
     let mut received = VecDeque::new();
-    while session.inbox.stand_in_goes_on() {
-        session.receive(&mut received);
+    let mut look = Instant::now();
+    loop {
+        match session.inbox.stand_in(look) {
+            StandIn::Receive => session.receive(&mut received),
+            StandIn::Full => look = check_progress(session),
+            StandIn::Done => return,
+        }
     }
+}
+
+/// For when the inbox is full: ends the session if nothing can be written either. The handlers may wait for that, and
+/// the server for us to read: only time ends it. Returns when to look again.
+fn check_progress(session: &Session) -> Instant {
+    let (now, silence) = (Instant::now(), session.silence());
+    let (Some(since), Some(written)) = (session.outbox.batch_since(), session.transport.written()) else {
+        return now + silence;
+    };
+    let by = since.max(written).max(session.transport.heard()) + silence;
+    if now >= by {
+        let what = "writing to a server that reads nothing, with the inbox full";
+        session.end(Reason::PingTimeout, Some(Error::Timeout { what }));
+    }
+    by.max(now)
 }
 
 /// When to see next whether somebody is receiving: when a ping is due, and half way to the time at which the

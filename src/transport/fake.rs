@@ -20,6 +20,9 @@ struct State {
     closed: bool,
     /// The server closes its side when it is sent a close.
     polite: bool,
+    /// `try_send` writes a part of its packet only; it is here then.
+    halves: bool,
+    half: Option<Packet>,
 }
 
 #[derive(Default)]
@@ -59,6 +62,11 @@ impl Server {
 
     pub(crate) fn stall(&self, stalled: bool) {
         self.change(|state| state.stalled = stalled);
+    }
+
+    /// Takes only a part of what is written directly from now on.
+    pub(crate) fn halve(&self) {
+        self.change(|state| state.halves = true);
     }
 
     pub(crate) fn be_rude(&self) {
@@ -127,8 +135,11 @@ impl Transport for Fake {
             state = self.0.changed.wait(state);
         }
         if state.closed {
-            let lost = batch.drain(..).filter(Packet::is_message).count();
+            let lost = batch.drain(..).chain(state.half.take()).filter(Packet::is_message).count();
             return Err(SendError { cause: TransportError::Closed, lost });
+        }
+        if let Some(packet) = state.half.take() {
+            state.accept(packet);
         }
         batch.drain(..).for_each(|packet| state.accept(packet));
         self.0.changed.notify_all();
@@ -143,6 +154,10 @@ impl Transport for Fake {
         if state.stalled {
             return Ok(TrySend::Refused(packet));
         }
+        if state.halves {
+            state.half = Some(packet);
+            return Ok(TrySend::Unflushed);
+        }
         state.accept(packet);
         self.0.changed.notify_all();
         Ok(TrySend::Sent)
@@ -155,5 +170,9 @@ impl Transport for Fake {
 
     fn heard(&self) -> Instant {
         Instant::now()
+    }
+
+    fn written(&self) -> Option<Instant> {
+        None
     }
 }

@@ -93,6 +93,9 @@ pub(crate) trait Transport: Send + Sync {
 
     /// When the last byte came.
     fn heard(&self) -> Instant;
+
+    /// When the last byte went out; `None` if `send` has a bound of its own.
+    fn written(&self) -> Option<Instant>;
 }
 
 /// What became of a packet given to [`Transport::try_send`].

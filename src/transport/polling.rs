@@ -147,4 +147,9 @@ impl Transport for Polling {
     fn heard(&self) -> Instant {
         self.http.heard().last()
     }
+
+    fn written(&self) -> Option<Instant> {
+        // A POST has the request timeout.
+        None
+    }
 }

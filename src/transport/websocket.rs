@@ -194,6 +194,10 @@ impl Transport for WebSocket {
     fn heard(&self) -> Instant {
         self.heard.last()
     }
+
+    fn written(&self) -> Option<Instant> {
+        Some(self.heard.last_written())
+    }
 }
 
 /// What one read brought.

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "../../src/hang.rs"]
+pub(crate) mod hang;
 pub(crate) mod official;
 pub(crate) mod process;
 pub(crate) mod real;

@@ -1,0 +1,219 @@
+//! Random operations from several threads at once, with delays at every lock: whatever the order, a session ends once
+//! and accounts for every message. `ENGINEIO_SEED` repeats a failure's operations, if not the system's schedule.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Ending, Session, SessionOptions, WhenFull, World};
+use crate::error::Error;
+use crate::event::Reason;
+use crate::hang::{Chance, Watchdog, seed, times};
+use crate::logger::Logger;
+use crate::protocol::{Handshake, Packet};
+use crate::sync::{delay, lock};
+use crate::transport::TransportError;
+use crate::transport::fake::{PATIENCE, Server, pair};
+
+fn rounds() -> u64 {
+    times(2_000, 100_000)
+}
+
+const OPERATIONS: usize = 12;
+
+/// What the world of a session was told.
+#[derive(Debug, Clone, PartialEq)]
+enum Told {
+    Connected,
+    Message(usize),
+    Ended(Reason),
+    Finished,
+}
+
+/// What the threads of a round share.
+struct Round {
+    session: Arc<Session>,
+    server: Server,
+    told: Arc<Mutex<Vec<Told>>>,
+    /// The next message of the server.
+    from_server: Mutex<usize>,
+    /// Messages that `send` took.
+    accepted: AtomicUsize,
+}
+
+/// The user's side: a handler does by chance what other threads do.
+struct Handlers {
+    round: Weak<Round>,
+    told: Arc<Mutex<Vec<Told>>>,
+    chance: Chance,
+    sent: usize,
+}
+
+impl Handlers {
+    fn tell(&mut self, told: Told) {
+        lock(&self.told).push(told);
+        // Once in a while, and not at the last, when the round may be over.
+        if self.chance.below(8) == 0 {
+            if let Some(round) = self.round.upgrade() {
+                round.operate(&mut self.chance, "handler", &mut self.sent);
+            }
+        }
+    }
+}
+
+impl World for Handlers {
+    fn connected(&mut self) -> bool {
+        self.tell(Told::Connected);
+        self.chance.below(16) != 0
+    }
+
+    fn message(&mut self, packet: Packet) {
+        let Packet::Text(number) = packet else { panic!("{packet:?}") };
+        self.tell(Told::Message(number.parse().unwrap()));
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        self.tell(Told::Ended(ending.reason));
+    }
+
+    fn finished(&mut self) {
+        lock(&self.told).push(Told::Finished);
+    }
+}
+
+impl Round {
+    fn start(chance: &mut Chance) -> Arc<Self> {
+        let (transport, server) = pair();
+        let pick = |chance: &mut Chance, from: [usize; 2]| from[chance.below(2) as usize];
+        let interval = pick(chance, [5, 25_000]);
+        let json = format!(r#"{{"sid":"s","pingInterval":{interval},"pingTimeout":{interval}}}"#);
+        let options = SessionOptions {
+            outbox_limit: pick(chance, [300, 1 << 20]),
+            inbox_limit: pick(chance, [300, 1 << 20]),
+            close_timeout: Duration::from_millis(pick(chance, [1, 20]) as u64),
+            counters: Arc::default(),
+            logger: Logger::default(),
+        };
+        if chance.below(4) == 0 {
+            server.be_rude();
+        }
+        if chance.below(2) == 0 {
+            server.halve();
+        }
+        let handshake = Handshake::parse(&json).unwrap();
+        let session = Session::new(Box::new(transport), handshake, Default::default(), options);
+        let told = Arc::default();
+        Arc::new(Round { session, server, told, from_server: Mutex::new(0), accepted: AtomicUsize::new(0) })
+    }
+
+    fn handlers(self: &Arc<Self>, seed: u64) -> Box<Handlers> {
+        let (round, told) = (Arc::downgrade(self), self.told.clone());
+        Box::new(Handlers { round, told, chance: Chance::new(seed), sent: 0 })
+    }
+
+    /// One operation, as chance has it.
+    fn operate(&self, chance: &mut Chance, name: &str, sent: &mut usize) {
+        let session = &self.session;
+        match chance.below(48) {
+            0..12 => self.send(WhenFull::Wait, name, sent),
+            12..18 => self.send(WhenFull::Fail, name, sent),
+            18..21 => drop(session.flush(Duration::from_micros(chance.below(500)))),
+            21..32 => self.server_sends(1 + chance.below(6) as usize),
+            32..35 => self.server.send([Packet::Ping("x".into())]),
+            35..38 => self.server.stall(true),
+            38..41 => self.server.stall(false),
+            41 => session.close(Reason::ClientDisconnect),
+            42 => session.abort(Reason::Other("abort".into())),
+            43 => {
+                session.close(Reason::ClientDisconnect);
+                session.tear_down();
+            }
+            44 => self.server.send([Packet::Close]),
+            45 => self.server.fail(TransportError::Failed(Error::connection("broken"))),
+            46 => self.server.fail(TransportError::Silent),
+            _ => thread::sleep(Duration::from_micros(chance.below(300))),
+        }
+    }
+
+    fn send(&self, when_full: WhenFull, name: &str, sent: &mut usize) {
+        *sent += 1;
+        match self.session.send(Packet::Text(format!("{name} {sent}")), when_full) {
+            Ok(()) => drop(self.accepted.fetch_add(1, Ordering::SeqCst)),
+            Err(Error::SocketIsClosed) => {}
+            Err(Error::QueueFull) if when_full == WhenFull::Fail => {}
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    fn server_sends(&self, count: usize) {
+        let mut next = lock(&self.from_server);
+        self.server.send((*next..*next + count).map(|number| Packet::Text(number.to_string())));
+        *next += count;
+    }
+
+    /// What must hold at the end, in whatever order things happened.
+    fn check(&self) {
+        let told = lock(&self.told).clone();
+        let ends = told.iter().filter(|told| matches!(told, Told::Ended(_))).count();
+        assert_eq!((told.first(), ends), (Some(&Told::Connected), 1), "{told:?}");
+        let reason = self.session.ending().reason;
+        assert_eq!(told[told.len() - 2..], [Told::Ended(reason), Told::Finished], "{told:?}");
+        let messages: Vec<_> = (0..told.len() - 3).map(Told::Message).collect();
+        assert_eq!(told[1..told.len() - 2], messages, "lost, doubled or out of order");
+
+        let written: Vec<_> = self.server.sent().into_iter().filter(Packet::is_message).collect();
+        let accepted = self.accepted.load(Ordering::SeqCst);
+        assert_eq!(accepted, written.len() + self.session.unsent(), "{} written", written.len());
+        let mut last = HashMap::new();
+        for packet in &written {
+            let Packet::Text(text) = packet else { panic!("{packet:?}") };
+            let (name, number) = text.split_once(' ').unwrap();
+            let number: usize = number.parse().unwrap();
+            assert!(last.insert(name, number).is_none_or(|last| last < number), "{text} out of order");
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut chance = Chance::new(seed);
+    delay::start(seed);
+    let round = Round::start(&mut chance);
+    let handlers = round.handlers(chance.next());
+    thread::scope(|scope| {
+        for name in ["a", "b", "c"] {
+            let (round, mut chance) = (&round, Chance::new(chance.next()));
+            scope.spawn(move || {
+                let mut sent = 0;
+                (0..OPERATIONS).for_each(|_| round.operate(&mut chance, name, &mut sent));
+            });
+        }
+        // The others have begun: a session may be closed before it has started.
+        round.session.start(handlers, 0).unwrap();
+        scope.spawn(|| {
+            thread::sleep(Duration::from_micros(chance.below(2_000)));
+            round.session.close(Reason::ClientDisconnect);
+        });
+    });
+    assert!(round.session.wait_finished(Some(Instant::now() + PATIENCE)), "threads are left");
+    delay::stop();
+    while Arc::strong_count(&round.session) > 1 || lock(&round.told).last() != Some(&Told::Finished) {
+        thread::yield_now();
+    }
+    round.check();
+}
+
+#[test]
+fn a_session_ends_once_and_accounts_for_every_message() {
+    let first = seed();
+    let watchdog = Watchdog::new(2 * PATIENCE);
+    for seed in (0..rounds()).map(|round| first.wrapping_add(round)) {
+        watchdog.feed(format!("ENGINEIO_SEED={seed}"));
+        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
+            delay::stop();
+            eprintln!("ENGINEIO_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
