@@ -1,6 +1,6 @@
 //! Locks that a panic elsewhere does not poison for us, and waits with a deadline.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,16 +10,20 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A condition variable that knows whether anybody waits: std's makes a system call at every notification.
+/// A condition variable that knows who still sleeps: std's makes a system call at every notification.
 ///
 /// All waits on one must use the same mutex, and what they wait for must be changed under it, before the
-/// notification. Then a notifier that sees nobody has nobody to wake: who comes later sees the change.
+/// notification. Then a notifier that finds nobody asleep has nobody to wake: who comes later sees the change, and
+/// so does who is woken already and has not got the mutex yet.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     condvar: Condvar,
-    /// Changed under the mutex.
-    waiting: AtomicUsize,
+    /// How many sleep, and `WOKEN` for each that was notified and has not come back.
+    sleepers: AtomicU64,
 }
+
+/// Above the count of those asleep.
+const WOKEN: u64 = 1 << 32;
 
 impl Signal {
     pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
@@ -32,7 +36,7 @@ impl Signal {
         guard: MutexGuard<'a, T>,
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, T> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.sleepers.fetch_add(1, Ordering::Relaxed);
         let guard = match deadline {
             None => self.condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
             Some(deadline) => {
@@ -40,22 +44,29 @@ impl Signal {
                 self.condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        // One that comes back for no reason may take the place of one that was notified. That one comes too.
+        self.update(|sleepers| Some(if sleepers >= WOKEN { sleepers - WOKEN } else { sleepers - 1 }));
         guard
     }
 
     pub(crate) fn notify_one(&self) {
         delay::point();
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        if self.update(|sleepers| (sleepers % WOKEN > 0).then(|| sleepers - 1 + WOKEN)) {
             self.condvar.notify_one();
         }
     }
 
     pub(crate) fn notify_all(&self) {
         delay::point();
-        if self.waiting.load(Ordering::Relaxed) > 0 {
+        if self
+            .update(|sleepers| (sleepers % WOKEN > 0).then(|| (sleepers / WOKEN + sleepers % WOKEN) * WOKEN))
+        {
             self.condvar.notify_all();
         }
+    }
+
+    fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
+        self.sleepers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
     }
 }
 

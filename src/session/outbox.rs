@@ -136,12 +136,15 @@ impl Outbox {
     fn push(&self, mut state: MutexGuard<'_, State>, packet: Packet) {
         state.bytes += cost(&packet);
         state.queue.push_back(packet);
-        self.wake_writer(&state);
+        self.wake_writer(state);
     }
 
     /// The writer looks for work by itself when its turn ends.
-    fn wake_writer(&self, state: &State) {
-        if !state.writing {
+    fn wake_writer(&self, state: MutexGuard<'_, State>) {
+        let idle = !state.writing;
+        // Else the writer would wake only to wait for the lock.
+        drop(state);
+        if idle {
             self.work.notify_one();
         }
     }
@@ -175,7 +178,7 @@ impl Outbox {
         }
         state.bytes += cost(&pong);
         state.queue.push_front(pong);
-        self.wake_writer(&state);
+        self.wake_writer(state);
     }
 
     /// Refuses messages from now on; `Packet::Close` follows those that wait.
