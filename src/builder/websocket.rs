@@ -65,7 +65,7 @@ impl WebSocketOptions {
         self
     }
 
-    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 8 KiB.
+    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 4 KiB.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self

@@ -16,11 +16,13 @@ use tungstenite::{Message, WebSocket as Socket};
 
 use super::{SendError, Transport, TransportError, TransportKind, TrySend, timestamp};
 use crate::error::{Error, Result};
-use crate::net::{Heard, HttpClient, HttpError, Stream, wait_for};
+use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
 use crate::protocol::{Endpoint, Frame, Packet};
 
-/// How many frames one `recv` takes at most before it hands on what they brought.
+/// How many frames one `recv` takes at most before it hands on what they brought, and about how many bytes: memory
+/// that is used again at once is cheaper than more of it.
 const BURST: usize = 512;
+const BURST_BYTES: usize = 128 * 1024;
 
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
 const COPY_BELOW: usize = 16 * 1024;
@@ -46,7 +48,7 @@ impl Default for WebSocketSettings {
             subprotocols: Vec::new(),
             max_message: 64 << 20,
             max_frame: 64 << 20,
-            read_buffer: 8 * 1024,
+            read_buffer: 4 * 1024,
             write_buffer: 128 * 1024,
         }
     }
@@ -64,7 +66,7 @@ pub(crate) struct WebSocket {
 }
 
 struct Inner {
-    socket: Socket<Stream>,
+    socket: Socket<ReadAhead>,
     /// What ended reading, when packets before it had still to be handed on.
     ended: Option<TransportError>,
     /// The `1` is written: what remains is to flush it and to half-close.
@@ -93,7 +95,8 @@ impl WebSocket {
             .max_frame_size(Some(settings.max_frame))
             .max_message_size(Some(settings.max_message));
         let tcp = upgraded.stream.socket().tcp().clone();
-        let socket = Socket::from_partially_read(upgraded.stream, upgraded.early, Role::Client, Some(config));
+        let stream = ReadAhead::new(upgraded.stream);
+        let socket = Socket::from_partially_read(stream, upgraded.early, Role::Client, Some(config));
         let inner = Mutex::new(Inner { socket, ended: None, finishing: false, unflushed: 0 });
         Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
     }
@@ -216,9 +219,14 @@ impl Inner {
             return Err(ended);
         }
         // Frames and not packets: other threads want the lock, whatever the server sends.
-        for _ in 0..BURST {
+        let (mut frames, mut bytes) = (0, 0);
+        while frames < BURST && bytes < BURST_BYTES {
+            frames += 1;
             match self.read_frame() {
-                Ok(Read::Packet(packet)) => packets.push_back(packet),
+                Ok(Read::Packet(packet)) => {
+                    bytes += packet.frame_len();
+                    packets.push_back(packet);
+                }
                 Ok(Read::Control) => {}
                 Ok(Read::Nothing) => break,
                 Err(ended) if packets.is_empty() => return Err(ended),

@@ -1,6 +1,5 @@
 //! engineio, used as its documentation says.
 
-use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -50,13 +49,10 @@ pub(crate) fn run(case: &Case, url: &str) -> Figures {
             }
             Figures::of_times(times, watch.cpu())
         }
-        Scenario::Idle => measure::idle(case.count, || {
-            let connected = |_| {
-                let client = client(case);
-                connect(&client, case, url);
-                Box::new(client) as Box<dyn Any>
-            };
-            (0..case.count).map(connected).collect()
+        Scenario::Idle => measure::idle(case.count, |_| {
+            let client = client(case);
+            connect(&client, case, url);
+            Box::new(client)
         }),
     }
 }

@@ -1,6 +1,5 @@
 //! rust_engineio, one thread that polls it, as its own examples do.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -73,9 +72,7 @@ impl Drop for Peer {
 
 pub(crate) fn run(case: &Case, url: &str) -> Figures {
     if case.scenario == Scenario::Idle {
-        return measure::idle(case.count, || {
-            (0..case.count).map(|_| Box::new(Peer::connect(case, url)) as Box<dyn Any>).collect()
-        });
+        return measure::idle(case.count, |_| Box::new(Peer::connect(case, url)));
     }
     if case.scenario == Scenario::Connect {
         let mut times = Vec::new();
