@@ -105,7 +105,10 @@ fn round(url: &str, seed: u64) {
     assert!(matches!(gone, Ok(()) | Err(Error::Unsent { .. })), "{gone:?}");
     client.wait();
     assert_eq!(client.state(), State::Disconnected);
-    let order = order.lock().unwrap();
+    assert_alternate(&order.lock().unwrap());
+}
+
+fn assert_alternate(order: &[bool]) {
     let alternate = order.iter().enumerate().all(|(index, connect)| *connect == (index % 2 == 0));
     assert!(alternate && order.len() % 2 == 0, "{order:?}");
 }
@@ -370,4 +373,33 @@ fn the_ping_deadline_passes_during_a_disconnect() {
         }
     }
     no_threads();
+}
+
+#[test]
+fn a_connect_in_the_moment_of_an_end_comes_after_it() {
+    let _alone = alone();
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(25_000, 20_000))?;
+        exchange.close()
+    });
+    let client = Client::new();
+    let order = Order::default();
+    let (connects, disconnects) = (order.clone(), order.clone());
+    client.on_connect(move |_| record(&connects, true));
+    client.on_disconnect(move |_, _| record(&disconnects, false));
+    let rounds = times(300, 10_000) as usize;
+    let watchdog = Watchdog::new(3 * PATIENCE);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while order.lock().unwrap().len() < rounds {
+                    let _ = client.connect_with(server.url(), only(WebSocket));
+                    thread::yield_now();
+                }
+            });
+        }
+    });
+    drop(watchdog);
+    client.wait();
+    assert_alternate(&order.lock().unwrap());
 }
