@@ -5,13 +5,13 @@
 
 mod common;
 
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use common::hang::{Chance, Watchdog, seed, times};
+use common::process;
 use common::real::Server;
 use common::scripted::{Exchange, OPEN_UPGRADE, Scripted, open_with};
 use common::{PATIENCE, Watch, eventually, within};
@@ -28,11 +28,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn no_threads() {
-    eventually("the client's threads have ended", || {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-        let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        !names.any(|name| name.starts_with("eio-"))
-    });
+    eventually("the client's threads have ended", || process::threads().is_empty());
 }
 
 fn ways() -> [ConnectOptions; 3] {
