@@ -222,7 +222,7 @@ fn handler_calls(
 fn the_last_handle_is_dropped_on_the_reader() {
     let _alone = alone();
     let server = Server::start();
-    for options in ways() {
+    for (index, options) in ways().into_iter().enumerate() {
         for place in ["connect", "message", "disconnect"] {
             let client = Client::new();
             let (give, given) = mpsc::channel::<Client>();
@@ -253,7 +253,10 @@ fn the_last_handle_is_dropped_on_the_reader() {
             }
             let reason =
                 if place == "disconnect" { Reason::ServerDisconnect } else { Reason::ClientDisconnect };
-            assert_eq!(seen.recv_timeout(PATIENCE), Ok(reason), "{place}");
+            let seen = seen.recv_timeout(PATIENCE).unwrap();
+            // engineioxide loses its `1` by polling if no GET waits, and answers the next one with 400.
+            let lost = place == "disconnect" && index == 0 && seen == Reason::TransportError;
+            assert!(seen == reason || lost, "{place}, way {index}: {seen}");
             no_threads();
         }
     }
