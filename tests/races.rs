@@ -5,13 +5,13 @@
 
 mod common;
 
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use common::hang::{Chance, Watchdog, seed, times};
+use common::process;
 use common::real::Server;
 use common::scripted::{Exchange, OPEN_UPGRADE, Scripted, open_with};
 use common::{PATIENCE, Watch, eventually, within};
@@ -28,11 +28,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 fn no_threads() {
-    eventually("the client's threads have ended", || {
-        let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-        let mut names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        !names.any(|name| name.starts_with("eio-"))
-    });
+    eventually("the client's threads have ended", || process::threads().is_empty());
 }
 
 fn ways() -> [ConnectOptions; 3] {
@@ -105,7 +101,10 @@ fn round(url: &str, seed: u64) {
     assert!(matches!(gone, Ok(()) | Err(Error::Unsent { .. })), "{gone:?}");
     client.wait();
     assert_eq!(client.state(), State::Disconnected);
-    let order = order.lock().unwrap();
+    assert_alternate(&order.lock().unwrap());
+}
+
+fn assert_alternate(order: &[bool]) {
     let alternate = order.iter().enumerate().all(|(index, connect)| *connect == (index % 2 == 0));
     assert!(alternate && order.len() % 2 == 0, "{order:?}");
 }
@@ -223,7 +222,7 @@ fn handler_calls(
 fn the_last_handle_is_dropped_on_the_reader() {
     let _alone = alone();
     let server = Server::start();
-    for options in ways() {
+    for (index, options) in ways().into_iter().enumerate() {
         for place in ["connect", "message", "disconnect"] {
             let client = Client::new();
             let (give, given) = mpsc::channel::<Client>();
@@ -254,7 +253,10 @@ fn the_last_handle_is_dropped_on_the_reader() {
             }
             let reason =
                 if place == "disconnect" { Reason::ServerDisconnect } else { Reason::ClientDisconnect };
-            assert_eq!(seen.recv_timeout(PATIENCE), Ok(reason), "{place}");
+            let seen = seen.recv_timeout(PATIENCE).unwrap();
+            // engineioxide loses its `1` by polling if no GET waits, and answers the next one with 400.
+            let lost = place == "disconnect" && index == 0 && seen == Reason::TransportError;
+            assert!(seen == reason || lost, "{place}, way {index}: {seen}");
             no_threads();
         }
     }
@@ -370,4 +372,33 @@ fn the_ping_deadline_passes_during_a_disconnect() {
         }
     }
     no_threads();
+}
+
+#[test]
+fn a_connect_in_the_moment_of_an_end_comes_after_it() {
+    let _alone = alone();
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(&open_with(25_000, 20_000))?;
+        exchange.close()
+    });
+    let client = Client::new();
+    let order = Order::default();
+    let (connects, disconnects) = (order.clone(), order.clone());
+    client.on_connect(move |_| record(&connects, true));
+    client.on_disconnect(move |_, _| record(&disconnects, false));
+    let rounds = times(300, 10_000) as usize;
+    let watchdog = Watchdog::new(3 * PATIENCE);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while order.lock().unwrap().len() < rounds {
+                    let _ = client.connect_with(server.url(), only(WebSocket));
+                    thread::yield_now();
+                }
+            });
+        }
+    });
+    drop(watchdog);
+    client.wait();
+    assert_alternate(&order.lock().unwrap());
 }

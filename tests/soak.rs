@@ -5,12 +5,12 @@
 
 mod common;
 
-use std::fs;
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::hang::{Watchdog, resident, times};
+use common::process::{self, descriptors};
 use common::real::{Options, Server};
 use common::{PATIENCE, Seen, Watch, eventually};
 use engineio::{Client, ConnectOptions, Disconnect, Reason, TransportKind};
@@ -27,15 +27,8 @@ fn alone() -> MutexGuard<'static, ()> {
     alone
 }
 
-/// The client's.
 fn threads() -> usize {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("eio-")).count()
-}
-
-fn descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
+    process::threads().len()
 }
 
 fn ways() -> [ConnectOptions; 3] {

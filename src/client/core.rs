@@ -37,7 +37,7 @@ pub(super) struct Core {
     /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
     /// waits but on `changed`.
     life: Mutex<Life>,
-    /// `life.state` or `life.readers` changed.
+    /// `life.state`, `life.readers` or `life.epoch` changed.
     changed: Signal,
     /// The user's handles, if there are any.
     handle: Mutex<Weak<Handle>>,
@@ -291,7 +291,8 @@ impl Core {
         life.last_error = error;
         drop(life);
         drop(session);
-        self.changed.notify_all();
+        // No notification: who waits, waits for `reader_finished` as well. The disconnect handler comes first, before
+        // another thread gets as far as the connect handler of the next connection.
     }
 
     fn reader_finished(&self) {
