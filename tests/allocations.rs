@@ -1,0 +1,127 @@
+//! How often memory is allocated for a message: a bound that a busy machine cannot break, in place of a time. One test,
+//! as the count is that of the process.
+
+mod common;
+
+use std::alloc::System;
+use std::sync::mpsc::channel;
+
+use bytes::Bytes;
+use common::PATIENCE;
+use common::scripted::{OPEN, Scripted};
+use crossbeam_channel::unbounded;
+use engineio::{Client, ConnectOptions, Message, TransportKind};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How many messages are counted.
+const COUNT: usize = 20_000;
+
+/// Allocations while something runs, for each of `count`.
+fn allocations(count: usize, run: impl FnOnce()) -> f64 {
+    let region = Region::new(ALLOCATOR);
+    run();
+    let change = region.change();
+    (change.allocations + change.reallocations) as f64 / count as f64
+}
+
+fn assert_within(what: &str, count: f64, bound: f64) {
+    println!("{what}: {count:.3} allocations (bound {bound})");
+    assert!(count <= bound, "{what}: {count:.3} allocations, and not {bound}");
+}
+
+/// Connects to a server that plays its part on the bare socket.
+fn connected(server: &Scripted, client: &Client, transport: TransportKind) {
+    client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+}
+
+#[test]
+fn a_message_costs_one_allocation_each_way() {
+    // A share of one is left for batches, which grow until they are big enough.
+    assert_within("send a text of 16 B", send(|| Message::from("sixteen bytes it")), 1.1);
+    let bytes = Bytes::from(vec![7; 1024]);
+    assert_within("send a binary of 1 KiB", send(|| bytes.clone().into()), 0.1);
+    assert_within("receive a text of 16 B", receive(0x81, &[b"4".as_slice(), &[b'x'; 16]].concat()), 1.1);
+    assert_within("receive a binary of 1 KiB", receive(0x82, &[7; 1024]), 1.2);
+    assert_within("receive a text of 16 B by polling", poll(), 1.1);
+}
+
+/// Including the message itself.
+fn send(message: impl Fn() -> Message) -> f64 {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(OPEN)?;
+        exchange.swallow()
+    });
+    let client = Client::new();
+    connected(&server, &client, TransportKind::WebSocket);
+    let run = || {
+        (0..COUNT).for_each(|_| client.send(message()).unwrap());
+        client.flush(PATIENCE).unwrap();
+    };
+    // Buffers get their size.
+    run();
+    let count = allocations(COUNT, run);
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    count
+}
+
+/// In one payload.
+fn poll() -> f64 {
+    let payload = vec!["4".to_owned() + &"x".repeat(16); COUNT].join("\u{1e}");
+    let (ask, asked) = unbounded();
+    let server = Scripted::start(move |exchange| {
+        if exchange.request.method == "POST" {
+            ask.send(()).map_err(std::io::Error::other)?;
+            exchange.respond("200 OK", "ok")
+        } else if exchange.request.is_poll() {
+            asked.recv_timeout(PATIENCE).map_err(std::io::Error::other)?;
+            exchange.payload(&payload)
+        } else {
+            exchange.payload(OPEN)
+        }
+    });
+    count_received(&server, TransportKind::Polling)
+}
+
+fn receive(first: u8, payload: &[u8]) -> f64 {
+    let length = payload.len();
+    let head = if length < 126 {
+        vec![first, length as u8]
+    } else {
+        [&[first, 126][..], &(length as u16).to_be_bytes()].concat()
+    };
+    let flood = [head, payload.to_vec()].concat().repeat(COUNT);
+    let server = Scripted::start(move |exchange| {
+        exchange.open_websocket(OPEN)?;
+        for _ in 0..2 {
+            exchange.ws_read()?;
+            exchange.raw(&flood)?;
+        }
+        exchange.hold()
+    });
+    count_received(&server, TransportKind::WebSocket)
+}
+
+/// Of messages that the server sends when it is sent one.
+fn count_received(server: &Scripted, transport: TransportKind) -> f64 {
+    let client = Client::new();
+    let (sender, all) = channel();
+    let mut seen = 0;
+    client.on_message(move |_, _| {
+        seen += 1;
+        if seen % COUNT == 0 {
+            sender.send(()).unwrap();
+        }
+    });
+    connected(server, &client, transport);
+    let run = || {
+        client.send("go").unwrap();
+        all.recv_timeout(PATIENCE).unwrap();
+    };
+    run();
+    let count = allocations(COUNT, run);
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    count
+}
