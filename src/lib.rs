@@ -120,3 +120,8 @@ pub use queue::{Queue, QueueEmpty};
 pub use reconnection::{Reconnection, ReconnectionEvent};
 pub use stats::{Stats, Traffic};
 pub use transport::{TransportKind, UnknownTransport};
+
+/// Compiles the README's snippets.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
