@@ -13,6 +13,26 @@ use crate::sync::{Signal, lock};
 /// Ends waits when its other end is dropped. Nothing is ever sent.
 pub(crate) type Released = Receiver<Infallible>;
 
+/// Lets connections wait for room, until it is dropped: the user has disconnected, or dropped the last handle. That
+/// holds for all connections up to then, as one that is over may still have its last event to deliver.
+pub(crate) struct Hold {
+    _end: Sender<Infallible>,
+    released: Released,
+}
+
+impl Hold {
+    pub(crate) fn released(&self) -> Released {
+        self.released.clone()
+    }
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        let (end, released) = bounded(0);
+        Hold { _end: end, released }
+    }
+}
+
 /// The channels that [`Client::events`](crate::Client::events) has given out.
 ///
 /// One connection has the turn, from its first event to its last: when a disconnect handler has connected again, the

@@ -11,7 +11,7 @@ use crate::builder::{ConnectOptions, Disconnect, Options};
 use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
 use crate::event::{Event, Handlers, Reason};
-use crate::events::{Released, Subscriptions};
+use crate::events::{Hold, Released, Subscriptions};
 use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
@@ -57,6 +57,8 @@ struct Life {
     /// Counts what the user decides: to connect, to disconnect, to drop the last handle. What the client does
     /// by itself, reconnecting, ends when that changes.
     epoch: u64,
+    /// That of the connections since the last disconnect.
+    hold: Hold,
     last_error: Option<Arc<Error>>,
 }
 
@@ -74,6 +76,7 @@ impl Core {
                 readers: 0,
                 abandoned: false,
                 epoch: 0,
+                hold: Hold::default(),
                 last_error: None,
             }),
             changed: Signal::default(),
@@ -241,7 +244,7 @@ impl Core {
         plan: &Arc<Plan>,
         epoch: u64,
     ) -> Result<()> {
-        {
+        let released = {
             let mut life = lock(&self.life);
             if attempt.is_cancelled() {
                 drop(life);
@@ -253,7 +256,8 @@ impl Core {
             life.attempt = None;
             life.last_error = None;
             life.readers += 1;
-        }
+            life.hold.released()
+        };
         self.changed.notify_all();
         let (outcome, connected) = bounded(1);
         let world = ClientWorld {
@@ -262,7 +266,7 @@ impl Core {
             plan: plan.clone(),
             epoch,
             outcome: Some(outcome),
-            released: session.released(),
+            released,
             refused: false,
             ending: None,
         };
@@ -326,17 +330,18 @@ impl Core {
 
     pub(super) fn disconnect(self: &Arc<Self>, options: Disconnect) -> Result<()> {
         let deadline = Instant::now().checked_add(self.options.request_timeout);
-        let (session, attempt) = self.begin_disconnect();
-        if let Some(attempt) = attempt {
-            attempt.cancel();
+        let (session, cancelled, hold) = self.begin_disconnect();
+        if cancelled {
             self.wait_while_connecting(deadline);
         }
         let Some(session) = session else { return Ok(()) };
         let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
         if options.abort {
             session.abort(reason);
+            drop(hold);
         } else {
             session.close(reason);
+            drop(hold);
             if is_reader_of(self.id()) {
                 return Ok(());
             }
@@ -355,16 +360,19 @@ impl Core {
         }
     }
 
-    fn begin_disconnect(&self) -> (Option<Arc<Session>>, Option<Arc<Attempt>>) {
+    /// The session to end, whether an attempt was cancelled, and what the caller drops when the session takes no more
+    /// messages: earlier, one that finds no room in a channel could be followed by one that does.
+    fn begin_disconnect(&self) -> (Option<Arc<Session>>, bool, Hold) {
         let mut life = lock(&self.life);
         life.epoch += 1;
         if life.state == State::Connected {
             life.state = State::Disconnecting;
         }
-        let begun = (life.session.clone(), life.attempt.clone());
+        let hold = std::mem::take(&mut life.hold);
+        let (session, attempt) = (life.session.clone(), life.attempt.clone());
         drop(life);
         self.changed.notify_all();
-        begun
+        (session, attempt.inspect(|attempt| attempt.cancel()).is_some(), hold)
     }
 
     fn wait_while_connecting(&self, deadline: Option<Instant>) {
@@ -389,10 +397,7 @@ impl Core {
 
     /// Starts a graceful end, of a session or of an attempt to get one, and does not wait for it.
     pub(super) fn begin_closing(&self) -> Option<Arc<Session>> {
-        let (session, attempt) = self.begin_disconnect();
-        if let Some(attempt) = attempt {
-            attempt.cancel();
-        }
+        let (session, _, _hold) = self.begin_disconnect();
         session.inspect(|session| session.close(Reason::ClientDisconnect))
     }
 }

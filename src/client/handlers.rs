@@ -116,8 +116,9 @@ impl Client {
     /// gets every event.
     ///
     /// When `capacity` events wait in it, the reader thread waits for room, as for a slow handler: the heartbeat goes
-    /// on, and messages wait. With capacity 0 an event is handed over when it is received. When the client itself
-    /// disconnects, messages that find no room are dropped, and the last event waits for it for the request timeout.
+    /// on, and messages wait. With capacity 0 an event is handed over when it is received. When the client
+    /// disconnects, or its last handle is dropped, messages that find no room are dropped, and the last event waits for
+    /// it for the request timeout: also if the server was first to end the connection.
     ///
     /// Drop the receiver to end it. The channel ends when the last handle of the client is dropped and its
     /// connection is over: the receiver does not keep the client alive.

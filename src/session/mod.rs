@@ -23,17 +23,14 @@ mod races;
 mod tests;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
 use log::Level;
 
 use crate::error::{Error, Result};
 use crate::event::Reason;
-use crate::events::Released;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats, Traffic};
@@ -88,8 +85,6 @@ pub(crate) struct Session {
     /// When the last ping came: written by the holder of the intake, read by the watchdog.
     last_ping: Mutex<Option<Instant>>,
     ending: Mutex<EndingState>,
-    /// Ends what waits to deliver a message, when the client itself ends the connection.
-    released: Released,
     /// The reader has finished.
     finished: Signal,
 }
@@ -101,8 +96,6 @@ struct EndingState {
     torn_down: bool,
     /// All threads but the reader have ended, and the disconnect handler has run.
     finished: bool,
-    /// Its end of `released`.
-    hold: Option<Sender<Infallible>>,
 }
 
 impl Session {
@@ -113,7 +106,6 @@ impl Session {
         mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
-        let (hold, released) = bounded(0);
         let session = Arc::new(Session {
             transport,
             outbox: Outbox::new(options.outbox_limit),
@@ -121,8 +113,7 @@ impl Session {
             watchdog: Watchdog::default(),
             started: Instant::now(),
             last_ping: Mutex::new(None),
-            ending: Mutex::new(EndingState { hold: Some(hold), ..EndingState::default() }),
-            released,
+            ending: Mutex::new(EndingState::default()),
             finished: Signal::default(),
             handshake,
             options,
@@ -151,10 +142,6 @@ impl Session {
 
     pub(crate) fn handshake(&self) -> &Handshake {
         &self.handshake
-    }
-
-    pub(crate) fn released(&self) -> Released {
-        self.released.clone()
     }
 
     pub(crate) fn transport_kind(&self) -> TransportKind {
@@ -301,9 +288,6 @@ impl Session {
     fn claim_ending(&self, reason: Reason, error: Option<Error>) {
         let mut state = lock(&self.ending);
         if state.ending.is_none() {
-            if reason.is_own() {
-                state.hold = None;
-            }
             state.ending = Some(Ending { reason, error: error.map(Arc::new) });
         }
     }

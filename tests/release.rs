@@ -1,0 +1,131 @@
+//! What ends the wait for room in an event channel, when it was not the client that ended the connection.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::scripted::{Exchange, OPEN, Scripted, open_with};
+use common::{Lines, PATIENCE, eventually, within};
+use crossbeam_channel::{Receiver, unbounded};
+use engineio::{Client, ConnectOptions, Event, Reason, TransportKind};
+use log::Level;
+
+use TransportKind::{Polling, WebSocket};
+
+type Events = Receiver<Event>;
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A server that sends five messages, and then ends the connection: by a close, by polling; by silence, on a
+/// websocket. It tells when that one is closed.
+fn server(transport: TransportKind) -> (Scripted, Receiver<()>) {
+    let (closed, lost) = unbounded();
+    let script = move |exchange: &mut Exchange| match transport {
+        WebSocket => {
+            exchange.open_websocket(&open_with(100, 200))?;
+            (0..5).try_for_each(|i| exchange.ws_text(&format!("4m{i}")))?;
+            let held = exchange.hold();
+            let _ = closed.send(());
+            held
+        }
+        _ if exchange.request.is_poll() => {
+            exchange.respond("200 OK", "4m0\u{1e}4m1\u{1e}4m2\u{1e}4m3\u{1e}4m4\u{1e}1")
+        }
+        _ => exchange.respond("200 OK", OPEN),
+    };
+    (Scripted::start(script), lost)
+}
+
+fn client(lines: &Lines) -> Client {
+    Client::builder().request_timeout(TIMEOUT).logger(lines.clone()).build().unwrap()
+}
+
+/// Connects, and waits until the connection is over and the reader stuck: nobody reads the channel.
+fn connect_and_lose(client: &Client, events: &Events, transport: TransportKind) -> Scripted {
+    let (server, lost) = server(transport);
+    client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+    eventually("a full channel", || events.is_full());
+    if transport == WebSocket {
+        lost.recv_timeout(PATIENCE).expect("the client closes a connection that is silent");
+    }
+    server
+}
+
+#[test]
+fn disconnect_releases_a_connection_that_the_server_has_ended() {
+    for transport in [Polling, WebSocket] {
+        // Room for all but a message; for all but the last event.
+        for capacity in [2, 6] {
+            let lines = Lines::default();
+            let client = client(&lines);
+            let events = client.events(capacity);
+            let _server = connect_and_lose(&client, &events, transport);
+            let gone = client.clone();
+            within(PATIENCE, "disconnect and wait", move || {
+                gone.disconnect().unwrap();
+                gone.wait();
+            });
+            // No gaps: what is missing is missing at the end.
+            let expected: Vec<_> =
+                (0..capacity - 1).map(|i| Event::Message(format!("m{i}").into())).collect();
+            let seen: Vec<_> = events.try_iter().collect();
+            assert_eq!((&seen[0], &seen[1..]), (&Event::Connect, &expected[..]), "{transport}");
+            let warnings = lines.at(Level::Warn);
+            assert!(warnings.iter().any(|line| line.ends_with("missed disconnect")), "{warnings:?}");
+            assert!(!warnings.iter().any(|line| line.contains("does not wait any longer")), "{warnings:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_event_is_for_whoever_reads_after_disconnect() {
+    let client = Client::new();
+    let events = client.events(2);
+    let _server = connect_and_lose(&client, &events, Polling);
+    client.disconnect().unwrap();
+    let seen: Vec<_> = (0..3).map(|_| events.recv_timeout(PATIENCE).unwrap()).collect();
+    let expected = [Event::Connect, Event::Message("m0".into()), Event::Disconnect(Reason::ServerDisconnect)];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_dropped_client_is_gone_though_nobody_reads_its_channel() {
+    for capacity in [2, 6] {
+        let client = client(&Lines::default());
+        let handler = Arc::new(());
+        let alive = Arc::downgrade(&handler);
+        client.on_disconnect(move |_, _| drop(handler.clone()));
+        let events = client.events(capacity);
+        let _server = connect_and_lose(&client, &events, Polling);
+        drop(client);
+        eventually("the end of its threads", || alive.strong_count() == 0);
+        assert_eq!(events.try_iter().count(), capacity);
+    }
+}
+
+/// The former connection's last event is in the way of the new connection's first.
+#[test]
+fn disconnect_releases_a_connection_that_waits_for_its_turn() {
+    let (server, _) = server(Polling);
+    let client = client(&Lines::default());
+    let url = server.url().to_owned();
+    let (open, opened) = unbounded();
+    client.on_connect(move |_| open.send(()));
+    let mut again = true;
+    client.on_disconnect(move |client, _| match std::mem::take(&mut again) {
+        true => client.connect_with(&url, ConnectOptions::new().transports([Polling])),
+        false => Ok(()),
+    });
+    let events = client.events(6);
+    client.connect_with(server.url(), ConnectOptions::new().transports([Polling])).unwrap();
+    (0..2).for_each(|_| opened.recv_timeout(PATIENCE).expect("a connection"));
+    let gone = client.clone();
+    within(PATIENCE, "disconnect and wait", move || {
+        gone.disconnect().unwrap();
+        gone.wait();
+    });
+    // The first connection's, but for its end.
+    let seen: Vec<_> = events.try_iter().map(|event| event.name()).collect();
+    assert_eq!(seen, ["connect", "message", "message", "message", "message", "message"]);
+}
