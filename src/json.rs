@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::event::guarded;
 use crate::message::Message;
 
 /// Turns JSON values into text and back, for [`ClientBuilder::json`](crate::ClientBuilder::json).
@@ -43,12 +44,37 @@ pub trait JsonCodec: Send + Sync + 'static {
     /// [`Error::Json`].
     fn dumps(&self, value: &Value) -> Result<String, Box<dyn StdError + Send + Sync>>;
 
-    /// Reads a value.
+    /// Reads a value, from whatever the server has sent. A text with more than 127 arrays and objects in each other does
+    /// not come here, and stays a text: so nobody can exhaust the stack of a library that has no limit.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the text from being JSON: the message stays a text.
+    /// Whatever keeps the text from being JSON: the message stays a text. So it does after a panic.
     fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>>;
+}
+
+/// serde_json's own limit.
+const MAX_NESTING: usize = 127;
+
+/// How many arrays and objects the text opens in each other, outside of its strings.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// How a client treats JSON.
@@ -84,7 +110,9 @@ impl Json {
         }
         let value = match &self.codec {
             None => serde_json::from_str(&text).ok(),
-            Some(codec) => codec.loads(&text).ok(),
+            Some(_) if nesting(&text) > MAX_NESTING => None,
+            // The user's code, on the reader thread: that must outlive it.
+            Some(codec) => guarded(|| codec.loads(&text)).ok().and_then(|loaded| loaded.ok()),
         };
         value.map_or(Message::Text(text), Message::Json)
     }
@@ -101,6 +129,32 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nesting_is_counted_outside_of_strings() {
+        let table = [
+            ("", 0),
+            ("1", 0),
+            ("[]", 1),
+            (r#"[[], {"a": [1]}, []]"#, 3),
+            (r#"["[[[", "{\"[", "\\"]"#, 1),
+            (r#"["\\", [["\\\"["]]]"#, 3),
+            // A closing bracket in a string does not make up for one that opens.
+            (r#"["]", ["]", ["]"#, 3),
+            ("]]][", 1),
+            ("[[[", 3),
+        ];
+        for (text, expected) in table {
+            assert_eq!(nesting(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_that_of_serde_json() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(serde_json::from_str::<Value>(&nested(MAX_NESTING)).is_ok());
+        assert!(serde_json::from_str::<Value>(&nested(MAX_NESTING + 1)).is_err());
+    }
 
     #[test]
     fn texts_that_are_json_are_decoded_on_request() {

@@ -249,6 +249,46 @@ fn another_json_library_writes_and_reads() {
     }
 }
 
+/// A JSON library without a limit of its own, and with a bug.
+struct Trusting;
+
+impl JsonCodec for Trusting {
+    fn dumps(&self, value: &Value) -> Result<String, Box<dyn StdError + Send + Sync>> {
+        Ok(value.to_string())
+    }
+
+    fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>> {
+        assert!(!text.contains("bug"), "a bug");
+        let mut bytes = text.as_bytes().to_vec();
+        Ok(simd_json::serde::from_slice(&mut bytes)?)
+    }
+}
+
+#[test]
+fn hostile_json_does_not_harm_a_codec() {
+    for transport in [Polling, WebSocket] {
+        let server = Server::start();
+        let client = Client::builder().json(Trusting).decode_json(true).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        let objects = format!("{}1{}", r#"{"a":"#.repeat(50_000), "}".repeat(50_000));
+        // As serde_json: what is deeper stays a text.
+        for hostile in [deep(128), deep(100_000), objects, r#"["bug"]"#.into()] {
+            client.send(hostile.as_str()).unwrap();
+            assert!(watch.message() == Message::Text(hostile));
+        }
+        client.send(deep(127)).unwrap();
+        assert!(matches!(watch.message(), Message::Json(_)));
+        // Brackets in a string, and behind an escaped quote in one, are no levels.
+        let wide = format!(r#"["{0}","\"{0}"]"#, "[".repeat(500));
+        client.send(wide.as_str()).unwrap();
+        assert_eq!(watch.message(), Message::Json(serde_json::from_str(&wide).unwrap()));
+        client.disconnect().unwrap();
+    }
+}
+
 #[test]
 fn json_is_decoded_on_request_only() {
     let server = Scripted::start(|exchange| {
