@@ -21,7 +21,7 @@ use crate::protocol::{Endpoint, Frame, Packet};
 
 /// How many frames one `recv` takes at most before it hands on what they brought, and about how many bytes: memory
 /// that is used again at once is cheaper than more of it.
-const BURST: usize = 512;
+const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
 
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
