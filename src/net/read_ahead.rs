@@ -50,8 +50,8 @@ impl ReadAhead {
 impl Read for ReadAhead {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
-            // Into a big buffer there is no need to go by another one.
-            if !self.busy || buf.len() >= AHEAD {
+            // TLS reads whole records ahead by itself.
+            if !self.busy || self.stream.is_tls() {
                 let count = self.stream.read(buf)?;
                 self.busy = count == buf.len();
                 return Ok(count);
