@@ -1,4 +1,4 @@
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 
 use super::socket::Stream;
 
@@ -16,11 +16,13 @@ pub(crate) struct ReadAhead {
     end: usize,
     /// The last read filled all that there was to fill.
     busy: bool,
+    /// The last read took all of the little that had come: the next one would find nothing, and is spared.
+    drained: bool,
 }
 
 impl ReadAhead {
     pub(crate) fn new(stream: Stream) -> Self {
-        ReadAhead { stream, buffer: Box::default(), start: 0, end: 0, busy: false }
+        ReadAhead { stream, buffer: Box::default(), start: 0, end: 0, busy: false, drained: false }
     }
 
     /// As [`Stream::finish`].
@@ -28,35 +30,43 @@ impl ReadAhead {
         self.stream.finish();
     }
 
-    fn read_ahead(&mut self) -> io::Result<()> {
+    /// Reads from the stream, into the buffer or into `buf`, and says how much is in the latter.
+    fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // TLS reads whole records ahead by itself, and what it holds cannot be told from outside.
+        if self.stream.is_tls() {
+            return self.stream.read(buf);
+        }
+        if !self.busy {
+            let count = self.stream.read(buf)?;
+            self.busy = count == buf.len();
+            self.drained = !self.busy && count > 0;
+            return Ok(count);
+        }
         if self.buffer.is_empty() {
             self.buffer = vec![0; AHEAD].into();
         }
-        match self.stream.read(&mut self.buffer) {
-            Ok(count) => {
-                (self.start, self.end) = (0, count);
-                Ok(())
-            }
-            Err(e) => {
-                // Nothing more for now.
-                self.busy = false;
-                self.buffer = Box::default();
-                Err(e)
-            }
-        }
+        let count = self.stream.read(&mut self.buffer)?;
+        (self.start, self.end) = (0, count);
+        Ok(0)
     }
 }
 
 impl Read for ReadAhead {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
-            // TLS reads whole records ahead by itself.
-            if !self.busy || self.stream.is_tls() {
-                let count = self.stream.read(buf)?;
-                self.busy = count == buf.len();
-                return Ok(count);
+            if std::mem::take(&mut self.drained) {
+                return Err(ErrorKind::WouldBlock.into());
             }
-            self.read_ahead()?;
+            match self.fill(buf) {
+                Ok(0) => {}
+                Ok(count) => return Ok(count),
+                Err(e) => {
+                    // Nothing more for now.
+                    self.busy = false;
+                    self.buffer = Box::default();
+                    return Err(e);
+                }
+            }
         }
         let count = buf.len().min(self.end - self.start);
         buf[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
