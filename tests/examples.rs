@@ -205,6 +205,19 @@ fn background_task() {
 }
 
 #[test]
+fn tls() {
+    let expected = [
+        "as it is: the certificate of localhost is not signed by a known authority",
+        "with the authority: ",
+        "with a certificate as well: connected by websocket, and the server says hello",
+        "without verification, which anybody in between can abuse: connected by websocket",
+    ];
+    let example = run("tls", &[], &expected);
+    let connected = example.stdout.lines.iter().filter(|line| line.contains("connected by"));
+    assert_eq!(connected.count(), 2, "{}", example.report());
+}
+
+#[test]
 fn custom_json() {
     run("custom_json", &[], &[r#"JSON: "ann" has [1,2,3]"#, "no JSON: plain text"]);
 }
