@@ -11,6 +11,7 @@ mod embedded;
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,14 @@ struct Arguments {
     /// Accept any certificate of the server
     #[arg(short = 'k', long)]
     insecure: bool,
+
+    /// Accept certificates that this authority has signed, too: a PEM file
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// Connect through this proxy, http://, https:// or socks5://, rather than the environment's
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
 
     /// Connect again when the connection is lost. Input waits meanwhile
     #[arg(long)]
@@ -136,8 +145,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(disconnected?)
 }
 
-fn client(arguments: &Arguments, events: Sender<Event>) -> engineio::Result<Client> {
+fn client(arguments: &Arguments, events: Sender<Event>) -> Result<Client, Box<dyn Error>> {
     let mut builder = Client::builder().ssl_verify(!arguments.insecure);
+    if let Some(file) = &arguments.ca {
+        builder = builder.ca_certificate(std::fs::read(file)?);
+    }
+    if let Some(proxy) = &arguments.proxy {
+        builder = builder.proxy(proxy);
+    }
     if arguments.reconnect {
         builder = builder.reconnection(Reconnection::new());
     }

@@ -1,0 +1,163 @@
+//! Examples as child processes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long an example may take. Only a failing test waits that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running example. Dropping it kills and reaps the process.
+pub(crate) struct Example {
+    pub(crate) name: String,
+    pub(crate) child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+}
+
+impl Example {
+    pub(crate) fn start(name: &str, arguments: &[&str]) -> Self {
+        let program = program(name);
+        let mut child = Command::new(&program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{}: {e}; `cargo build --examples` makes it", program.display()));
+        Example {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            stdout: Output::of(child.stdout.take().expect("stdout is piped")),
+            stderr: Output::of(child.stderr.take().expect("stderr is piped")),
+            child,
+        }
+    }
+
+    pub(crate) fn write(&mut self, text: impl AsRef<[u8]>) {
+        let stdin = self.stdin.as_mut().expect("the input has not ended");
+        stdin.write_all(text.as_ref()).and_then(|()| stdin.flush()).expect("the example reads");
+    }
+
+    pub(crate) fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits for the end. The code is that of the exit.
+    pub(crate) fn code(&mut self) -> i32 {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                self.stdout.read_to_end();
+                self.stderr.read_to_end();
+                return status.code().unwrap_or_else(|| panic!("{status}; {}", self.report()));
+            }
+            assert!(Instant::now() < deadline, "{} has not ended; {}", self.name, self.report());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn report(&self) -> String {
+        format!("stdout:\n{}\nstderr:\n{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// The lines, in that order, perhaps with others between. A line may be given in part.
+    pub(crate) fn assert_lines(&self, expected: &[&str]) {
+        let mut lines = self.stdout.lines.iter();
+        for part in expected {
+            assert!(lines.any(|line| line.contains(part)), "no line with {part:?}; {}", self.report());
+        }
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // An error means that it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a child writes, read as it comes, so that it never waits for us.
+pub(crate) struct Output {
+    arriving: Receiver<Vec<u8>>,
+    pump: Option<JoinHandle<()>>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) lines: Vec<String>,
+}
+
+impl Output {
+    pub(crate) fn of(output: impl Read + Send + 'static) -> Self {
+        let (sender, arriving) = mpsc::channel();
+        let pump = thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            while let Ok(1..) = output.read_until(b'\n', &mut line) {
+                // Read on when nobody listens any more.
+                let _ = sender.send(std::mem::take(&mut line));
+            }
+        });
+        Output { arriving, pump: Some(pump), bytes: Vec::new(), lines: Vec::new() }
+    }
+
+    pub(crate) fn take(&mut self, line: Vec<u8>) {
+        self.lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
+        self.bytes.extend(line);
+    }
+
+    /// Waits for a line that has that in it.
+    pub(crate) fn wait_for(&mut self, part: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.arriving.recv_timeout(left) {
+                Ok(line) => self.take(line),
+                Err(e) => panic!("no line with {part:?}: {e}; there is:\n{}", self.text()),
+            }
+            if self.lines.last().is_some_and(|line| line.contains(part)) {
+                return;
+            }
+        }
+    }
+
+    /// For a child that has ended.
+    pub(crate) fn read_to_end(&mut self) {
+        if let Some(pump) = self.pump.take() {
+            pump.join().expect("the pump does not panic");
+        }
+        while let Ok(line) = self.arriving.try_recv() {
+            self.take(line);
+        }
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.lines.join("\n")
+    }
+}
+
+/// Examples lie beside the directory with the tests.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
+    target.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// Runs an example to its end, which must be a good one.
+pub(crate) fn run(name: &str, arguments: &[&str], expected: &[&str]) -> Example {
+    let example = run_for(name, arguments, "", 0);
+    example.assert_lines(expected);
+    example
+}
+
+pub(crate) fn run_for(name: &str, arguments: &[&str], input: &str, code: i32) -> Example {
+    let mut example = Example::start(name, arguments);
+    example.write(input);
+    example.end_input();
+    let ended = example.code();
+    assert_eq!(ended, code, "{}", example.report());
+    example
+}
