@@ -18,10 +18,10 @@ use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 use super::agent;
 use super::cookies::{self, OwnCookie};
 use super::dial;
+use super::http_error::{ERROR_BODY, HttpError, failed, refused};
 use super::proxy::{Proxy, Routes};
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls::TlsSettings;
-use super::tls_error;
 use crate::error::{Error, Result};
 
 /// The size of each of a connection's two buffers, in bytes.
@@ -30,9 +30,6 @@ const BUFFER: usize = 32 * 1024;
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
 /// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
 const IDLE: Duration = Duration::from_millis(1500);
-
-/// How much of an error's body is read, in bytes: enough for any JSON that explains a refusal.
-const ERROR_BODY: usize = 64 * 1024;
 
 /// What every HTTP request of a client is made with.
 #[derive(Clone)]
@@ -303,56 +300,6 @@ fn read(
     let limit = u64::try_from(max).unwrap_or(u64::MAX);
     let body = response.into_body().with_config().limit(limit).read_to_vec();
     Ok(body.map(|body| Response { body }))
-}
-
-/// Why a request failed.
-#[derive(Debug)]
-pub(crate) struct HttpError {
-    pub(crate) error: Error,
-    /// A connection to the server was made: what failed came after that.
-    pub(crate) reached: bool,
-}
-
-impl HttpError {
-    pub(crate) fn reached(error: Error) -> Self {
-        HttpError { error, reached: true }
-    }
-}
-
-/// The error for an unexpected status. Servers differ in the body they send with it: any JSON is kept.
-fn refused(response: ureq::http::Response<Body>) -> HttpError {
-    let status = response.status();
-    let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
-    HttpError::reached(Error::Connection {
-        message: format!("unexpected status {status} in the server's response"),
-        status: Some(status.as_u16()),
-        body: serde_json::from_slice(&body).ok().map(Box::new),
-        source: None,
-    })
-}
-
-fn failed(error: ureq::Error) -> HttpError {
-    let late = || Error::Timeout { what: "waiting for the server's HTTP response" };
-    HttpError::reached(match error {
-        // The dialer's errors, and nothing else, travel through ureq like this.
-        ureq::Error::Other(other) => match other.downcast::<Error>() {
-            Ok(own) => return HttpError { error: *own, reached: false },
-            Err(other) => Error::connection_from("the HTTP request failed", other),
-        },
-        ureq::Error::Timeout(_) => late(),
-        ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => late(),
-        ureq::Error::BodyExceedsLimit(limit) => {
-            Error::protocol(format!("the server's response is above the limit of {limit} bytes"))
-        }
-        ureq::Error::Io(e) => match tls_error::refusal(&e.to_string()) {
-            // Late news of the handshake.
-            Some(refusal) => {
-                return HttpError { error: Error::connection_from(refusal, e), reached: false };
-            }
-            None => Error::connection_from("the connection to the server broke", e),
-        },
-        other => Error::connection_from("the HTTP request failed", other),
-    })
 }
 
 /// ureq's connector: opens sockets through [`dial`].

@@ -4,6 +4,7 @@ mod agent;
 pub(crate) mod cookies;
 mod dial;
 mod http;
+mod http_error;
 mod pem;
 mod proxy;
 mod read_ahead;
@@ -12,7 +13,8 @@ mod tls;
 mod tls_error;
 
 pub(crate) use agent::AgentSource;
-pub(crate) use http::{Headers, HttpClient, HttpError, HttpSettings};
+pub(crate) use http::{Headers, HttpClient, HttpSettings};
+pub(crate) use http_error::HttpError;
 pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use socket::{Heard, wait_for};

@@ -1,0 +1,90 @@
+//! What a failed request means to a user.
+
+use std::io::ErrorKind;
+
+use serde_json::Value;
+use ureq::{Body, ResponseExt};
+
+use super::tls_error;
+use crate::error::Error;
+
+/// How much of an error's body is read, in bytes: enough for any JSON that explains a refusal.
+pub(super) const ERROR_BODY: usize = 64 * 1024;
+
+/// How much of what the server says is quoted, in characters.
+const QUOTED: usize = 200;
+
+/// Why a request failed.
+#[derive(Debug)]
+pub(crate) struct HttpError {
+    pub(crate) error: Error,
+    /// A connection to the server was made: what failed came after that.
+    pub(crate) reached: bool,
+}
+
+impl HttpError {
+    pub(crate) fn reached(error: Error) -> Self {
+        HttpError { error, reached: true }
+    }
+}
+
+/// The error for an unexpected status. Servers differ in the body they send with it: any JSON is kept.
+pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
+    let status = response.status();
+    let path = response.get_uri().path().to_owned();
+    let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
+    let body: Option<Value> = serde_json::from_slice(&body).ok();
+    // engine.io and engineioxide send an object with a message, python-engineio a string.
+    let said = body.as_ref().and_then(|body| body.get("message").unwrap_or(body).as_str());
+    let quoted =
+        said.map_or(String::new(), |said| format!(": {:?}", said.chars().take(QUOTED).collect::<String>()));
+    let advice = advice(status.as_u16(), said.unwrap_or_default());
+    HttpError::reached(Error::Connection {
+        message: format!("the server answered the request for {path} with status {status}{quoted}{advice}"),
+        status: Some(status.as_u16()),
+        body: body.map(Box::new),
+        source: None,
+    })
+}
+
+/// What to try.
+fn advice(status: u16, said: &str) -> &'static str {
+    let said = said.to_ascii_lowercase();
+    match status {
+        200 => "; it does not know websockets here, or something in between does not",
+        400 if said.contains("session") => {
+            "; if it has several workers, a session must stay with one of them (sticky sessions)"
+        }
+        401 | 403 => "; it may want credentials, in a header or as user:password@ in the URL",
+        404 => "; is that the path of its Engine.IO endpoint? `ConnectOptions::path` sets it",
+        _ => "",
+    }
+}
+
+pub(super) fn failed(error: ureq::Error) -> HttpError {
+    let late = || Error::Timeout { what: "waiting for the server's HTTP response" };
+    HttpError::reached(match error {
+        // The dialer's errors, and nothing else, travel through ureq like this.
+        ureq::Error::Other(other) => match other.downcast::<Error>() {
+            Ok(own) => return HttpError { error: *own, reached: false },
+            Err(other) => Error::connection_from("the HTTP request failed", other),
+        },
+        ureq::Error::Timeout(_) => late(),
+        ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut => late(),
+        ureq::Error::BodyExceedsLimit(limit) => {
+            Error::protocol(format!("the server's response is above the limit of {limit} bytes"))
+        }
+        ureq::Error::Io(e) => match tls_error::refusal(&e.to_string()) {
+            // Late news of the handshake.
+            Some(refusal) => {
+                return HttpError { error: Error::connection_from(refusal, e), reached: false };
+            }
+            None => Error::connection_from("the connection to the server broke", e),
+        },
+        ureq::Error::Protocol(e) => Error::connection_from(
+            "the server's answer is not HTTP; does it speak TLS on this port? then it is https:// or wss://",
+            e,
+        ),
+        other => Error::connection_from("the HTTP request failed", other),
+    })
+}
