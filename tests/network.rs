@@ -1,0 +1,146 @@
+//! A network that is pulled out, and one that is thin: in a network namespace of its own, where the system permits that
+//! (`unshare -n`, `ip`, `tc`), and skipped with a message where not.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::real::{Options, Server};
+use common::scripted::{Scripted, open_with};
+use common::{PATIENCE, Watch, within};
+use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+const PART: &str = "ENGINEIO_TEST_PART";
+
+fn only(transport: TransportKind) -> ConnectOptions {
+    ConnectOptions::new().transports([transport])
+}
+
+fn system(command: &str) -> bool {
+    let mut words = command.split(' ');
+    let status = Command::new(words.next().unwrap()).args(words).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Plays the part in a process and a namespace of its own, if it can be set up like that.
+fn in_a_namespace(part: &str, setup: &str) {
+    let possible = Command::new("unshare").args(["-n", "sh", "-c", setup]).status();
+    if !possible.is_ok_and(|status| status.success()) {
+        println!("skipped: no such network namespaces here");
+        return;
+    }
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture"])
+        .env(PART, part)
+        .output()
+        .unwrap();
+    let told =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && told.contains(&format!("[{part} done]")), "{told}");
+}
+
+/// What the child processes run; in the parent there is no part to play.
+#[test]
+fn child() {
+    match std::env::var(PART).as_deref() {
+        Ok("cable") => pull_the_cable(),
+        Ok("thin") => send_much_over_a_thin_line(),
+        _ => return,
+    }
+    println!("[{} done]", std::env::var(PART).unwrap());
+}
+
+#[test]
+fn a_pulled_cable_is_noticed_in_time_whatever_is_going_on() {
+    in_a_namespace("cable", "ip link set lo up");
+}
+
+#[test]
+fn a_message_may_take_longer_than_the_ping_deadline() {
+    in_a_namespace(
+        "thin",
+        "ip link set lo mtu 1500 up && tc qdisc add dev lo root tbf rate 1mbit burst 4kb limit 1mb",
+    );
+}
+
+/// What goes on when the cable is pulled.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Idle,
+    Sending,
+    Disconnecting,
+}
+
+fn pull_the_cable() {
+    let ping = Duration::from_millis(300);
+    let server = Server::with(Options { ping_interval: ping, ping_timeout: ping, ..Options::default() });
+    for transport in [Polling, WebSocket] {
+        for phase in [Phase::Idle, Phase::Sending, Phase::Disconnecting] {
+            let client = Client::builder().request_timeout(ping * 4).build().unwrap();
+            let watch = Watch::new(&client);
+            client.connect_with(server.url(), only(transport)).unwrap();
+            watch.connected();
+            assert!(system("ip link set lo down"));
+            let pulled = Instant::now();
+            if phase == Phase::Sending {
+                // Until the end is noticed, or the outbox is full.
+                while client.try_send("x".repeat(1000)).is_ok() && pulled.elapsed() < ping {}
+            }
+            if phase == Phase::Disconnecting {
+                let closer = client.clone();
+                let gone = within(PATIENCE, "disconnect returns", move || closer.disconnect());
+                assert!(matches!(gone, Ok(()) | Err(Error::Unsent { .. })), "{gone:?}");
+            }
+            let reason = watch.disconnected();
+            let expected = match (phase, transport) {
+                (Phase::Disconnecting, _) => &[Reason::ClientDisconnect][..],
+                // A POST may fail first.
+                (Phase::Sending, Polling) => &[Reason::PingTimeout, Reason::TransportError],
+                _ => &[Reason::PingTimeout],
+            };
+            assert!(expected.contains(&reason), "{phase:?} by {transport}: {reason}");
+            assert!(pulled.elapsed() < PATIENCE / 2, "{phase:?} by {transport}: {:?}", pulled.elapsed());
+            client.wait();
+            // There is no way to the server now; and there is one again.
+            client.connect_with(server.url(), only(transport)).unwrap_err();
+            assert!(system("ip link set lo up"));
+            client.connect_with(server.url(), only(transport)).unwrap();
+            client.disconnect().unwrap();
+        }
+    }
+}
+
+/// 1 Mbit/s: two seconds for the message, 0.4 s for a ping.
+fn send_much_over_a_thin_line() {
+    const SIZE: usize = 250_000;
+    let deadline = Duration::from_millis(400);
+    for transport in [Polling, WebSocket] {
+        let message = format!("4{}", "x".repeat(SIZE));
+        let server = Scripted::start(move |exchange| match transport {
+            Polling if exchange.request.method == "POST" => exchange.respond("200 OK", "ok"),
+            Polling if exchange.request.is_poll() && exchange.polls() == 1 => exchange.payload(&message),
+            Polling if exchange.request.is_poll() => exchange.payload("1"),
+            Polling => exchange.payload(open_with(200, 200)),
+            _ => {
+                exchange.open_websocket(&open_with(200, 200))?;
+                exchange.ws_text(&message)?;
+                exchange.ws_text("1")
+            }
+        });
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        let started = Instant::now();
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        assert_eq!(watch.message(), Message::from("x".repeat(SIZE)), "{transport}");
+        assert!(started.elapsed() > deadline * 2, "the line was not thin: {:?}", started.elapsed());
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect, "{transport}");
+    }
+}
