@@ -236,9 +236,10 @@ fn the_last_handle_is_dropped_on_the_reader() {
             let [connect, message, disconnect] = [drop_it.clone(), drop_it.clone(), drop_it];
             client.on_connect(move |_| connect("connect"));
             client.on_message(move |_, _| message("message"));
-            client.on_disconnect(move |_, reason| {
+            client.on_disconnect(move |client, reason| {
+                let error = client.last_error().map(|e| e.to_string());
                 disconnect("disconnect");
-                sender.send(reason)
+                sender.send((reason, error))
             });
             if place == "connect" {
                 // `connect` itself needs a handle; it has returned when the handler has.
@@ -253,10 +254,11 @@ fn the_last_handle_is_dropped_on_the_reader() {
             }
             let reason =
                 if place == "disconnect" { Reason::ServerDisconnect } else { Reason::ClientDisconnect };
-            let seen = seen.recv_timeout(PATIENCE).unwrap();
-            // engineioxide loses its `1` by polling if no GET waits, and answers the next one with 400.
-            let lost = place == "disconnect" && index == 0 && seen == Reason::TransportError;
-            assert!(seen == reason || lost, "{place}, way {index}: {seen}");
+            let (seen, error) = seen.recv_timeout(PATIENCE).unwrap();
+            // engineioxide loses its `1` by polling if no GET waits; by websocket its first ping's pong may meet a
+            // socket that is closed already, and the reset overtake the close frame.
+            let lost = place == "disconnect" && seen == Reason::TransportError && error.is_some();
+            assert!(seen == reason || lost, "{place}, way {index}: {seen}, {error:?}");
             no_threads();
         }
     }

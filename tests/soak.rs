@@ -55,7 +55,8 @@ fn cycle(server: &Server, index: usize) {
         }
         2 => {
             client.send("cmd:close").unwrap();
-            // engineioxide loses its `1` by polling if no GET waits, and answers the next with 400.
+            // Or what is left of it: engineioxide loses its `1` by polling if no GET waits, and by websocket the
+            // pong to its first ping may meet a socket that is closed already, whose reset overtakes the close frame.
             Reason::ServerDisconnect
         }
         3 => {
@@ -70,8 +71,8 @@ fn cycle(server: &Server, index: usize) {
         }
     };
     let reason = watch.disconnected();
-    let by_polling = index % 3 == 0 && index / 3 % 5 == 2;
-    assert!(reason == expected || (by_polling && reason == Reason::TransportError), "{index}: {reason}");
+    let by_server = expected == Reason::ServerDisconnect;
+    assert!(reason == expected || (by_server && reason == Reason::TransportError), "{index}: {reason}");
 }
 
 #[test]
