@@ -33,7 +33,10 @@
 //!
 //! All handlers run on one thread, one after the other. A handler may take as long as it likes: the heartbeat goes
 //! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
-//! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts.
+//! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts, and one thread of the
+//! process, `eio-sigint`, waits for Ctrl-C.
+//!
+//! Instead of handlers, or beside them, [`Client::events`] gives a channel for loops and `select!`.
 //!
 //! # Life of a connection
 //!
@@ -60,6 +63,17 @@
 //! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
 //! | [`Error::QueueFull`] | wait, or drop the message |
 //! | [`Error::Unsent`] | send them on the next connection, if they matter |
+//!
+//! # TLS and proxies
+//!
+//! Both transports connect in the same way. Certificates are checked by the system's TLS library against the system's
+//! authorities, and those given to [`ClientBuilder::ca_certificate`]. Proxies come from [`ClientBuilder::proxy`], from the
+//! [`ureq::Agent`] given to [`ClientBuilder::http_agent`], or from the environment: `HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY`, `NO_PROXY`. Everything goes through a tunnel (HTTP CONNECT or SOCKS5), also what is not encrypted.
+//!
+//! # Coming from Python
+//!
+//! The client mirrors python-engineio's synchronous `Client`: the README has a table of the calls of both.
 //!
 //! # Limits
 //!

@@ -81,7 +81,9 @@ fn cycles() {
     let count = times(300, 10_000) as usize;
     let watchdog = Watchdog::new(3 * PATIENCE);
     // By polling it does not see an abort before it misses a pong.
-    let server = Server::with(Options { ping_timeout: PATIENCE / 5, ..Options::default() });
+    let heartbeat = PATIENCE / 8;
+    let options = Options { ping_interval: heartbeat, ping_timeout: heartbeat, ..Options::default() };
+    let server = Server::with(options);
     // What is made once: TLS's, the allocator's, the server's.
     (0..30).for_each(|index| cycle(&server, index));
     settle(&server);
