@@ -64,6 +64,7 @@ impl Read for ReadAhead {
                     // Nothing more for now.
                     self.busy = false;
                     self.buffer = Box::default();
+                    (self.start, self.end) = (0, 0);
                     return Err(e);
                 }
             }
