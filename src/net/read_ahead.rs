@@ -18,11 +18,24 @@ pub(crate) struct ReadAhead {
     busy: bool,
     /// The last read took all of the little that had come: the next one would find nothing, and is spared.
     drained: bool,
+    /// How many bytes may still be handed on before [`ration`](ReadAhead::ration) gives more.
+    ration: usize,
 }
 
 impl ReadAhead {
     pub(crate) fn new(stream: Stream) -> Self {
-        ReadAhead { stream, buffer: Box::default(), start: 0, end: 0, busy: false, drained: false }
+        ReadAhead { stream, buffer: Box::default(), start: 0, end: 0, busy: false, drained: false, ration: 0 }
+    }
+
+    /// How much may be handed on from now; then there is nothing, for now. tungstenite reads until a message is whole,
+    /// and one in endless fragments never is.
+    pub(crate) fn ration(&mut self, bytes: usize) {
+        self.ration = bytes;
+    }
+
+    /// There may be more than was handed on.
+    pub(crate) fn used_up(&self) -> bool {
+        self.ration == 0
     }
 
     /// As [`Stream::finish`].
@@ -49,10 +62,9 @@ impl ReadAhead {
         (self.start, self.end) = (0, count);
         Ok(0)
     }
-}
 
-impl Read for ReadAhead {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Hands on what is in the buffer, or what comes next.
+    fn read_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
             if std::mem::take(&mut self.drained) {
                 return Err(ErrorKind::WouldBlock.into());
@@ -64,6 +76,7 @@ impl Read for ReadAhead {
                     // Nothing more for now.
                     self.busy = false;
                     self.buffer = Box::default();
+                    (self.start, self.end) = (0, 0);
                     return Err(e);
                 }
             }
@@ -71,6 +84,17 @@ impl Read for ReadAhead {
         let count = buf.len().min(self.end - self.start);
         buf[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
         self.start += count;
+        Ok(count)
+    }
+}
+
+impl Read for ReadAhead {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.used_up() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = self.read_on(buf)?;
+        self.ration = self.ration.saturating_sub(count);
         Ok(count)
     }
 }

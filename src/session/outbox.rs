@@ -170,11 +170,16 @@ impl Outbox {
         self.room.notify_all();
     }
 
-    /// Puts a pong ahead of everything that waits: it must not come too late because of it.
+    /// Puts a pong ahead of everything that waits: it must not come too late because of it. One that still waits
+    /// there is replaced, as the last ping is the one to answer: a server that pings and does not read must not
+    /// fill the memory.
     pub(super) fn push_pong(&self, pong: Packet) {
         let mut state = lock(&self.state);
         if state.phase == Phase::Closed {
             return;
+        }
+        if let Some(Packet::Pong(_)) = state.queue.front() {
+            state.bytes -= state.queue.pop_front().as_ref().map_or(0, cost);
         }
         state.bytes += cost(&pong);
         state.queue.push_front(pong);

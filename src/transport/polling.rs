@@ -22,6 +22,8 @@ pub(crate) struct Polling {
     url: String,
     timestamps: bool,
     limits: PollingLimits,
+    /// The pause after the next poll that brings nothing. For the one who receives.
+    backed_off: Mutex<Duration>,
     closed: Mutex<bool>,
     closing: Signal,
 }
@@ -45,7 +47,15 @@ impl Polling {
         limits: PollingLimits,
     ) -> Self {
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), None);
-        Polling { http, url, timestamps, limits, closed: Mutex::new(false), closing: Signal::default() }
+        Polling {
+            http,
+            url,
+            timestamps,
+            limits,
+            backed_off: Mutex::default(),
+            closed: Mutex::new(false),
+            closing: Signal::default(),
+        }
     }
 
     /// The first request of a session: the packets of its answer, of which the first should be `open`.
@@ -86,14 +96,22 @@ impl Polling {
         }
     }
 
-    /// Waits out a pause between polls that bring nothing, or the end.
-    fn pause(&self, pause: Duration) {
-        let deadline = Instant::now() + pause;
+    /// Waits out a pause between polls that bring nothing, or the end. There is none after the first.
+    fn back_off(&self) {
+        let mut backed_off = lock(&self.backed_off);
+        let deadline = Instant::now() + *backed_off;
+        *backed_off = (*backed_off * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        drop(backed_off);
         let mut closed = lock(&self.closed);
         while !*closed && Instant::now() < deadline {
             closed = self.closing.wait_until(closed, Some(deadline));
         }
     }
+}
+
+/// A packet that a server may send by polling, and with a reason. The others mean nothing.
+fn brings_something(packet: &Packet) -> bool {
+    packet.is_message() || matches!(packet, Packet::Ping(_) | Packet::Close)
 }
 
 impl Transport for Polling {
@@ -102,19 +120,21 @@ impl Transport for Polling {
     }
 
     fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
-        let mut pause = Duration::ZERO;
         loop {
             let received = self.poll(silence)?;
-            if received.iter().any(|packet| *packet != Packet::Noop) {
+            if received.iter().any(brings_something) {
+                *lock(&self.backed_off) = Duration::ZERO;
                 packets.extend(received);
                 return Ok(());
             }
             // A NOOP ends a poll, to free it for another transport or to get through a proxy. A server that
             // sends nothing else must not keep us busy.
-            if !pause.is_zero() {
-                self.pause(pause);
+            self.back_off();
+            if received.iter().any(|packet| *packet != Packet::Noop) {
+                // For the log.
+                packets.extend(received);
+                return Ok(());
             }
-            pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         }
     }
 

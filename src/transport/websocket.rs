@@ -24,6 +24,9 @@ use crate::protocol::{Endpoint, Frame, Packet};
 const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
 
+/// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
+const RATION: usize = 2 * BURST_BYTES;
+
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
 const COPY_BELOW: usize = 16 * 1024;
 
@@ -117,7 +120,7 @@ impl WebSocket {
     ) -> Result<(), TransportError> {
         loop {
             // First what TLS and tungstenite have buffered, which poll cannot see.
-            self.lock().read_burst(packets).map_err(|e| self.own(e))?;
+            let more = self.lock().read_burst(packets).map_err(|e| self.own(e))?;
             if !packets.is_empty() {
                 return Ok(());
             }
@@ -126,7 +129,9 @@ impl WebSocket {
                 // A server that sends nothing but websocket pings is always readable.
                 return Err(self.own(TransportError::Silent));
             }
-            self.wait(PollFlags::IN, deadline)?;
+            if !more {
+                self.wait(PollFlags::IN, deadline)?;
+            }
         }
     }
 
@@ -213,12 +218,13 @@ enum Read {
 }
 
 impl Inner {
-    /// Reads what is there.
-    fn read_burst(&mut self, packets: &mut VecDeque<Packet>) -> Result<(), TransportError> {
+    /// Reads what is there; true if there may be more, in buffers that poll cannot see.
+    fn read_burst(&mut self, packets: &mut VecDeque<Packet>) -> Result<bool, TransportError> {
         if let Some(ended) = self.ended.take() {
             return Err(ended);
         }
         // Frames and not packets: other threads want the lock, whatever the server sends.
+        self.socket.get_mut().ration(RATION);
         let (mut frames, mut bytes) = (0, 0);
         while frames < BURST && bytes < BURST_BYTES {
             frames += 1;
@@ -228,7 +234,7 @@ impl Inner {
                     packets.push_back(packet);
                 }
                 Ok(Read::Control) => {}
-                Ok(Read::Nothing) => break,
+                Ok(Read::Nothing) => return Ok(self.socket.get_ref().used_up()),
                 Err(ended) if packets.is_empty() => return Err(ended),
                 Err(ended) => {
                     self.ended = Some(ended);
@@ -236,7 +242,7 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn read_frame(&mut self) -> Result<Read, TransportError> {

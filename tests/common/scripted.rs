@@ -204,6 +204,11 @@ impl Exchange {
         Ok(true)
     }
 
+    /// Another handle of the connection, to write while the script reads.
+    pub(crate) fn stream(&self) -> io::Result<TcpStream> {
+        self.stream.get_ref().try_clone()
+    }
+
     /// Raw bytes.
     pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())

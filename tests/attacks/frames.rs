@@ -1,0 +1,85 @@
+//! Websocket frames against RFC 6455, and sizes above the limits.
+
+use super::*;
+
+/// A frame's head that declares that length, whatever comes behind.
+fn declares(length: u64) -> Vec<u8> {
+    [&[0x82, 127][..], &length.to_be_bytes()].concat()
+}
+
+#[test]
+fn frames_that_break_the_protocol() {
+    let table: [(&str, &[u8], &str); 18] = [
+        ("RSV1: compressed", b"\xc1\x024x", "eserved bits"),
+        ("RSV2", b"\xa1\x024x", "eserved bits"),
+        ("RSV3", b"\x91\x024x", "eserved bits"),
+        ("a reserved control opcode", b"\x8b\x00", "opcode"),
+        ("a fragmented ping", b"\x09\x00", "ragmented control frame"),
+        ("a fragmented close", b"\x08\x00", "ragmented control frame"),
+        ("a long ping", b"\x89\x7e\x00\x7e", ""),
+        ("a long close", b"\x88\x7e\x00\x7e", ""),
+        ("masked", b"\x81\x82\x00\x00\x00\x004x", "masked frame"),
+        ("a continuation of nothing", b"\x80\x024x", "ontinue frame"),
+        ("an unfinished continuation of nothing", b"\x00\x00", "ontinue frame"),
+        ("a message within a message", b"\x01\x024a\x81\x024b", "fragment"),
+        ("a close with half a code", b"\x88\x01\x03", "lose"),
+        ("a close with a code that is none", b"\x88\x02\x00\x07", "1002"),
+        ("a close with 1005", b"\x88\x02\x03\xed", "1002"),
+        ("a close with 1006", b"\x88\x02\x03\xee", "1002"),
+        ("a close with 65535", b"\x88\x02\xff\xff", "1002"),
+        ("a close with a reason that is no text", b"\x88\x04\x03\xe8\xff\xff", "UTF-8"),
+    ];
+    for (what, frames, told) in table {
+        let foe = Foe::by_websocket(move |exchange| {
+            exchange.ws_text("4before")?;
+            exchange.raw(frames)?;
+            if what.starts_with("a long") {
+                exchange.raw([b'x'; 126])?;
+            }
+            exchange.hold()
+        });
+        let before = ends(what, &foe, WebSocket, &Reason::TransportError, told);
+        assert_eq!(before, [Message::from("before")], "{what}");
+    }
+}
+
+#[test]
+fn a_declared_length_costs_nothing() {
+    let max = MAX_MESSAGE as u64;
+    for length in [max + 1, 1 << 31, (1 << 32) + 1, 1 << 40, i64::MAX as u64, 1 << 63, u64::MAX] {
+        let foe = Foe::by_websocket(move |exchange| {
+            exchange.raw(declares(length))?;
+            exchange.hold()
+        });
+        let grown = growth(|| {
+            ends("a length", &foe, WebSocket, &Reason::TransportError, "too long");
+        });
+        assert!(grown < ROOM, "{length}: {} MB", grown >> 20);
+    }
+}
+
+#[test]
+fn fragments_add_up() {
+    // Of 600 kB, 1 byte, and the last one above the limit.
+    for size in [600_000, 1, MAX_MESSAGE] {
+        let foe = Foe::by_websocket(move |exchange| {
+            exchange.ws_frame(0x02, b"x")?;
+            let mut fragments = Vec::new();
+            while fragments.len() < 100_000 {
+                fragments.push(0x00);
+                match size {
+                    1 => fragments.push(1),
+                    _ => fragments.extend([&[127][..], &(size as u64).to_be_bytes()].concat()),
+                }
+                fragments.resize(fragments.len() + size, b'x');
+            }
+            loop {
+                exchange.raw(&fragments)?;
+            }
+        });
+        let grown = growth(|| {
+            ends("fragments", &foe, WebSocket, &Reason::TransportError, "too long");
+        });
+        assert!(grown < ROOM, "{size}: {} MB", grown >> 20);
+    }
+}

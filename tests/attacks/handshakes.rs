@@ -1,0 +1,123 @@
+//! Open packets, and answers in their place, that are made to do harm.
+
+use super::*;
+
+/// A server whose open packet is this.
+fn opens_with(open: String, transport: TransportKind) -> Foe {
+    Foe::new(move |exchange| match (&exchange.request, transport) {
+        (request, WebSocket) if request.is_websocket() => {
+            exchange.open_websocket(&open)?;
+            exchange.hold()
+        }
+        (request, _) if request.is_poll() => exchange.hold(),
+        (request, _) if request.method == "POST" => exchange.payload("ok"),
+        _ => exchange.payload(&open),
+    })
+}
+
+fn open(sid: &str, interval: &str, timeout: &str, max: &str) -> String {
+    format!(r#"0{{"sid":{sid},"pingInterval":{interval},"pingTimeout":{timeout},"maxPayload":{max}}}"#)
+}
+
+#[test]
+fn fields_that_are_refused() {
+    let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let huge = "9".repeat(1000);
+    let mut table = Vec::new();
+    for bad in ["-1", "0.5", "null", "{}", "[25000]", &nested, "true", "\"\"", "1e999", "4294967296", &huge] {
+        table.push((open("\"a\"", bad, "20000", "100"), ""));
+        table.push((open("\"a\"", "25000", bad, "100"), ""));
+    }
+    for bad in ["null", "7", "\"\"", "{}", "[\"a\"]", r#""a\r\nX-Evil: 1""#, r#""a\u0000""#, r#""\u007f""#] {
+        table.push((open(bad, "25000", "20000", "100"), "sid"));
+    }
+    for bad in ["\"much\"", "{}", "[1]", "1.5", "true"] {
+        table.push((open("\"a\"", "25000", "20000", bad), "maxPayload"));
+    }
+    for (index, (open, told)) in table.into_iter().enumerate() {
+        let transport = if index % 2 == 0 { Polling } else { WebSocket };
+        refused(&open, &opens_with(open.clone(), transport), transport, told);
+    }
+}
+
+/// Deep enough to overflow the stack of a parser that recurses.
+#[test]
+fn deep_json() {
+    for transport in [Polling, WebSocket] {
+        for deep in ["[".repeat(100_000), "{\"a\":".repeat(100_000)] {
+            refused("open", &opens_with(format!("0{deep}"), transport), transport, "not JSON");
+            let field = open("\"a\"", &deep, "1", "1");
+            refused("field", &opens_with(field, transport), transport, "not JSON");
+            let foe = Foe::new(move |exchange| exchange.respond("400 Bad Request", &deep));
+            refused("error body", &foe, transport, "400");
+        }
+    }
+}
+
+#[test]
+fn limits_that_the_server_may_set() {
+    // No limit at all, and one that lets nothing through but what is empty.
+    for (max, fits) in [("0", true), ("-5", true), ("1", false), ("1e300", true), ("\"9\"", false)] {
+        for transport in [Polling, WebSocket] {
+            let foe = opens_with(open("\"a\"", "25000", "20000", max), transport);
+            let client = client();
+            let watch = Watch::new(&client);
+            foe.connect(&client, transport).unwrap();
+            watch.connected();
+            match client.send("a message") {
+                Ok(()) => assert!(fits, "{max}"),
+                Err(Error::MessageTooLarge { size: 10, .. }) => assert!(!fits, "{max}"),
+                Err(other) => panic!("{max}: {other:?}"),
+            }
+            client.send("").unwrap();
+            foe.leave(&client);
+            assert_eq!(watch.disconnected(), Reason::ClientDisconnect);
+            foe.forgives(&client, &watch, transport);
+        }
+    }
+}
+
+/// Whatever the id is made of, it stays one value of one parameter.
+#[test]
+fn a_session_id_cannot_leave_its_place() {
+    let table = [
+        ("a&transport=evil&EIO=3", "sid=a%26transport%3Devil%26EIO%3D3"),
+        ("a b+c%20d", "sid=a%20b%2Bc%2520d"),
+        ("a#b?c/../d", "sid=a%23b%3Fc%2F..%2Fd"),
+        ("ü\u{202e}\u{1f600}", "sid=%C3%BC%E2%80%AE%F0%9F%98%80"),
+        ("a HTTP/1.1", "sid=a%20HTTP%2F1.1"),
+    ];
+    for (sid, expected) in table {
+        let json = serde_json::to_string(sid).unwrap();
+        let foe = opens_with(open(&json, "25000", "20000", "1000"), Polling);
+        let client = client();
+        foe.connect(&client, Polling).unwrap();
+        assert_eq!(client.sid().as_deref(), Some(sid));
+        client.send("x").unwrap();
+        let post = foe.server.wait_for("POST", |request| request.method == "POST");
+        let poll = foe.server.wait_for("poll", |request| request.method == "GET" && request.query.len() > 3);
+        for request in [post, poll] {
+            let (_, value) = expected.split_once('=').unwrap();
+            let on_wire = request.query.get("sid").map(|value| value.replace('+', "%20"));
+            assert_eq!(on_wire.as_deref(), Some(value), "{sid}");
+            assert_eq!(request.query.get("EIO").map(String::as_str), Some("4"));
+            assert_eq!(request.query.get("transport").map(String::as_str), Some("polling"));
+        }
+        foe.leave(&client);
+    }
+}
+
+/// No request can carry it: the session ends with the first one. A websocket has no use for it.
+#[test]
+fn a_session_id_of_megabytes() {
+    for size in [100_000, 1_000_000] {
+        let open = open(&format!("\"{}\"", "s".repeat(size)), "25000", "20000", "1000");
+        let foe = opens_with(open.clone(), Polling);
+        ends("a long sid", &foe, Polling, &Reason::TransportError, "too long");
+        let foe = opens_with(open, WebSocket);
+        let client = client();
+        foe.connect(&client, WebSocket).unwrap();
+        assert_eq!(client.sid().map(|sid| sid.len()), Some(size));
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+}

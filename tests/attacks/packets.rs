@@ -1,0 +1,95 @@
+//! Packets that no server should send, in a session that was opened properly.
+
+use super::*;
+
+const NOT_A_PACKET: [(&[u8], &str); 4] = [
+    (b"\x1e\x1e\x1e", "empty packet"),
+    (b"4a\x1ebA", "bad base64"),
+    (b"\xf0\x9f\x98", "not UTF-8"),
+    (br#"83:0{"sid":"abcdefgh","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#, "v3"),
+];
+
+#[test]
+fn by_polling() {
+    for (body, told) in NOT_A_PACKET {
+        let body = match body.strip_prefix(b"83:") {
+            // The length that v3 puts in front must be right.
+            Some(packet) => [packet.len().to_string().as_bytes(), b":", packet].concat(),
+            None => body.to_vec(),
+        };
+        let foe = Foe::by_polls(move |exchange| exchange.payload(&body));
+        ends(told, &foe, Polling, &Reason::TransportError, told);
+    }
+}
+
+#[test]
+fn by_websocket() {
+    let table: [(&str, &[u8], &str); 4] = [
+        ("a separator", b"\x81\x01\x1e", "unknown packet type"),
+        ("base64 is polling's", b"\x81\x05bAQ==", "unknown packet type"),
+        ("empty fragments", b"\x01\x00\x00\x00\x80\x00", "empty packet"),
+        ("not UTF-8, in two fragments", b"\x01\x024\xc3\x80\x01(", "UTF-8"),
+    ];
+    for (what, frames, told) in table {
+        let foe = Foe::by_websocket(move |exchange| {
+            exchange.ws_text("4before")?;
+            exchange.raw(frames)?;
+            exchange.hold()
+        });
+        let before = ends(what, &foe, WebSocket, &Reason::TransportError, told);
+        assert_eq!(before, [Message::from("before")], "{what}");
+    }
+}
+
+/// Packets that mean nothing here are logged, and the session goes on to what comes behind.
+#[test]
+fn packets_out_of_place_change_nothing() {
+    let out_of_place = [
+        r#"0{"sid":"other","pingInterval":1,"pingTimeout":1,"maxPayload":1}"#,
+        "0",
+        "5",
+        "5probe",
+        "3",
+        "3probe",
+        "6",
+        "6x",
+    ];
+    let polls = Foe::by_polls(move |exchange| {
+        let all = [&out_of_place[..], &["b", "4still here"]].concat().join("\x1e");
+        if exchange.polls() == 1 { exchange.payload(all) } else { exchange.hold() }
+    });
+    let websocket = Foe::by_websocket(move |exchange| {
+        out_of_place.iter().try_for_each(|packet| exchange.ws_text(packet))?;
+        exchange.ws_frame(0x82, b"")?;
+        exchange.ws_text("4still here")?;
+        exchange.hold()
+    });
+    for (foe, transport) in [(polls, Polling), (websocket, WebSocket)] {
+        let client = client();
+        let watch = Watch::new(&client);
+        foe.connect(&client, transport).unwrap();
+        watch.connected();
+        assert_eq!(watch.message(), Message::from(&b""[..]), "an empty binary message is one");
+        assert_eq!(watch.message(), Message::from("still here"));
+        assert_eq!(client.sid().as_deref(), Some("abc"));
+        client.send("longer than 1").unwrap();
+        foe.leave(&client);
+        assert_eq!(watch.disconnected(), Reason::ClientDisconnect);
+        foe.forgives(&client, &watch, transport);
+    }
+}
+
+#[test]
+fn nothing_is_delivered_after_a_close_packet() {
+    let polls = Foe::by_polls(|exchange| exchange.payload("4before\x1e1\x1e4after\x1e2\x1e1"));
+    let websocket = Foe::by_websocket(|exchange| {
+        for packet in ["4before", "1", "4after", "2", "1", "nonsense"] {
+            exchange.ws_text(packet)?;
+        }
+        exchange.hold()
+    });
+    for (foe, transport) in [(polls, Polling), (websocket, WebSocket)] {
+        let before = ends("close", &foe, transport, &Reason::ServerDisconnect, "");
+        assert_eq!(before, [Message::from("before")]);
+    }
+}
