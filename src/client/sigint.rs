@@ -3,9 +3,10 @@
 //! The handler, and the thread `eio-sigint` which does the work, are there from the first connection on, once for the
 //! process, and stay.
 
+use std::ffi::c_int;
 use std::io;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Instant;
 
@@ -32,7 +33,6 @@ enum Before {
 
 /// From now on Ctrl-C disconnects that client. The error is why it cannot.
 pub(super) fn watch(client: &Arc<Core>) -> io::Result<()> {
-    static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     {
         let mut clients = lock(&CLIENTS);
         clients.retain(|known| known.strong_count() > 0);
@@ -40,22 +40,24 @@ pub(super) fn watch(client: &Arc<Core>) -> io::Result<()> {
             clients.push(Arc::downgrade(client));
         }
     }
-    let installed = INSTALLED.get_or_init(|| install().map_err(|e| e.to_string()));
-    installed.clone().map_err(io::Error::other)
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = lock(&INSTALLED);
+    if !*installed {
+        // Where that fails, the next connection tries again.
+        install()?;
+        *installed = true;
+    }
+    Ok(())
 }
 
 fn install() -> io::Result<()> {
-    let before = before();
+    let before = before()?;
     if before == Before::Ignored {
         return Ok(());
     }
-    if before == Before::Ends {
-        // The second Ctrl-C does not wait for anybody.
-        let again = Arc::new(AtomicBool::new(false));
-        flag::register_conditional_default(SIGINT, again.clone())?;
-        flag::register(SIGINT, again)?;
-    }
-    let mut signals = Signals::new([SIGINT])?;
+    // What may fail comes first: signal-hook never gives a signal back, so Ctrl-C would have no effect any more.
+    let mut signals = Signals::new(std::iter::empty::<c_int>())?;
+    let arrivals = signals.handle();
     let run = move || {
         // As long as the process lives: it waits for a signal, and for nothing else.
         for _ in signals.forever() {
@@ -66,7 +68,15 @@ fn install() -> io::Result<()> {
             }
         }
     };
-    thread::Builder::new().name("eio-sigint".into()).spawn(run).map(drop)
+    thread::Builder::new().name("eio-sigint".into()).spawn(run)?;
+    arrivals.add_signal(SIGINT)?;
+    if before == Before::Ends {
+        // The second Ctrl-C does not wait for anybody.
+        let again = Arc::new(AtomicBool::new(false));
+        flag::register_conditional_default(SIGINT, again.clone())?;
+        flag::register(SIGINT, again)?;
+    }
+    Ok(())
 }
 
 /// All at once, so that none waits for another's server or handlers.
@@ -91,18 +101,22 @@ fn disconnect_all() {
 ///
 /// Only Linux shows it without unsafe code. Elsewhere a handler of the program's own still runs, and the process ends
 /// behind it.
-fn before() -> Before {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+fn before() -> io::Result<Before> {
+    let status = match std::fs::read_to_string("/proc/self/status") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+        // It is there and would tell: to guess could end a program that has a handler.
+        status => status?,
+    };
     let has = |set: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(set));
         let bits = line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
         bits.is_some_and(|bits| bits >> (SIGINT - 1) & 1 == 1)
     };
-    if has("SigIgn:") {
+    Ok(if has("SigIgn:") {
         Before::Ignored
     } else if has("SigCgt:") {
         Before::Handled
     } else {
         Before::Ends
-    }
+    })
 }
