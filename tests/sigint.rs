@@ -6,21 +6,27 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use common::real::{Event, Server};
 use common::scripted::Scripted;
-use common::{PATIENCE, within};
-use engineio::{Client, ConnectOptions, Reconnection, TransportKind};
-use rustix::process::{Pid, Signal, kill_process};
+use common::{PATIENCE, eventually};
+use engineio::{Client, ConnectOptions, Error, Reconnection, TransportKind};
+use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::SIGINT;
 
 use TransportKind::{Polling, WebSocket};
 
 /// How a program without a handler ends.
 const BY_SIGINT: Option<i32> = Some(2);
+
+/// How one with a handler ends, if that has run.
+const HANDLED: Option<i32> = Some(7);
 
 const PART: &str = "ENGINEIO_TEST_PART";
 const URL: &str = "ENGINEIO_TEST_URL";
@@ -30,39 +36,36 @@ const TRANSPORT: &str = "ENGINEIO_TEST_TRANSPORT";
 #[test]
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
-    let url = std::env::var(URL).unwrap();
-    let transport: TransportKind = std::env::var(TRANSPORT).unwrap().parse().unwrap();
+    let part = part.as_str();
+    let has_handler = matches!(part, "handler" | "connecting" | "reconnecting");
     let handled = Arc::new(AtomicBool::new(false));
-    if part == "handler" {
+    if has_handler {
         signal_hook::flag::register(SIGINT, handled.clone()).unwrap();
     }
-    let builder = Client::builder().handle_sigint(part != "off").reconnection(Reconnection::new());
-    let builder = if part == "hang" { builder.request_timeout(PATIENCE * 10) } else { builder };
-    let clients = [builder.clone().build().unwrap(), builder.build().unwrap()];
-    let clients = if part == "two" { &clients[..] } else { &clients[..1] };
-    for client in clients {
-        let hangs = part == "hang";
-        client.on_disconnect(move |_, reason| {
-            println!("[{reason}]");
-            if hangs {
-                park();
+    let clients = clients(part);
+    for client in &clients {
+        let connected = match part {
+            "starved" => without_descriptors(|| connect(client)),
+            "recovered" => {
+                without_descriptors(|| connect(client)).unwrap_err();
+                connect(client)
             }
-        });
-        if part == "connecting" {
-            println!("[connecting]");
+            _ => connect(client),
+        };
+        match part {
+            "connecting" | "starved" => println!("[{}]", connected.unwrap_err()),
+            _ => connected.unwrap(),
         }
-        let options = ConnectOptions::new().transports([transport]);
-        let connected = client.connect_with(&url, options);
-        assert!(connected.is_ok() || part == "connecting", "{connected:?}");
     }
-    println!("[connected]");
-    if part == "alive" {
-        for line in std::io::stdin().lines() {
-            clients[0].send(line.unwrap()).unwrap();
-        }
+    println!("[ready]");
+    match part {
+        "alive" => std::io::stdin().lines().for_each(|line| clients[0].send(line.unwrap()).unwrap()),
+        "busy" => clients[0].send("to be echoed").unwrap(),
+        "reconnecting" => clients[0].send("cmd:close").unwrap(),
+        _ => {}
     }
     clients.iter().for_each(Client::wait);
-    if part == "handler" {
+    if has_handler {
         // The connection is over, and the process goes on.
         std::process::exit(if handled.load(Ordering::SeqCst) { 7 } else { 8 });
     }
@@ -70,16 +73,62 @@ fn child() {
     park();
 }
 
+/// The first client's handlers are the ones that do not end.
+fn clients(part: &str) -> Vec<Client> {
+    let never = Duration::from_secs(3600);
+    let policy =
+        Reconnection::new().delay(never).max_delay(never).on_event(|event| println!("[policy: {event}]"));
+    let mut builder = Client::builder().handle_sigint(part != "off").reconnection(policy);
+    if part == "hang" {
+        builder = builder.request_timeout(PATIENCE * 10);
+    }
+    let count = if matches!(part, "two" | "hang") { 2 } else { 1 };
+    let clients: Vec<_> = (0..count).map(|_| builder.clone().build().unwrap()).collect();
+    for (index, client) in clients.iter().enumerate() {
+        let hangs = part == "hang" && index == 0;
+        client.on_disconnect(move |_, reason| {
+            println!("[{reason} {index}]");
+            if hangs {
+                park();
+            }
+        });
+        let busy = part == "busy";
+        client.on_message(move |_, _| {
+            println!("[message]");
+            if busy {
+                park();
+            }
+        });
+    }
+    clients
+}
+
+fn connect(client: &Client) -> Result<(), Error> {
+    let transport: TransportKind = std::env::var(TRANSPORT).unwrap().parse().unwrap();
+    client.connect_with(std::env::var(URL).unwrap(), ConnectOptions::new().transports([transport]))
+}
+
+/// Nothing can be opened meanwhile.
+fn without_descriptors<T>(run: impl FnOnce() -> T) -> T {
+    let before = getrlimit(Resource::Nofile);
+    let mut none = before;
+    none.current = Some(0);
+    setrlimit(Resource::Nofile, none).unwrap();
+    let result = run();
+    setrlimit(Resource::Nofile, before).unwrap();
+    result
+}
+
 fn park() -> ! {
     loop {
-        std::thread::park();
+        thread::park();
     }
 }
 
 struct Program {
     child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Program {
@@ -98,15 +147,20 @@ impl Program {
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Program { input: child.stdin.take().unwrap(), output, child }
+        let (sender, lines) = channel();
+        // It ends with the child, or when nobody listens any more.
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Program { input: child.stdin.take().unwrap(), lines, child }
     }
 
     /// Waits for a line of the child's.
-    fn says(&mut self, expected: &str) {
-        let mut line = String::new();
-        while !line.contains(expected) {
-            line.clear();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "the child has not said {expected:?}");
+    fn says(&self, expected: &str) {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            if line.unwrap_or_else(|e| panic!("the child has not said {expected:?}: {e}")).contains(expected)
+            {
+                return;
+            }
         }
     }
 
@@ -115,8 +169,13 @@ impl Program {
         kill_process(id, Signal::INT).unwrap();
     }
 
-    fn ends(mut self) -> ExitStatus {
-        within(PATIENCE, "the child ends", move || self.child.wait().unwrap())
+    fn ends(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the child ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
     }
 }
 
@@ -133,9 +192,9 @@ fn without_a_handler_the_server_sees_a_close_and_the_process_dies_by_the_signal(
     for (transport, part) in [(Polling, "plain"), (WebSocket, "plain"), (WebSocket, "two")] {
         let server = Server::start();
         let mut program = Program::start(part, server.url(), transport);
-        program.says("[connected]");
+        program.says("[ready]");
         program.interrupt();
-        program.says("[client disconnect]");
+        program.says("[client disconnect");
         assert_eq!(program.ends().signal(), BY_SIGINT, "{part}");
         for _ in 0..if part == "two" { 2 } else { 1 } {
             assert_eq!(server.disconnected(), "TransportClose");
@@ -148,10 +207,10 @@ fn a_handler_of_its_own_runs_and_the_process_lives() {
     for transport in [Polling, WebSocket] {
         let server = Server::start();
         let mut program = Program::start("handler", server.url(), transport);
-        program.says("[connected]");
+        program.says("[ready]");
         program.interrupt();
-        program.says("[client disconnect]");
-        assert_eq!(program.ends().code(), Some(7));
+        program.says("[client disconnect");
+        assert_eq!(program.ends().code(), HANDLED);
         assert_eq!(server.disconnected(), "TransportClose");
     }
 }
@@ -161,18 +220,22 @@ fn a_client_without_it_does_not_interfere() {
     // By polling: the server does not see that a client has gone before it misses a pong.
     let server = Server::start();
     let mut program = Program::start("off", server.url(), Polling);
-    program.says("[connected]");
+    program.says("[ready]");
     assert_eq!(server.next(), Event::Connect);
     program.interrupt();
     assert_eq!(program.ends().signal(), BY_SIGINT);
-    server.nothing_more();
+    // What the server sees next is somebody else.
+    let next = Client::builder().handle_sigint(false).build().unwrap();
+    next.connect(server.url()).unwrap();
+    assert_eq!(server.next(), Event::Connect);
+    next.disconnect().unwrap();
 }
 
 #[test]
 fn an_ignored_signal_stays_ignored() {
     let server = Server::start();
     let mut program = Program::start("alive", server.url(), WebSocket);
-    program.says("[connected]");
+    program.says("[ready]");
     program.interrupt();
     writeln!(program.input, "still here").unwrap();
     assert_eq!(server.next(), Event::Connect);
@@ -180,15 +243,29 @@ fn an_ignored_signal_stays_ignored() {
 }
 
 #[test]
-fn a_second_one_does_not_wait_for_a_disconnect_that_hangs() {
+fn a_disconnect_that_hangs_holds_no_other_client_up_nor_a_second_signal() {
     let server = Server::start();
     let mut program = Program::start("hang", server.url(), WebSocket);
-    program.says("[connected]");
+    program.says("[ready]");
     program.interrupt();
-    program.says("[client disconnect]");
-    // It is still there, as the handler does not end.
-    assert_eq!(program.child.try_wait().unwrap(), None);
+    // In whatever order: the first client's handler does not end.
+    program.says("[client disconnect");
+    program.says("[client disconnect");
+    for _ in 0..2 {
+        assert_eq!(server.disconnected(), "TransportClose");
+    }
+    assert_eq!(program.child.try_wait().unwrap(), None, "it waits for the handler");
     program.interrupt();
+    assert_eq!(program.ends().signal(), BY_SIGINT);
+}
+
+#[test]
+fn a_handler_that_never_ends_is_not_waited_for_beyond_the_timeout() {
+    let server = Server::start();
+    let mut program = Program::start("busy", server.url(), WebSocket);
+    program.says("[message]");
+    program.interrupt();
+    assert_eq!(server.disconnected(), "TransportClose");
     assert_eq!(program.ends().signal(), BY_SIGINT);
 }
 
@@ -196,8 +273,33 @@ fn a_second_one_does_not_wait_for_a_disconnect_that_hangs() {
 fn an_attempt_to_connect_ends() {
     let server = Scripted::start(|exchange| exchange.hold());
     let mut program = Program::start("connecting", server.url(), Polling);
-    program.says("[connecting]");
     server.wait_for("request", |_| true);
     program.interrupt();
+    program.says("[the connection attempt was ended by disconnect");
+    assert_eq!(program.ends().code(), HANDLED);
+}
+
+#[test]
+fn connecting_again_ends() {
+    let server = Server::start();
+    let mut program = Program::start("reconnecting", server.url(), WebSocket);
+    program.says("[policy: connecting again in");
+    program.interrupt();
+    assert_eq!(program.ends().code(), HANDLED);
+}
+
+#[test]
+fn what_cannot_be_installed_leaves_the_signal_alone_and_is_tried_again() {
+    let server = Server::start();
+    let mut program = Program::start("starved", server.url(), WebSocket);
+    program.says("[ready]");
+    program.interrupt();
     assert_eq!(program.ends().signal(), BY_SIGINT);
+
+    let mut program = Program::start("recovered", server.url(), WebSocket);
+    program.says("[ready]");
+    program.interrupt();
+    program.says("[client disconnect");
+    assert_eq!(program.ends().signal(), BY_SIGINT);
+    assert_eq!(server.disconnected(), "TransportClose");
 }
