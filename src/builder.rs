@@ -308,9 +308,28 @@ impl ClientBuilder {
     /// and the process goes on; without one it ends by the signal, at a second Ctrl-C at once. If the signal was
     /// ignored, it stays so.
     ///
-    /// A program that handles Ctrl-C by a handler that it installs later says `false` here, and calls
-    /// [`Client::disconnect`] in it. Where there is no `/proc` to tell what was there before, the process ends. On
-    /// Windows this has no effect.
+    /// A program says `false` here, and calls [`Client::disconnect`] itself, if it installs its handler after the first
+    /// connection, as ours does not see that one and ends the process, or if its handler ends the process, as that one
+    /// does not wait for the clients. Where there is no `/proc` to tell what was there before, a handler of the
+    /// program's own runs and then the process ends, even if the signal was ignored. On Windows this has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # #[cfg(unix)] {
+    /// use engineio::Client;
+    /// use signal_hook::consts::SIGINT;
+    /// use signal_hook::iterator::Signals;
+    ///
+    /// let client = Client::builder().handle_sigint(false).build()?;
+    /// let mut signals = Signals::new([SIGINT])?;
+    /// client.connect("http://localhost:5000")?;
+    /// if signals.forever().next().is_some() {
+    ///     client.disconnect()?;
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[cfg(feature = "sigint")]
     pub fn handle_sigint(mut self, handle: bool) -> Self {
         self.options.handle_sigint = handle;

@@ -38,6 +38,9 @@
 //!
 //! Instead of handlers, or beside them, [`Client::events`] gives a channel for loops and `select!`.
 //!
+//! Beside them `eio-sigint` waits for Ctrl-C: one thread for the process, from the first connection of a client with
+//! [`ClientBuilder::handle_sigint`] on, for as long as the process lives.
+//!
 //! # Life of a connection
 //!
 //! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server offers it,
