@@ -124,6 +124,10 @@ impl WebSocket {
             if !packets.is_empty() {
                 return Ok(());
             }
+            if self.closed.load(Ordering::Acquire) {
+                // A closed socket stays readable for what had come before: that may be megabytes of websocket pings.
+                return Err(TransportError::Closed);
+            }
             let deadline = deadline();
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 // A server that sends nothing but websocket pings is always readable.
