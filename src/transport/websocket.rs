@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::event::PollFlags;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::client::generate_key;
@@ -63,6 +64,8 @@ impl Default for WebSocketSettings {
 /// is a `poll(2)` on the TCP socket: so one path serves TCP and TLS, whose session two threads cannot use at once.
 pub(crate) struct WebSocket {
     tcp: Arc<TcpStream>,
+    /// One that goes to whoever waits, within a millisecond. The system's goes to who is awake: a reader in a flood, which
+    /// takes it again as soon as it has given it back, and the writer could wait for ever.
     inner: Mutex<Inner>,
     heard: Arc<Heard>,
     closed: AtomicBool,
@@ -120,7 +123,7 @@ impl WebSocket {
     ) -> Result<(), TransportError> {
         loop {
             // First what TLS and tungstenite have buffered, which poll cannot see.
-            let more = self.lock().read_burst(packets).map_err(|e| self.own(e))?;
+            let more = self.inner.lock().read_burst(packets).map_err(|e| self.own(e))?;
             if !packets.is_empty() {
                 return Ok(());
             }
@@ -137,10 +140,6 @@ impl WebSocket {
                 self.wait(PollFlags::IN, deadline)?;
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// After `close` every failure is ours.
@@ -168,7 +167,7 @@ impl Transport for WebSocket {
 
     fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
         let written = loop {
-            match self.lock().write_burst(batch) {
+            match self.inner.lock().write_burst(batch) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}
                 Err(e) => break Err(self.own(e)),
@@ -179,16 +178,14 @@ impl Transport for WebSocket {
         };
         written.map_err(|cause| {
             let left = batch.drain(..).filter(Packet::is_message).count();
-            SendError { cause, lost: left + self.lock().unflushed }
+            SendError { cause, lost: left + self.inner.lock().unflushed }
         })
     }
 
     fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError> {
-        let mut inner = match self.inner.try_lock() {
-            Ok(inner) => inner,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        let Some(mut inner) = self.inner.try_lock() else {
             // The reader is at work: leave it to the writer rather than wait.
-            Err(TryLockError::WouldBlock) => return Ok(TrySend::Refused(packet)),
+            return Ok(TrySend::Refused(packet));
         };
         let written = inner.write_packet(packet).and_then(|more| Ok(more && inner.flush()?));
         match written.map_err(|e| self.own(e))? {
