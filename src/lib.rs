@@ -23,12 +23,12 @@
 //!
 //! # Threads
 //!
-//! A connection has three threads, and none is left when [`Client::wait`] or [`Client::disconnect`] has returned.
+//! A connection has at most three threads, and none is left when [`Client::wait`] or [`Client::disconnect`] has returned.
 //!
 //! | thread | what it does |
 //! |---|---|
 //! | `eio-reader` | receives, and runs the handlers: connect, each message in the server's order, disconnect |
-//! | `eio-writer` | writes what was sent while the connection was busy, many messages at a time |
+//! | `eio-writer` | writes what was sent while the connection was busy, many messages at a time; starts when it is needed |
 //! | `eio-watchdog` | receives in the reader's place while a handler runs, so that the server gets its pongs |
 //!
 //! All handlers run on one thread, one after the other. A handler may take as long as it likes: the heartbeat goes

@@ -135,7 +135,7 @@ fn many_clients_at_once() {
             (client, watch)
         })
         .collect();
-    eventually("three threads each", || threads() == 3 * count);
+    eventually("two or three threads each", || (2 * count..=3 * count).contains(&threads()));
     let each = (resident() - memory) / count / 1024;
     println!("{count} clients: connected in {:?}, {each} KiB each with the server's side", start.elapsed());
     for (client, _) in &clients {
@@ -226,7 +226,7 @@ fn an_hour_of_pings() {
     while fewest() < pings {
         assert!(clients.iter().all(|(client, watch)| client.is_connected() && watch.0.is_empty()));
         // A thread gives itself its name, when it first runs.
-        eventually("nine threads", || threads() == 9);
+        eventually("two or three threads each", || (6..=9).contains(&threads()));
         memory.push(resident());
         thread::sleep(Duration::from_millis(50));
     }

@@ -39,7 +39,7 @@ fn echo(client: &Client, watch: &Watch, text: &str) {
 }
 
 #[test]
-fn three_threads_for_a_connection_and_none_after_it() {
+fn at_most_three_threads_for_a_connection_and_none_after_it() {
     let _alone = alone();
     let server = Server::start();
     eventually("no threads at the start", || threads().is_empty());
@@ -51,15 +51,15 @@ fn three_threads_for_a_connection_and_none_after_it() {
         watch.connected();
         assert_eq!(client.transport().unwrap(), transport);
         // A thread gives itself its name, when it first runs.
-        eventually("three threads", || names() == ["eio-reader", "eio-watchdog", "eio-writer"]);
+        eventually("two threads", || names().starts_with(&["eio-reader".into(), "eio-watchdog".into()]));
+        // What has to wait is for the writer.
+        let texts: Vec<_> = (0..1000).map(|i| i.to_string()).collect();
+        texts.iter().for_each(|text| client.send(text).unwrap());
+        texts.iter().for_each(|text| assert_eq!(watch.message().as_text(), Some(text.as_str())));
+        eventually("a third", || names() == ["eio-reader", "eio-watchdog", "eio-writer"]);
         // Nor does work make more.
         (0..100).for_each(|i| echo(&client, &watch, &i.to_string()));
         assert_eq!(names(), ["eio-reader", "eio-watchdog", "eio-writer"]);
-
-        let second = Client::new();
-        second.connect_with(server.url(), options).unwrap();
-        eventually("three more", || threads().len() == 6);
-        second.disconnect().unwrap();
         client.disconnect().unwrap();
         eventually("no threads after the end", || threads().is_empty());
     }
@@ -141,7 +141,7 @@ fn an_idle_connection_takes_no_cpu() {
         client.connect_with(server.url(), options).unwrap();
         client.send("x").unwrap();
         client.flush(PATIENCE).unwrap();
-        eventually("three threads", || threads().len() == 3);
+        eventually("its threads", || threads().len() >= 2);
         let all = threads();
         let usages = || all.iter().map(|(_, id)| usage(id)).collect::<Vec<_>>();
         // Until they have come to rest after the start.

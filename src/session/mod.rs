@@ -8,7 +8,7 @@
 //!                  (watchdog): the reader's stand-in while a handler runs
 //! ```
 //!
-//! Lock order: none of the locks of a session (outbox, inbox, ending, watchdog, heartbeat) is held while
+//! Lock order: none of the locks of a session (outbox, inbox, ending, writer, watchdog, heartbeat) is held while
 //! another is taken, and none while the transport or user code runs.
 
 mod inbox;
@@ -24,7 +24,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -40,9 +40,13 @@ use crate::transport::{Transport, TransportError, TransportKind, TrySend};
 use inbox::Inbox;
 use outbox::{Admission, Outbox};
 use watchdog::Watchdog;
+use writer::Writer;
 
 pub(crate) use outbox::WhenFull;
 pub(crate) use reader::is_reader_of;
+
+/// One of a session's.
+type Thread = JoinHandle<()>;
 
 /// The user's world, as a session sees it. Called on the reader thread only, in this order.
 pub(crate) trait World: Send + 'static {
@@ -80,6 +84,7 @@ pub(crate) struct Session {
     options: SessionOptions,
     outbox: Outbox,
     inbox: Inbox,
+    writer: Writer,
     watchdog: Watchdog,
     started: Instant,
     /// When the last ping came: written by the holder of the intake, read by the watchdog.
@@ -110,6 +115,7 @@ impl Session {
             transport,
             outbox: Outbox::new(options.outbox_limit),
             inbox: Inbox::new(options.inbox_limit),
+            writer: Writer::default(),
             watchdog: Watchdog::default(),
             started: Instant::now(),
             last_ping: Mutex::new(None),
@@ -122,22 +128,21 @@ impl Session {
         session
     }
 
-    /// Starts the three threads.
+    /// Starts the watchdog and the reader. The writer starts when something has to wait.
     pub(crate) fn start(self: &Arc<Self>, world: Box<dyn World>, owner: usize) -> Result<()> {
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new().name(name.into()).spawn(run).map_err(|e| {
-                self.end(Reason::TransportError, None);
-                Error::connection_from("cannot start a thread for the connection", e)
-            })
-        };
+        let started = self
+            .spawn("eio-watchdog", watchdog::run)
+            .and_then(|watchdog| self.spawn("eio-reader", move |s| reader::run(s, world, watchdog, owner)));
+        if started.is_err() {
+            self.end(Reason::TransportError, None);
+        }
+        started.map(drop)
+    }
+
+    fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Self>) + Send + 'static) -> Result<Thread> {
         let session = self.clone();
-        let writer = spawn("eio-writer", Box::new(move || writer::run(&session)))?;
-        let session = self.clone();
-        let watchdog = spawn("eio-watchdog", Box::new(move || watchdog::run(&session)))?;
-        let session = self.clone();
-        let others = vec![writer, watchdog];
-        spawn("eio-reader", Box::new(move || reader::run(&session, world, others, owner)))?;
-        Ok(())
+        let spawned = thread::Builder::new().name(name.into()).spawn(move || run(&session));
+        spawned.map_err(|e| Error::connection_from("cannot start a thread for the connection", e))
     }
 
     pub(crate) fn handshake(&self) -> &Handshake {
@@ -153,18 +158,32 @@ impl Session {
     }
 
     /// Sends a message: at once on an idle connection, through the writer under load.
-    pub(crate) fn send(&self, packet: Packet, when_full: WhenFull) -> Result<()> {
+    pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
         match self.outbox.admit(packet)? {
-            Admission::Queued => Ok(()),
-            Admission::Direct(packet) => self.send_direct(packet),
+            Admission::Direct(_) if self.expired() => {
+                self.end(Reason::PingTimeout, None);
+                Err(Error::SocketIsClosed)
+            }
             Admission::Full(_) if when_full == WhenFull::Fail => Err(Error::QueueFull),
             Admission::Full(packet) => {
                 // If this is a handler, nobody receives: the server may be waiting for that before it reads.
                 self.watchdog.stand_in();
                 self.outbox.wait_for_room(packet)
             }
+            admission => self.write(admission),
         }
+    }
+
+    /// Does what the outbox says.
+    fn write(self: &Arc<Self>, mut admission: Admission) -> Result<()> {
+        if let Admission::Direct(packet) = admission {
+            admission = self.write_direct(packet)?;
+        }
+        if matches!(admission, Admission::First) {
+            self.writer.start(self);
+        }
+        Ok(())
     }
 
     /// Refuses what this connection cannot carry.
@@ -189,20 +208,15 @@ impl Session {
         self.transport.heard().elapsed() > self.silence() && !self.inbox.paused()
     }
 
-    fn send_direct(&self, packet: Packet) -> Result<()> {
-        if self.expired() {
-            self.end(Reason::PingTimeout, None);
-            return Err(Error::SocketIsClosed);
-        }
+    fn write_direct(self: &Arc<Self>, packet: Packet) -> Result<Admission> {
         self.log_packets("sending", [&packet]);
-        let traffic = Traffic::of([&packet]);
+        let (traffic, message) = (Traffic::of([&packet]), packet.is_message());
         match self.transport.try_send(packet) {
             Ok(written) => {
                 if !matches!(written, TrySend::Refused(_)) {
                     self.options.counters.sent.add(traffic);
                 }
-                self.outbox.written_direct(written);
-                Ok(())
+                Ok(self.outbox.written_direct(written, message))
             }
             Err(e) => {
                 // The turn stays taken: nothing can be written any more.
@@ -218,36 +232,40 @@ impl Session {
 
     /// Receives once, for whoever holds the intake: messages go to the inbox, everything else is done here.
     /// `packets` is empty before and after; it spares an allocation.
-    fn receive(&self, packets: &mut VecDeque<Packet>) {
+    fn receive(self: &Arc<Self>, packets: &mut VecDeque<Packet>) {
         match self.transport.recv(packets, self.silence()) {
             Ok(()) => self.accept(packets),
             Err(e) => self.fail(e),
         }
     }
 
-    fn accept(&self, packets: &mut VecDeque<Packet>) {
+    fn accept(self: &Arc<Self>, packets: &mut VecDeque<Packet>) {
         self.options.counters.received.add(Traffic::of(&*packets));
         self.log_packets("received", &*packets);
-        let mut closed = false;
+        let (mut pong, mut closed) = (None, false);
         packets.retain(|packet| {
             // What follows a close does not count.
-            let message = !closed && self.accept_packet(packet);
+            let message = !closed && self.accept_packet(packet, &mut pong);
             closed |= *packet == Packet::Close;
             message
         });
         self.inbox.push(packets);
+        if let Some(pong) = pong {
+            // What cannot be written ends the session by itself.
+            let _ = self.write(self.outbox.admit_pong(pong));
+        }
         if closed {
             self.end(Reason::ServerDisconnect, None);
         }
     }
 
-    /// True for a message.
-    fn accept_packet(&self, packet: &Packet) -> bool {
+    /// True for a message. `pong` is the answer to the last ping.
+    fn accept_packet(&self, packet: &Packet, pong: &mut Option<Packet>) -> bool {
         match packet {
             Packet::Text(_) | Packet::Binary(_) => return true,
             Packet::Ping(data) => {
                 *lock(&self.last_ping) = Some(Instant::now());
-                self.outbox.push_pong(Packet::Pong(data.clone()));
+                *pong = Some(Packet::Pong(data.clone()));
             }
             Packet::Close | Packet::Noop => {}
             Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
@@ -294,12 +312,13 @@ impl Session {
 
     /// Closes gracefully: no more messages are accepted, those that were are written, then the server is told.
     /// Returns at once; the watchdog or the reader ends what takes longer than the close timeout.
-    pub(crate) fn close(&self, reason: Reason) {
+    pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
         self.claim_ending(reason, None);
         let by = Instant::now() + self.options.close_timeout;
-        self.outbox.finish();
+        let last = self.outbox.finish();
         self.inbox.closing(by);
         self.watchdog.closing(by);
+        let _ = self.write(last);
     }
 
     /// Closes without writing what is queued.

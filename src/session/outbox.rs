@@ -17,8 +17,8 @@ const BATCH: usize = 4096;
 
 /// What waits to be written, in order, bounded by bytes.
 ///
-/// Whoever writes holds the turn (`writing`): the writer for a batch, or a sender for a packet on an idle
-/// connection. The lock is never held while anything is written.
+/// Whoever writes holds the turn (`writing`): on an idle connection the thread that has a packet, else the writer, for
+/// a batch. The lock is never held while anything is written.
 pub(super) struct Outbox {
     limit: usize,
     state: Mutex<State>,
@@ -38,18 +38,28 @@ struct State {
     writing: bool,
     /// Since when the writer has it, if it does.
     batch_since: Option<Instant>,
-    /// The transport accepted a packet that it has not written in full.
-    unflushed: bool,
+    /// The transport accepted a packet that it has not written in full; whether that is a message.
+    unflushed: Option<bool>,
     last_write: Instant,
     phase: Phase,
+    /// The writer thread was started, or is about to be.
+    has_writer: bool,
     /// Messages that will never be written.
     unsent: usize,
+}
+
+impl State {
+    /// Nothing is being written, and nothing waits: behind a packet that is written in part the writer comes next, so
+    /// that nothing piles up in the transport.
+    fn idle(&self) -> bool {
+        self.queue.is_empty() && !self.writing && self.unflushed.is_none()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
-    /// `Packet::Close` is queued, nothing else follows.
+    /// `Packet::Close` is queued or written, no message follows.
     Closing,
     Closed,
 }
@@ -61,11 +71,13 @@ pub(crate) enum WhenFull {
     Fail,
 }
 
-/// What a sender has to do with its packet.
+/// What is to be done with a packet.
 pub(super) enum Admission {
     /// Nothing: the writer will write it.
     Queued,
-    /// Write it now; the turn is the sender's until [`Outbox::written_direct`].
+    /// It is the first that has to wait: start the writer.
+    First,
+    /// Write it now; the turn is the caller's until [`Outbox::written_direct`].
     Direct(Packet),
     /// Wait: the outbox is full. Comes once, so that the caller can see to it that the wait ends.
     Full(Packet),
@@ -86,9 +98,10 @@ impl Outbox {
                 in_flight: 0,
                 writing: false,
                 batch_since: None,
-                unflushed: false,
+                unflushed: None,
                 last_write: Instant::now(),
                 phase: Phase::Open,
+                has_writer: false,
                 unsent: 0,
             }),
             work: Signal::default(),
@@ -105,14 +118,11 @@ impl Outbox {
         if !self.has_room(&state, &packet) {
             return Ok(Admission::Full(packet));
         }
-        // Behind a packet that is written in part the writer comes next: nothing may pile up in the transport.
-        let idle = state.queue.is_empty() && !state.writing && !state.unflushed;
-        if idle && state.last_write.elapsed() > QUIET {
+        if state.idle() && state.last_write.elapsed() > QUIET {
             state.writing = true;
             return Ok(Admission::Direct(packet));
         }
-        self.push(state, packet);
-        Ok(Admission::Queued)
+        Ok(self.push(state, packet))
     }
 
     /// Waits for room, and queues the message. The wait ends with the connection at the latest.
@@ -124,6 +134,7 @@ impl Outbox {
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
         }
+        // Something waited already, so that there is a writer.
         self.push(state, packet);
         Ok(())
     }
@@ -133,67 +144,85 @@ impl Outbox {
         state.bytes == 0 || state.bytes + cost(packet) <= self.limit
     }
 
-    fn push(&self, mut state: MutexGuard<'_, State>, packet: Packet) {
+    fn push(&self, mut state: MutexGuard<'_, State>, packet: Packet) -> Admission {
         state.bytes += cost(&packet);
         state.queue.push_back(packet);
-        self.wake_writer(state);
+        self.wake_writer(state)
     }
 
     /// The writer looks for work by itself when its turn ends.
-    fn wake_writer(&self, state: MutexGuard<'_, State>) {
+    fn wake_writer(&self, mut state: MutexGuard<'_, State>) -> Admission {
         let idle = !state.writing;
+        let first = !std::mem::replace(&mut state.has_writer, true);
         // Else the writer would wake only to wait for the lock.
         drop(state);
+        if first {
+            return Admission::First;
+        }
         if idle {
             self.work.notify_one();
         }
+        Admission::Queued
     }
 
-    /// Gives back the turn of [`Admission::Direct`], with what became of the packet.
-    pub(super) fn written_direct(&self, written: TrySend) {
+    /// Gives back the turn of [`Admission::Direct`], with what became of the packet, which was a message or not.
+    pub(super) fn written_direct(&self, written: TrySend, message: bool) -> Admission {
         let mut state = lock(&self.state);
         state.writing = false;
         state.last_write = Instant::now();
         match written {
             TrySend::Sent => {}
-            TrySend::Unflushed | TrySend::Refused(_) if state.phase == Phase::Closed => state.unsent += 1,
-            TrySend::Unflushed => state.unflushed = true,
+            TrySend::Unflushed | TrySend::Refused(_) if state.phase == Phase::Closed => {
+                state.unsent += usize::from(message);
+            }
+            TrySend::Unflushed => state.unflushed = Some(message),
             TrySend::Refused(packet) => {
                 state.bytes += cost(&packet);
-                // Others may have queued theirs meanwhile.
-                state.queue.push_front(packet);
+                // Others may have queued theirs meanwhile; behind a close, pongs alone, which go first.
+                match packet {
+                    Packet::Close => state.queue.push_back(packet),
+                    _ => state.queue.push_front(packet),
+                }
             }
         }
-        if state.unflushed || !state.queue.is_empty() {
-            self.work.notify_one();
-        }
         self.room.notify_all();
+        if state.idle() || state.phase == Phase::Closed { Admission::Queued } else { self.wake_writer(state) }
     }
 
-    /// Puts a pong ahead of everything that waits: it must not come too late because of it. One that still waits
+    /// A pong goes ahead of everything that waits: it must not come too late because of it. One that still waits
     /// there is replaced, as the last ping is the one to answer: a server that pings and does not read must not
     /// fill the memory.
-    pub(super) fn push_pong(&self, pong: Packet) {
+    pub(super) fn admit_pong(&self, pong: Packet) -> Admission {
         let mut state = lock(&self.state);
-        if state.phase == Phase::Closed {
-            return;
+        // Nothing is written behind a close, and one that does not wait is being written.
+        if state.phase != Phase::Open && state.queue.back() != Some(&Packet::Close) {
+            return Admission::Queued;
+        }
+        if state.idle() {
+            state.writing = true;
+            return Admission::Direct(pong);
         }
         if let Some(Packet::Pong(_)) = state.queue.front() {
             state.bytes -= state.queue.pop_front().as_ref().map_or(0, cost);
         }
         state.bytes += cost(&pong);
         state.queue.push_front(pong);
-        self.wake_writer(state);
+        self.wake_writer(state)
     }
 
     /// Refuses messages from now on; `Packet::Close` follows those that wait.
-    pub(super) fn finish(&self) {
+    pub(super) fn finish(&self) -> Admission {
         let mut state = lock(&self.state);
-        if state.phase == Phase::Open {
-            state.phase = Phase::Closing;
-            self.push(state, Packet::Close);
-            self.room.notify_all();
+        if state.phase != Phase::Open {
+            return Admission::Queued;
         }
+        state.phase = Phase::Closing;
+        self.room.notify_all();
+        if state.idle() {
+            state.writing = true;
+            return Admission::Direct(Packet::Close);
+        }
+        self.push(state, Packet::Close)
     }
 
     /// Ends it: what waits is not written any more.
@@ -202,7 +231,8 @@ impl Outbox {
         state.phase = Phase::Closed;
         let queued = state.queue.drain(..).filter(Packet::is_message).count();
         // Of a packet written directly nobody else keeps count.
-        state.unsent += queued + usize::from(std::mem::take(&mut state.unflushed));
+        let unflushed = state.unflushed.take() == Some(true);
+        state.unsent += queued + usize::from(unflushed);
         drop(state);
         self.work.notify_all();
         self.room.notify_all();
@@ -218,8 +248,7 @@ impl Outbox {
     /// No bound: an idle connection has nothing to write. `close` ends the wait.
     pub(super) fn take(&self, batch: &mut VecDeque<Packet>) -> bool {
         let mut state = lock(&self.state);
-        while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed))
-        {
+        while state.phase != Phase::Closed && (state.writing || state.idle()) {
             state = self.work.wait(state);
             drop(state);
             std::thread::yield_now();
@@ -230,7 +259,7 @@ impl Outbox {
         }
         state.writing = true;
         state.batch_since = Some(Instant::now());
-        state.unflushed = false;
+        state.unflushed = None;
         if state.queue.len() <= BATCH {
             // The writer's buffer and the queue change places: neither allocates.
             std::mem::swap(&mut state.queue, batch);
@@ -267,7 +296,7 @@ impl Outbox {
     pub(super) fn flush(&self, timeout: Duration) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = lock(&self.state);
-        while state.phase != Phase::Closed && (state.writing || state.unflushed || !state.queue.is_empty()) {
+        while state.phase != Phase::Closed && !state.idle() {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(Error::Timeout { what: "writing what was sent" });
             }

@@ -1,9 +1,9 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use super::inbox::Next;
-use super::{Session, World};
+use super::{Session, Thread, World};
 use crate::event::Reason;
 use crate::logger::log;
 
@@ -18,7 +18,7 @@ pub(crate) fn is_reader_of(owner: usize) -> bool {
 }
 
 /// The reader thread: connect, every message in order, disconnect.
-pub(super) fn run(session: &Session, mut world: Box<dyn World>, others: Vec<JoinHandle<()>>, owner: usize) {
+pub(super) fn run(session: &Arc<Session>, mut world: Box<dyn World>, watchdog: Thread, owner: usize) {
     OWNER.set(Some(owner));
     if !world.connected() {
         // The user's own code refuses the connection.
@@ -28,10 +28,9 @@ pub(super) fn run(session: &Session, mut world: Box<dyn World>, others: Vec<Join
     let ending = session.ending();
     log!(session.options.logger, Info, "disconnected: {}", ending.reason);
     world.ended(ending);
-    for other in others {
-        // Neither runs user code, and both have been told to end.
-        let _ = other.join();
-    }
+    // Neither runs user code, and both have been told to end.
+    session.writer.join();
+    let _ = watchdog.join();
     let unsent = session.unsent();
     if unsent > 0 {
         log!(session.options.logger, Warn, "{unsent} message(s) were not sent before the connection ended");
@@ -41,7 +40,7 @@ pub(super) fn run(session: &Session, mut world: Box<dyn World>, others: Vec<Join
 }
 
 /// Hands messages to the handler until there will be no more.
-fn deliver(session: &Session, world: &mut dyn World) {
+fn deliver(session: &Arc<Session>, world: &mut dyn World) {
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {

@@ -23,7 +23,7 @@ enum Happened {
     Finished,
 }
 
-type OnMessage = Box<dyn FnMut(&Session, &Packet) + Send>;
+type OnMessage = Box<dyn FnMut(&Arc<Session>, &Packet) + Send>;
 
 /// Reports what it is told, and runs the test's own handler.
 struct Reporter {
@@ -78,7 +78,7 @@ const QUIET: Setup = Setup {
     accept: true,
 };
 
-fn start(setup: &Setup, on_message: impl FnMut(&Session, &Packet) + Send + 'static) -> Fixture {
+fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 'static) -> Fixture {
     let (transport, server) = pair();
     let json = format!(r#"{{"sid":"s","pingInterval":{},"pingTimeout":{}}}"#, setup.interval, setup.timeout);
     let options = SessionOptions {
@@ -236,6 +236,18 @@ fn a_close_writes_what_was_sent_before_it() {
     expected.push(Packet::Close);
     assert_eq!(f.server.sent(), expected);
     assert_eq!(f.session.unsent(), 0);
+}
+
+#[test]
+fn nothing_follows_a_close() {
+    let f = start(&QUIET, |_, _| {});
+    f.server.be_rude();
+    f.expect(Happened::Connected);
+    f.session.close(Reason::ClientDisconnect);
+    f.server.send([Packet::Ping("late".into())]);
+    f.server.fail(failed());
+    f.expect_end(Reason::ClientDisconnect);
+    assert_eq!(f.server.sent(), [Packet::Close]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Session;
@@ -70,7 +70,7 @@ enum Duty {
 
 /// The watchdog thread: receives in the reader's place while a handler runs and a ping is due, so that pongs go
 /// out however slow the handlers are; and ends a close that takes too long.
-pub(super) fn run(session: &Session) {
+pub(super) fn run(session: &Arc<Session>) {
     let mut now = Instant::now();
     loop {
         let check = next_check(now, session.ping_due(), &session.handshake);
@@ -85,7 +85,7 @@ pub(super) fn run(session: &Session) {
     }
 }
 
-fn stand_in(session: &Session) {
+fn stand_in(session: &Arc<Session>) {
     let mut received = VecDeque::new();
     let mut look = Instant::now();
     loop {

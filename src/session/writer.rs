@@ -1,10 +1,52 @@
 use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex};
 
-use super::Session;
+use super::{Session, Thread};
 use crate::stats::Traffic;
+use crate::sync::lock;
+use crate::transport::TransportError;
 
-/// The writer thread: everything that waits becomes one batch.
-pub(super) fn run(session: &Session) {
+/// The writer thread, which starts when something has to wait for the first time.
+#[derive(Default)]
+pub(super) struct Writer(Mutex<State>);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    NotStarted,
+    Running(Thread),
+    /// It has ended, and none starts any more.
+    Ended,
+}
+
+impl Writer {
+    /// Starts it; without it the session cannot go on.
+    pub(super) fn start(&self, session: &Arc<Session>) {
+        let mut state = lock(&self.0);
+        if !matches!(*state, State::NotStarted) {
+            return;
+        }
+        match session.spawn("eio-writer", run) {
+            Ok(thread) => *state = State::Running(thread),
+            Err(e) => {
+                drop(state);
+                session.fail(TransportError::Failed(e));
+            }
+        }
+    }
+
+    /// Waits for its end, which the outbox's is.
+    pub(super) fn join(&self) {
+        let state = mem::replace(&mut *lock(&self.0), State::Ended);
+        if let State::Running(thread) = state {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread: everything that waits becomes one batch.
+fn run(session: &Arc<Session>) {
     let mut batch = VecDeque::new();
     while session.outbox.take(&mut batch) {
         session.log_packets("sending", &batch);
