@@ -1,11 +1,10 @@
 //! What happens on a connection, and the handlers for it: user code is called here and nowhere else.
 
-use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use crate::client::Client;
+use crate::guarded::guarded;
 use crate::message::Message;
 use crate::sync::{Signal, lock};
 
@@ -184,20 +183,6 @@ impl<T> Slot<T> {
         drop(former);
         result.unwrap_or_else(Err)
     }
-}
-
-/// Runs the user's code: a panic becomes an error with its text.
-pub(crate) fn guarded<T>(user_code: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(user_code))
-        .map_err(|panic| format!("panicked: {}", panic_text(panic.as_ref())))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no text")
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Watchdog {
 }
 
 /// A panic would wait for threads that hang.
-fn give_up(why: &str) -> ! {
+pub(crate) fn give_up(why: &str) -> ! {
     eprintln!("HANG: {why}");
     for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::event::guarded;
+use crate::guarded::guarded;
 use crate::message::Message;
 
 /// Turns JSON values into text and back, for [`ClientBuilder::json`](crate::ClientBuilder::json).

@@ -109,6 +109,7 @@ mod error;
 mod event;
 mod events;
 mod flag;
+mod guarded;
 #[cfg(test)]
 #[allow(dead_code, reason = "shared with the tests in `tests/`")]
 mod hang;

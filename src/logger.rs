@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use log::{Level, Log, Record};
 
+use crate::guarded::guarded;
+
 /// The target of every line that the crate logs.
 const TARGET: &str = "engineio";
 
@@ -37,9 +39,12 @@ impl Logger {
         }
         let record = Record::builder().level(level).target(TARGET).args(args).build();
         let sink = self.own.as_deref().unwrap_or_else(|| log::logger());
-        if sink.enabled(record.metadata()) {
-            sink.log(&record);
-        }
+        // One that panics must not end what it is told about; there is nobody else to tell.
+        let _ = guarded(|| {
+            if sink.enabled(record.metadata()) {
+                sink.log(&record);
+            }
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::event::guarded;
+use crate::guarded::guarded;
 
 type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 

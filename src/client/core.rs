@@ -12,6 +12,7 @@ use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
 use crate::event::{Event, Handlers, Reason};
 use crate::events::{Hold, Released, Subscriptions};
+use crate::guarded::guarded;
 use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
@@ -210,7 +211,10 @@ impl Core {
     }
 
     fn attempt(self: &Arc<Self>, plan: &Arc<Plan>, attempt: &Arc<Attempt>, epoch: u64) -> Result<()> {
-        let started = plan.connect(attempt).and_then(|connected| {
+        // An agent's middleware runs here.
+        let connected = guarded(|| plan.connect(attempt))
+            .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))));
+        let started = connected.and_then(|connected| {
             let options = SessionOptions {
                 outbox_limit: self.options.outbox_limit,
                 inbox_limit: self.options.inbox_limit,

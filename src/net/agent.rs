@@ -12,7 +12,7 @@ use ureq::http::header::SET_COOKIE;
 use ureq::{Agent, Cookie};
 
 use crate::error::{Error, Result};
-use crate::event::guarded;
+use crate::guarded::guarded;
 
 /// Where a connection gets the user's agent from.
 #[derive(Clone)]

@@ -31,6 +31,7 @@ use log::Level;
 
 use crate::error::{Error, Result};
 use crate::event::Reason;
+use crate::guarded::guarded;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats, Traffic};
@@ -141,7 +142,12 @@ impl Session {
 
     fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Self>) + Send + 'static) -> Result<Thread> {
         let session = self.clone();
-        let spawned = thread::Builder::new().name(name.into()).spawn(move || run(&session));
+        let run = move || {
+            if let Err(panic) = guarded(|| run(&session)) {
+                session.end(Reason::TransportError, Some(panicked(panic)));
+            }
+        };
+        let spawned = thread::Builder::new().name(name.into()).spawn(run);
         spawned.map_err(|e| Error::connection_from("cannot start a thread for the connection", e))
     }
 
@@ -386,4 +392,9 @@ impl Session {
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.unsent()
     }
+}
+
+/// A bug, here or in a dependency, or in code that the user has given to one: the connection ends, and tells.
+fn panicked(panic: String) -> Error {
+    Error::connection(format!("a thread of the connection {panic}"))
 }

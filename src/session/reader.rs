@@ -3,8 +3,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::inbox::Next;
-use super::{Session, Thread, World};
+use super::{Session, Thread, World, panicked};
 use crate::event::Reason;
+use crate::guarded::guarded;
 use crate::logger::log;
 
 thread_local! {
@@ -20,15 +21,14 @@ pub(crate) fn is_reader_of(owner: usize) -> bool {
 /// The reader thread: connect, every message in order, disconnect.
 pub(super) fn run(session: &Arc<Session>, mut world: Box<dyn World>, watchdog: Thread, owner: usize) {
     OWNER.set(Some(owner));
-    if !world.connected() {
-        // The user's own code refuses the connection.
-        session.close(Reason::ClientDisconnect);
+    // The world is told the end whatever happens here.
+    if let Err(panic) = guarded(|| deliver(session, world.as_mut())) {
+        session.end(Reason::TransportError, Some(panicked(panic)));
     }
-    deliver(session, world.as_mut());
     let ending = session.ending();
     log!(session.options.logger, Info, "disconnected: {}", ending.reason);
     world.ended(ending);
-    // Neither runs user code, and both have been told to end.
+    // Both have been told to end.
     session.writer.join();
     let _ = watchdog.join();
     let unsent = session.unsent();
@@ -39,8 +39,12 @@ pub(super) fn run(session: &Arc<Session>, mut world: Box<dyn World>, watchdog: T
     world.finished();
 }
 
-/// Hands messages to the handler until there will be no more.
+/// Connect, and messages until there will be no more.
 fn deliver(session: &Arc<Session>, world: &mut dyn World) {
+    if !world.connected() {
+        // The user's own code refuses the connection.
+        session.close(Reason::ClientDisconnect);
+    }
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {

@@ -2,10 +2,12 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex};
 
-use super::{Session, Thread};
+use super::{Session, Thread, panicked};
+use crate::guarded::guarded;
+use crate::protocol::Packet;
 use crate::stats::Traffic;
 use crate::sync::lock;
-use crate::transport::TransportError;
+use crate::transport::{SendError, TransportError};
 
 /// The writer thread, which starts when something has to wait for the first time.
 #[derive(Default)]
@@ -51,7 +53,7 @@ fn run(session: &Arc<Session>) {
     while session.outbox.take(&mut batch) {
         session.log_packets("sending", &batch);
         let traffic = Traffic::of(&batch);
-        match session.transport.send(&mut batch) {
+        match send(session, &mut batch, traffic.messages) {
             Ok(()) => {
                 // Before `flush` can return.
                 session.options.counters.sent.add(traffic);
@@ -63,4 +65,12 @@ fn run(session: &Arc<Session>) {
             }
         }
     }
+}
+
+/// Of a batch in which the transport panics all messages count as lost.
+fn send(session: &Session, batch: &mut VecDeque<Packet>, messages: u64) -> Result<(), SendError> {
+    guarded(|| session.transport.send(batch)).unwrap_or_else(|panic| {
+        let cause = TransportError::Failed(panicked(panic));
+        Err(SendError { cause, lost: messages as usize })
+    })
 }
