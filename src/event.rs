@@ -178,8 +178,7 @@ impl<T> Slot<T> {
         state.running = false;
         // One that was registered meanwhile stays.
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
-        drop(state);
-        self.free.notify_one();
+        self.free.notify_one(state);
         drop(former);
         result.unwrap_or_else(Err)
     }

@@ -74,8 +74,9 @@ impl Subscriptions {
     }
 
     pub(crate) fn end(&self) {
-        lock(&self.state).taken = false;
-        self.free.notify_one();
+        let mut state = lock(&self.state);
+        state.taken = false;
+        self.free.notify_one(state);
     }
 
     /// Sends the event to every channel. A full one is waited for: as long as it takes, as for a slow handler, but

@@ -29,8 +29,9 @@ struct Inner {
 impl Flag {
     /// Sets the flag, and wakes everybody who waits for it.
     pub fn set(&self) {
-        *lock(&self.0.set) = true;
-        self.0.changed.notify_all();
+        let mut set = lock(&self.0.set);
+        *set = true;
+        self.0.changed.notify_all(set);
     }
 
     /// Takes the flag back.

@@ -12,9 +12,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A condition variable that knows who still sleeps: std's makes a system call at every notification.
 ///
-/// All waits on one must use the same mutex, and what they wait for must be changed under it, before the
-/// notification. Then a notifier that finds nobody asleep has nobody to wake: who comes later sees the change, and
-/// so does who is woken already and has not got the mutex yet.
+/// All waits and notifications use the same mutex, under which everything is counted. So a notifier that finds nobody
+/// asleep has nobody to wake: who comes later sees the change, and so does who is woken already and has not got the
+/// mutex yet. One that counts as woken before it sleeps would be lost.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     condvar: Condvar,
@@ -37,6 +37,7 @@ impl Signal {
         deadline: Option<Instant>,
     ) -> MutexGuard<'a, T> {
         self.sleepers.fetch_add(1, Ordering::Relaxed);
+        delay::point();
         let guard = match deadline {
             None => self.condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
             Some(deadline) => {
@@ -49,20 +50,36 @@ impl Signal {
         guard
     }
 
-    pub(crate) fn notify_one(&self) {
+    /// Gives the lock back and wakes one that waits.
+    pub(crate) fn notify_one<T>(&self, guard: MutexGuard<'_, T>) {
+        let wake = self.update(|sleepers| (sleepers % WOKEN > 0).then(|| sleepers - 1 + WOKEN));
+        // Who wakes needs the lock.
+        drop(guard);
         delay::point();
-        if self.update(|sleepers| (sleepers % WOKEN > 0).then(|| sleepers - 1 + WOKEN)) {
+        if wake {
             self.condvar.notify_one();
         }
     }
 
-    pub(crate) fn notify_all(&self) {
+    /// Gives the lock back and wakes all that wait.
+    pub(crate) fn notify_all<T>(&self, guard: MutexGuard<'_, T>) {
+        let wake = self.count_all_woken();
+        drop(guard);
         delay::point();
-        if self
-            .update(|sleepers| (sleepers % WOKEN > 0).then(|| (sleepers / WOKEN + sleepers % WOKEN) * WOKEN))
-        {
+        if wake {
             self.condvar.notify_all();
         }
+    }
+
+    /// As [`notify_all`](Self::notify_all), for a thread that needs the lock on.
+    pub(crate) fn notify_all_held<T>(&self, _guard: &MutexGuard<'_, T>) {
+        if self.count_all_woken() {
+            self.condvar.notify_all();
+        }
+    }
+
+    fn count_all_woken(&self) -> bool {
+        self.update(|sleepers| (sleepers % WOKEN > 0).then(|| (sleepers / WOKEN + sleepers % WOKEN) * WOKEN))
     }
 
     fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
@@ -119,5 +136,48 @@ pub(crate) mod delay {
             8..10 => thread::sleep(Duration::from_micros(chance * 10)),
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_notification_that_means_another_thread_hides_none() {
+        delay::start(1);
+        let (number, changed) = (Mutex::new(0), Signal::default());
+        let (seen, sees) = channel();
+        thread::scope(|scope| {
+            let (number, changed) = (&number, &changed);
+            scope.spawn(move || {
+                for expected in 1..=2_000 {
+                    let mut number = lock(number);
+                    while *number < expected {
+                        number = changed.wait(number);
+                    }
+                    drop(number);
+                    seen.send(()).unwrap();
+                }
+            });
+            let noise = scope.spawn(move || {
+                while *lock(number) < 2_000 {
+                    changed.notify_all(lock(number));
+                }
+            });
+            for _ in 0..2_000 {
+                let mut now = lock(number);
+                *now += 1;
+                changed.notify_all(now);
+                sees.recv_timeout(Duration::from_secs(20)).expect("a change is seen");
+            }
+            noise.join().unwrap();
+        });
+        delay::stop();
     }
 }

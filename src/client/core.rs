@@ -205,8 +205,7 @@ impl Core {
         let attempt = Arc::new(Attempt::default());
         life.attempt = Some(attempt.clone());
         let epoch = life.epoch;
-        drop(life);
-        self.changed.notify_all();
+        self.changed.notify_all(life);
         Ok((attempt, epoch))
     }
 
@@ -234,8 +233,7 @@ impl Core {
                 life.attempt = None;
                 life.state = State::Disconnected;
             }
-            drop(life);
-            self.changed.notify_all();
+            self.changed.notify_all(life);
         }
         started
     }
@@ -260,9 +258,10 @@ impl Core {
             life.attempt = None;
             life.last_error = None;
             life.readers += 1;
-            life.hold.released()
+            let released = life.hold.released();
+            self.changed.notify_all(life);
+            released
         };
-        self.changed.notify_all();
         let (outcome, connected) = bounded(1);
         let world = ClientWorld {
             core: self.clone(),
@@ -304,8 +303,9 @@ impl Core {
     }
 
     fn reader_finished(&self) {
-        lock(&self.life).readers -= 1;
-        self.changed.notify_all();
+        let mut life = lock(&self.life);
+        life.readers -= 1;
+        self.changed.notify_all(life);
     }
 
     pub(super) fn wait(self: &Arc<Self>, deadline: Option<Instant>) -> bool {
@@ -374,8 +374,7 @@ impl Core {
         }
         let hold = std::mem::take(&mut life.hold);
         let (session, attempt) = (life.session.clone(), life.attempt.clone());
-        drop(life);
-        self.changed.notify_all();
+        self.changed.notify_all(life);
         (session, attempt.inspect(|attempt| attempt.cancel()).is_some(), hold)
     }
 

@@ -94,6 +94,11 @@ impl Packet {
         }
     }
 
+    /// What it takes in memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Packet>() + self.frame_len()
+    }
+
     /// Text or binary: what users send, as against what keeps the session going.
     pub(crate) fn is_message(&self) -> bool {
         matches!(self, Packet::Text(_) | Packet::Binary(_))

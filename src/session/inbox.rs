@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::mem::{size_of, swap};
+use std::mem::swap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -65,10 +65,6 @@ pub(super) enum Next {
     End,
 }
 
-fn cost(packet: &Packet) -> usize {
-    size_of::<Packet>() + packet.frame_len()
-}
-
 impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
         Inbox {
@@ -103,7 +99,7 @@ impl Inbox {
                 swap(&mut state.queue, batch);
                 state.with_reader = state.bytes;
                 if state.paused {
-                    self.changed.notify_all();
+                    self.changed.notify_all(state);
                 }
                 return Next::Deliver;
             }
@@ -117,7 +113,7 @@ impl Inbox {
                 End::Open | End::Closing(_) => {}
             }
             state.reader_waits = true;
-            self.changed.notify_all();
+            self.changed.notify_all_held(&state);
             state = match state.end {
                 End::Closing(by) => self.changed.wait_until(state, Some(by)),
                 _ => self.changed.wait(state),
@@ -142,18 +138,18 @@ impl Inbox {
 
     /// Appends what the holder of the intake has received.
     pub(super) fn push(&self, messages: &mut VecDeque<Packet>) {
-        if messages.is_empty() {
-            return;
-        }
         let mut state = lock(&self.state);
-        state.bytes += messages.iter().map(cost).sum::<usize>();
+        // Something has come: from now on the server's silence counts again.
+        state.paused = false;
+        state.bytes += messages.iter().map(Packet::memory).sum::<usize>();
         state.queue.append(messages);
     }
 
     /// Gives the intake back.
     pub(super) fn release(&self) {
-        lock(&self.state).receiving = false;
-        self.changed.notify_all();
+        let mut state = lock(&self.state);
+        state.receiving = false;
+        self.changed.notify_all(state);
     }
 
     /// For the stand-in, between two receives: it is done when the reader is at leisure again or the connection
@@ -165,12 +161,10 @@ impl Inbox {
             if over || state.reader_waits {
                 state.receiving = false;
                 state.paused = false;
-                drop(state);
-                self.changed.notify_all();
+                self.changed.notify_all(state);
                 return StandIn::Done;
             }
             if state.bytes < self.limit {
-                state.paused = false;
                 return StandIn::Receive;
             }
             state.paused = true;
@@ -198,8 +192,7 @@ impl Inbox {
             state.end = End::Closing(by);
         }
         self.muted.store(true, Ordering::Release);
-        drop(state);
-        self.changed.notify_all();
+        self.changed.notify_all(state);
     }
 
     /// Ends it; `deliver` says whether what is queued still reaches the handlers. It does not once the client has
@@ -209,7 +202,6 @@ impl Inbox {
         let deliver = deliver && !self.muted();
         state.end = if deliver { End::Drained } else { End::Dropped };
         self.muted.store(!deliver, Ordering::Release);
-        drop(state);
-        self.changed.notify_all();
+        self.changed.notify_all(state);
     }
 }

@@ -359,8 +359,9 @@ impl Session {
     }
 
     fn finish(&self) {
-        lock(&self.ending).finished = true;
-        self.finished.notify_all();
+        let mut state = lock(&self.ending);
+        state.finished = true;
+        self.finished.notify_all(state);
     }
 
     /// Waits until the disconnect handler has run and the threads have ended; false after the deadline.

@@ -1,5 +1,4 @@
 use std::collections::VecDeque;
-use std::mem::size_of;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -83,11 +82,6 @@ pub(super) enum Admission {
     Full(Packet),
 }
 
-/// What the outbox takes for a packet in memory.
-fn cost(packet: &Packet) -> usize {
-    size_of::<Packet>() + packet.frame_len()
-}
-
 impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
         Outbox {
@@ -141,11 +135,11 @@ impl Outbox {
 
     /// A message above the limit has to itself.
     fn has_room(&self, state: &State, packet: &Packet) -> bool {
-        state.bytes == 0 || state.bytes + cost(packet) <= self.limit
+        state.bytes == 0 || state.bytes + packet.memory() <= self.limit
     }
 
     fn push(&self, mut state: MutexGuard<'_, State>, packet: Packet) -> Admission {
-        state.bytes += cost(&packet);
+        state.bytes += packet.memory();
         state.queue.push_back(packet);
         self.wake_writer(state)
     }
@@ -154,13 +148,11 @@ impl Outbox {
     fn wake_writer(&self, mut state: MutexGuard<'_, State>) -> Admission {
         let idle = !state.writing;
         let first = !std::mem::replace(&mut state.has_writer, true);
-        // Else the writer would wake only to wait for the lock.
-        drop(state);
         if first {
             return Admission::First;
         }
         if idle {
-            self.work.notify_one();
+            self.work.notify_one(state);
         }
         Admission::Queued
     }
@@ -177,7 +169,7 @@ impl Outbox {
             }
             TrySend::Unflushed => state.unflushed = Some(message),
             TrySend::Refused(packet) => {
-                state.bytes += cost(&packet);
+                state.bytes += packet.memory();
                 // Others may have queued theirs meanwhile; behind a close, pongs alone, which go first.
                 match packet {
                     Packet::Close => state.queue.push_back(packet),
@@ -185,7 +177,7 @@ impl Outbox {
                 }
             }
         }
-        self.room.notify_all();
+        self.room.notify_all_held(&state);
         if state.idle() || state.phase == Phase::Closed { Admission::Queued } else { self.wake_writer(state) }
     }
 
@@ -203,9 +195,9 @@ impl Outbox {
             return Admission::Direct(pong);
         }
         if let Some(Packet::Pong(_)) = state.queue.front() {
-            state.bytes -= state.queue.pop_front().as_ref().map_or(0, cost);
+            state.bytes -= state.queue.pop_front().as_ref().map_or(0, Packet::memory);
         }
-        state.bytes += cost(&pong);
+        state.bytes += pong.memory();
         state.queue.push_front(pong);
         self.wake_writer(state)
     }
@@ -217,7 +209,7 @@ impl Outbox {
             return Admission::Queued;
         }
         state.phase = Phase::Closing;
-        self.room.notify_all();
+        self.room.notify_all_held(&state);
         if state.idle() {
             state.writing = true;
             return Admission::Direct(Packet::Close);
@@ -233,9 +225,8 @@ impl Outbox {
         // Of a packet written directly nobody else keeps count.
         let unflushed = state.unflushed.take() == Some(true);
         state.unsent += queued + usize::from(unflushed);
-        drop(state);
-        self.work.notify_all();
-        self.room.notify_all();
+        self.room.notify_all_held(&state);
+        self.work.notify_all(state);
     }
 
     /// How many messages were accepted and not written, once nobody writes any more.
@@ -266,7 +257,7 @@ impl Outbox {
         } else {
             batch.extend(state.queue.drain(..BATCH));
         }
-        state.in_flight = batch.iter().map(cost).sum();
+        state.in_flight = batch.iter().map(Packet::memory).sum();
         true
     }
 
@@ -279,7 +270,7 @@ impl Outbox {
         state.unsent += lost;
         state.bytes -= state.in_flight;
         state.in_flight = 0;
-        self.room.notify_all();
+        self.room.notify_all(state);
     }
 
     /// Since when the writer has been at its batch; `None` while it has none.

@@ -27,8 +27,9 @@ struct Orders {
 
 impl Watchdog {
     fn order(&self, give: impl FnOnce(&mut Orders)) {
-        give(&mut lock(&self.orders));
-        self.changed.notify_one();
+        let mut orders = lock(&self.orders);
+        give(&mut orders);
+        self.changed.notify_one(orders);
     }
 
     pub(super) fn stand_in(&self) {

@@ -47,8 +47,9 @@ pub(crate) fn pair() -> (Fake, Server) {
 
 impl Server {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let result = change(&mut lock(&self.0.state));
-        self.0.changed.notify_all();
+        let mut state = lock(&self.0.state);
+        let result = change(&mut state);
+        self.0.changed.notify_all(state);
         result
     }
 
@@ -142,7 +143,7 @@ impl Transport for Fake {
             state.accept(packet);
         }
         batch.drain(..).for_each(|packet| state.accept(packet));
-        self.0.changed.notify_all();
+        self.0.changed.notify_all(state);
         Ok(())
     }
 
@@ -159,13 +160,14 @@ impl Transport for Fake {
             return Ok(TrySend::Unflushed);
         }
         state.accept(packet);
-        self.0.changed.notify_all();
+        self.0.changed.notify_all(state);
         Ok(TrySend::Sent)
     }
 
     fn close(&self) {
-        lock(&self.0.state).closed = true;
-        self.0.changed.notify_all();
+        let mut state = lock(&self.0.state);
+        state.closed = true;
+        self.0.changed.notify_all(state);
     }
 
     fn heard(&self) -> Instant {

@@ -159,8 +159,9 @@ impl Transport for Polling {
     }
 
     fn close(&self) {
-        *lock(&self.closed) = true;
-        self.closing.notify_all();
+        let mut closed = lock(&self.closed);
+        *closed = true;
+        self.closing.notify_all(closed);
         self.http.close();
     }
 
