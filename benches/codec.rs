@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 use std::hint::black_box;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use protocol::{Packet, payload};
+use protocol::Packet;
+use protocol::payload::{self, Payload};
 
 /// How many packets a payload holds.
 const PACKETS: usize = 16;
@@ -52,7 +53,8 @@ fn payloads(criterion: &mut Criterion) {
             bencher.iter(|| payload::encode(black_box(&queue), PACKETS, None));
         });
         group.bench_function(BenchmarkId::new("decode", name), |bencher| {
-            bencher.iter(|| payload::decode(black_box(&body)).expect("packets"));
+            bencher
+                .iter(|| Payload::new(black_box(body.clone())).expect("UTF-8").map(Result::unwrap).count());
         });
     }
 }

@@ -254,8 +254,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The size of a message, and of a polling response, above which a received one ends the connection, in
-    /// bytes. Default: 64 MiB.
+    /// The size of a message above which a received one ends the connection, in bytes. A polling response with many
+    /// may be half as much again. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self

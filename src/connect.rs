@@ -133,7 +133,7 @@ impl Plan {
         // A payload is longer than the messages in it by base64's third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
         let packets = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
-        let (handshake, mut early) = opened(packets.into())?;
+        let (handshake, mut early) = opened(packets)?;
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &handshake, &mut early) {
@@ -143,8 +143,12 @@ impl Plan {
                 }
             }
         }
-        let limits =
-            PollingLimits { packets: options.packets_per_post, payload: handshake.max_payload(), body };
+        let limits = PollingLimits {
+            packets: options.packets_per_post,
+            payload: handshake.max_payload(),
+            body,
+            message: options.max_message_size,
+        };
         let transport =
             Polling::new(http.clone(), &self.endpoint, handshake.sid(), options.timestamp_requests, limits);
         Ok(Connected { transport: Box::new(transport), handshake, early })

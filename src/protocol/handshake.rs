@@ -63,6 +63,8 @@ pub(crate) enum HandshakeError {
         json: String,
         source: serde_json::Error,
     },
+    #[error("the handshake is longer than {MAX_LENGTH} bytes")]
+    TooLong,
     #[error("the handshake is not a JSON object: \"{0}\"")]
     NotAnObject(String),
     #[error("the handshake has no {0}")]
@@ -76,6 +78,9 @@ pub(crate) enum HandshakeError {
     },
 }
 
+/// In bytes: what is parsed takes a multiple of it in memory.
+const MAX_LENGTH: usize = 64 * 1024;
+
 /// An upper bound of both times in milliseconds, 49 days: so that no sum of them, or of them and an instant,
 /// overflows.
 const MAX_MILLIS: f64 = u32::MAX as f64;
@@ -84,6 +89,9 @@ impl Handshake {
     /// Reads the data of the open packet. `sid`, `pingInterval` and `pingTimeout` are required. The protocol
     /// requires `upgrades` and `maxPayload` too, but older servers leave the latter out.
     pub(crate) fn parse(json: &str) -> Result<Handshake, HandshakeError> {
+        if json.len() > MAX_LENGTH {
+            return Err(HandshakeError::TooLong);
+        }
         let fields = match serde_json::from_str(json) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(HandshakeError::NotAnObject(excerpt(json))),

@@ -13,16 +13,46 @@ pub(crate) const SEPARATOR: char = '\u{1e}';
 /// Marks a binary message.
 const BINARY: char = 'b';
 
-/// Reads the body of an answer. An empty one holds no packets: python-engineio sends that to end a poll.
-pub(crate) fn decode(body: &[u8]) -> Result<Vec<Packet>, DecodeError> {
-    if is_version_3(body) {
-        return Err(DecodeError::Version3);
+/// The packets in the body of an answer, which are decoded one by one: small ones take many times the memory of the
+/// body. An empty body holds none: python-engineio sends that to end a poll.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    text: String,
+    /// Where the next packet begins; `None` after the last.
+    next: Option<usize>,
+}
+
+impl Payload {
+    pub(crate) fn new(body: Vec<u8>) -> Result<Self, DecodeError> {
+        if is_version_3(&body) {
+            return Err(DecodeError::Version3);
+        }
+        let text = String::from_utf8(body).map_err(|e| DecodeError::Utf8(e.utf8_error()))?;
+        let next = (!text.is_empty()).then_some(0);
+        Ok(Payload { text, next })
     }
-    let text = std::str::from_utf8(body).map_err(DecodeError::Utf8)?;
-    if text.is_empty() {
-        return Ok(Vec::new());
+
+    /// True when all packets have been decoded.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next.is_none()
     }
-    text.split(SEPARATOR).map(decode_element).collect()
+}
+
+impl Iterator for Payload {
+    type Item = Result<Packet, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = &self.text[self.next?..];
+        let end = rest.find(SEPARATOR);
+        let element = &rest[..end.unwrap_or(rest.len())];
+        let packet = decode_element(element);
+        self.next = self.next.zip(end).map(|(start, length)| start + length + SEPARATOR.len_utf8());
+        if self.is_empty() {
+            // The next one may be long in coming.
+            self.text = String::new();
+        }
+        Some(packet)
+    }
 }
 
 fn decode_element(element: &str) -> Result<Packet, DecodeError> {
@@ -107,6 +137,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn decode(body: &[u8]) -> Result<Vec<Packet>, DecodeError> {
+        Payload::new(body.to_vec())?.collect()
+    }
 
     fn text(data: &str) -> Packet {
         Packet::Text(data.into())

@@ -70,6 +70,11 @@ impl FromStr for TransportKind {
     }
 }
 
+/// How many packets one `recv` takes at most before it hands on what they brought, and about how many bytes: memory
+/// that is used again at once is cheaper than more of it.
+const BURST: usize = 256;
+const BURST_BYTES: usize = 128 * 1024;
+
 /// A connected transport.
 ///
 /// `recv` and `send` run at the same time on different threads; neither is called by two threads at once.
@@ -126,6 +131,21 @@ pub(crate) enum TransportError {
     ClosedByServer(Error),
     /// Anything else.
     Failed(Error),
+}
+
+/// Refuses what the user does not want to receive.
+fn check_size(packet: &Packet, max: usize) -> Result<(), Error> {
+    match packet {
+        Packet::Text(text) if text.len() > max => Err(too_large(text.len(), max)),
+        Packet::Binary(bytes) if bytes.len() > max => Err(too_large(bytes.len(), max)),
+        _ => Ok(()),
+    }
+}
+
+fn too_large(size: usize, max: usize) -> Error {
+    Error::connection(format!(
+        "the server sent a message of {size} bytes, above max_message_size ({max} bytes)"
+    ))
 }
 
 /// The value of the query parameter `t`: it keeps caches from answering.

@@ -2,10 +2,13 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::{SendError, Transport, TransportError, TransportKind, TrySend, timestamp};
+use super::{
+    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, check_size, timestamp,
+};
 use crate::error::Error;
 use crate::net::{HttpClient, HttpError};
-use crate::protocol::{Endpoint, Packet, payload};
+use crate::protocol::payload::{self, Payload};
+use crate::protocol::{Endpoint, Packet};
 use crate::sync::{Signal, lock};
 
 /// The JS server refuses the octet-stream that the specification asks for.
@@ -16,14 +19,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// HTTP long polling: a GET in flight for what the server sends, and one POST at most for what we send.
+///
+/// Lock order: `intake`, then `closed`.
 pub(crate) struct Polling {
     http: HttpClient,
     /// The URL of the session, without the timestamp.
     url: String,
     timestamps: bool,
     limits: PollingLimits,
-    /// The pause after the next poll that brings nothing. For the one who receives.
-    backed_off: Mutex<Duration>,
+    /// For the one who receives.
+    intake: Mutex<Intake>,
     closed: Mutex<bool>,
     closing: Signal,
 }
@@ -36,6 +41,64 @@ pub(crate) struct PollingLimits {
     pub(crate) payload: Option<usize>,
     /// Bytes in the body of a GET.
     pub(crate) body: usize,
+    /// Bytes in a message.
+    pub(crate) message: usize,
+}
+
+/// What has come, and is handed on in bursts.
+#[derive(Default)]
+struct Intake {
+    payload: Payload,
+    /// What is wrong with it, when packets before that had still to be handed on.
+    broken: Option<Error>,
+    /// The payload held something that a server sends with a reason.
+    useful: bool,
+    /// The pause before the next poll, if this one brought nothing.
+    pause: Duration,
+}
+
+impl Intake {
+    /// Hands on the next packets. None if they are all NOOPs.
+    fn burst(&mut self, packets: &mut VecDeque<Packet>, max_message: usize) -> Result<(), Error> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let (mut count, mut bytes) = (0, 0);
+        while count < BURST && bytes < BURST_BYTES {
+            match self.next(max_message) {
+                Some(Ok(packet)) => {
+                    (count, bytes) = (count + 1, bytes + packet.frame_len());
+                    self.useful |= brings_something(&packet);
+                    if packet != Packet::Noop {
+                        packets.push_back(packet);
+                    }
+                }
+                Some(Err(broken)) if packets.is_empty() => return Err(broken),
+                Some(Err(broken)) => {
+                    self.broken = Some(broken);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, max_message: usize) -> Option<Result<Packet, Error>> {
+        let packet = self.payload.next()?.map_err(|e| Error::protocol(e.to_string()));
+        Some(packet.and_then(|packet| check_size(&packet, max_message).map(|()| packet)))
+    }
+
+    /// How long to wait before the next poll: polls that bring nothing back off.
+    fn take_pause(&mut self) -> Duration {
+        if std::mem::take(&mut self.useful) {
+            self.pause = Duration::ZERO;
+            return Duration::ZERO;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        pause
+    }
 }
 
 impl Polling {
@@ -52,25 +115,38 @@ impl Polling {
             url,
             timestamps,
             limits,
-            backed_off: Mutex::default(),
+            // The handshake came before the first poll.
+            intake: Mutex::new(Intake { useful: true, ..Intake::default() }),
             closed: Mutex::new(false),
             closing: Signal::default(),
         }
     }
 
-    /// The first request of a session: the packets of its answer, of which the first should be `open`.
+    /// The first request of a session: the packets of its answer, of which the first should be `open`. They may take
+    /// `max_body` bytes, as may the body.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<Vec<Packet>, HttpError> {
+    ) -> Result<VecDeque<Packet>, HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
-        payload::decode(&response.body).map_err(|e| {
-            HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {e}")))
-        })
+        let wrong = |what: String| {
+            HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
+        };
+        let payload = Payload::new(response.body).map_err(|e| wrong(e.to_string()))?;
+        let (mut packets, mut memory) = (VecDeque::new(), 0);
+        for packet in payload {
+            let packet = packet.map_err(|e| wrong(e.to_string()))?;
+            memory += packet.memory();
+            if memory > max_body {
+                return Err(wrong(format!("its packets take more than {max_body} bytes")));
+            }
+            packets.push_back(packet);
+        }
+        Ok(packets)
     }
 
     fn request_url(&self) -> String {
@@ -85,23 +161,20 @@ impl Polling {
         if self.is_closed() { TransportError::Closed } else { TransportError::Failed(error) }
     }
 
-    fn poll(&self, silence: Duration) -> Result<Vec<Packet>, TransportError> {
+    fn poll(&self, silence: Duration) -> Result<Payload, TransportError> {
         let answer = self.http.poll(&self.request_url(), silence, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
             Some(response) => {
-                payload::decode(&response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
+                Payload::new(response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
             }
             None if self.is_closed() => Err(TransportError::Closed),
             None => Err(TransportError::Silent),
         }
     }
 
-    /// Waits out a pause between polls that bring nothing, or the end. There is none after the first.
-    fn back_off(&self) {
-        let mut backed_off = lock(&self.backed_off);
-        let deadline = Instant::now() + *backed_off;
-        *backed_off = (*backed_off * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        drop(backed_off);
+    /// Waits, or until the end.
+    fn pause(&self, pause: Duration) {
+        let deadline = Instant::now() + pause;
         let mut closed = lock(&self.closed);
         while !*closed && Instant::now() < deadline {
             closed = self.closing.wait_until(closed, Some(deadline));
@@ -121,20 +194,24 @@ impl Transport for Polling {
 
     fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
         loop {
-            let received = self.poll(silence)?;
-            if received.iter().any(brings_something) {
-                *lock(&self.backed_off) = Duration::ZERO;
-                packets.extend(received);
+            let mut intake = lock(&self.intake);
+            intake.burst(packets, self.limits.message).map_err(|e| self.failed(e))?;
+            if !packets.is_empty() {
+                // What waited here was not waited for.
+                self.http.heard().now();
                 return Ok(());
             }
-            // A NOOP ends a poll, to free it for another transport or to get through a proxy. A server that
-            // sends nothing else must not keep us busy.
-            self.back_off();
-            if received.iter().any(|packet| *packet != Packet::Noop) {
-                // For the log.
-                packets.extend(received);
-                return Ok(());
+            if self.is_closed() {
+                return Err(TransportError::Closed);
             }
+            if !intake.payload.is_empty() {
+                continue;
+            }
+            let pause = intake.take_pause();
+            drop(intake);
+            self.pause(pause);
+            let payload = self.poll(silence)?;
+            lock(&self.intake).payload = payload;
         }
     }
 

@@ -8,22 +8,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
-use tungstenite::error::ProtocolError;
+use tungstenite::error::{CapacityError, ProtocolError};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket as Socket};
 
-use super::{SendError, Transport, TransportError, TransportKind, TrySend, timestamp};
+use super::{
+    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, check_size, timestamp,
+    too_large,
+};
 use crate::error::{Error, Result};
 use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
 use crate::protocol::{Endpoint, Frame, Packet};
-
-/// How many frames one `recv` takes at most before it hands on what they brought, and about how many bytes: memory
-/// that is used again at once is cheaper than more of it.
-const BURST: usize = 256;
-const BURST_BYTES: usize = 128 * 1024;
 
 /// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
 const RATION: usize = 2 * BURST_BYTES;
@@ -75,6 +73,7 @@ struct Inner {
     socket: Socket<ReadAhead>,
     /// What ended reading, when packets before it had still to be handed on.
     ended: Option<TransportError>,
+    max_message: usize,
     /// The `1` is written: what remains is to flush it and to half-close.
     finishing: bool,
     /// Messages given to tungstenite since everything was last written.
@@ -99,11 +98,18 @@ impl WebSocket {
             .read_buffer_size(settings.read_buffer)
             .write_buffer_size(settings.write_buffer)
             .max_frame_size(Some(settings.max_frame))
-            .max_message_size(Some(settings.max_message));
+            // A text has the packet's type in front. What that makes too long is found in `read_frame`.
+            .max_message_size(Some(settings.max_message.saturating_add(1)));
         let tcp = upgraded.stream.socket().tcp().clone();
         let stream = ReadAhead::new(upgraded.stream);
         let socket = Socket::from_partially_read(stream, upgraded.early, Role::Client, Some(config));
-        let inner = Mutex::new(Inner { socket, ended: None, finishing: false, unflushed: 0 });
+        let inner = Mutex::new(Inner {
+            socket,
+            ended: None,
+            max_message: settings.max_message,
+            finishing: false,
+            unflushed: 0,
+        });
         Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
     }
 
@@ -248,14 +254,19 @@ impl Inner {
 
     fn read_frame(&mut self) -> Result<Read, TransportError> {
         match self.socket.read() {
-            Ok(Message::Text(text)) => decode(Packet::decode_text(&text)).map(Read::Packet),
-            Ok(Message::Binary(bytes)) => Ok(Read::Packet(Packet::Binary(unpinned(bytes)))),
+            Ok(Message::Text(text)) => self.packet(decode(Packet::decode_text(&text))?),
+            Ok(Message::Binary(bytes)) => self.packet(Packet::Binary(unpinned(bytes))),
             Ok(Message::Close(frame)) => Err(self.closed_by_server(frame)),
             // tungstenite answers pings by itself.
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(Read::Control),
             Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => Ok(Read::Nothing),
             Err(e) => Err(failed(e)),
         }
+    }
+
+    fn packet(&self, packet: Packet) -> Result<Read, TransportError> {
+        check_size(&packet, self.max_message).map_err(TransportError::Failed)?;
+        Ok(Read::Packet(packet))
     }
 
     fn closed_by_server(&mut self, frame: Option<CloseFrame>) -> TransportError {
@@ -341,6 +352,9 @@ fn failed(error: tungstenite::Error) -> TransportError {
         ),
         E::Protocol(ProtocolError::SendAfterClosing) | E::ConnectionClosed | E::AlreadyClosed => {
             TransportError::Failed(Error::connection("the websocket is closed"))
+        }
+        E::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            TransportError::Failed(too_large(size - 1, max_size.saturating_sub(1)))
         }
         E::Protocol(_) | E::Capacity(_) | E::Utf8(_) => {
             TransportError::Failed(Error::protocol(format!("by websocket: {error}")))
