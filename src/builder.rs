@@ -21,6 +21,9 @@ pub use connect::ConnectOptions;
 pub use disconnect::Disconnect;
 pub use websocket::WebSocketOptions;
 
+/// For "no limit": 49 days, so that no sum with it overflows.
+const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
+
 /// Options of a [`Client`], for all of its connections.
 ///
 /// # Examples
@@ -87,7 +90,9 @@ impl ClientBuilder {
 
     /// How long the server may take for the handshake, for the websocket's opening (name lookup, TCP, TLS and
     /// HTTP together), for the answer to the upgrade's probe, for each POST, and for a graceful disconnect.
-    /// Default: 5 s.
+    /// Default: 5 s; 49 days at most.
+    ///
+    /// A POST with a big message has to get through in that time, on a slow line too.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
@@ -394,7 +399,8 @@ impl ClientBuilder {
         }
         options.tls.check()?;
         options.proxy.check()?;
-        self.options.websocket = self.websocket.settings(options.max_message_size)?;
+        self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }
 }

@@ -4,6 +4,9 @@ use super::headers::{header_names, parse_headers};
 use crate::error::{Error, Result};
 use crate::transport::WebSocketSettings;
 
+/// In bytes: one is allocated per connection.
+const LARGEST_BUFFER: usize = 1 << 30;
+
 /// Options of the websocket transport, for
 /// [`ClientBuilder::websocket_options`](crate::ClientBuilder::websocket_options).
 ///
@@ -91,6 +94,9 @@ impl WebSocketOptions {
             [self.max_message_size, self.max_frame_size, self.read_buffer_size, self.write_buffer_size];
         if sizes.contains(&Some(0)) {
             return Err(Error::option(OPTION, "sizes must be above zero"));
+        }
+        if self.read_buffer_size.max(self.write_buffer_size) > Some(LARGEST_BUFFER) {
+            return Err(Error::option(OPTION, format!("a buffer may have {LARGEST_BUFFER} bytes")));
         }
         if !self.subprotocols.is_empty() {
             let value = HeaderValue::try_from(self.subprotocols.join(", "));

@@ -133,18 +133,18 @@ pub(crate) enum TransportError {
     Failed(Error),
 }
 
-/// Refuses what the user does not want to receive.
+/// Refuses a message above the user's limit.
 fn check_size(packet: &Packet, max: usize) -> Result<(), Error> {
     match packet {
-        Packet::Text(text) if text.len() > max => Err(too_large(text.len(), max)),
-        Packet::Binary(bytes) if bytes.len() > max => Err(too_large(bytes.len(), max)),
+        Packet::Text(text) if text.len() > max => Err(too_long(max)),
+        Packet::Binary(bytes) if bytes.len() > max => Err(too_long(max)),
         _ => Ok(()),
     }
 }
 
-fn too_large(size: usize, max: usize) -> Error {
+fn too_long(max: usize) -> Error {
     Error::connection(format!(
-        "the server sent a message of {size} bytes, above max_message_size ({max} bytes)"
+        "the server sent a message that is too long: the limit, max_message_size or max_frame_size, is {max} bytes"
     ))
 }
 

@@ -17,7 +17,7 @@ use tungstenite::{Message, WebSocket as Socket};
 
 use super::{
     BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, check_size, timestamp,
-    too_large,
+    too_long,
 };
 use crate::error::{Error, Result};
 use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
@@ -97,8 +97,8 @@ impl WebSocket {
         let config = WebSocketConfig::default()
             .read_buffer_size(settings.read_buffer)
             .write_buffer_size(settings.write_buffer)
-            .max_frame_size(Some(settings.max_frame))
-            // A text has the packet's type in front. What that makes too long is found in `read_frame`.
+            // A text has the packet's type in front. A binary message of one byte too many is found in `packet`.
+            .max_frame_size(Some(settings.max_frame.saturating_add(1)))
             .max_message_size(Some(settings.max_message.saturating_add(1)));
         let tcp = upgraded.stream.socket().tcp().clone();
         let stream = ReadAhead::new(upgraded.stream);
@@ -353,8 +353,9 @@ fn failed(error: tungstenite::Error) -> TransportError {
         E::Protocol(ProtocolError::SendAfterClosing) | E::ConnectionClosed | E::AlreadyClosed => {
             TransportError::Failed(Error::connection("the websocket is closed"))
         }
-        E::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
-            TransportError::Failed(too_large(size - 1, max_size.saturating_sub(1)))
+        // As given to tungstenite, for the packet's type.
+        E::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
+            TransportError::Failed(too_long(max_size - 1))
         }
         E::Protocol(_) | E::Capacity(_) | E::Utf8(_) => {
             TransportError::Failed(Error::protocol(format!("by websocket: {error}")))

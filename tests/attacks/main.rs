@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bombs;
 mod floods;
 mod frames;
 mod handshakes;
