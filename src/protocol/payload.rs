@@ -63,7 +63,7 @@ pub(crate) fn encode(
     max_packets: usize,
     max_bytes: Option<usize>,
 ) -> (Vec<u8>, usize) {
-    let (count, size) = fitting(queue, max_packets, max_bytes.unwrap_or(usize::MAX));
+    let (count, size) = fitting(queue, max_packets, max_bytes);
     let mut body = String::with_capacity(size);
     for (index, packet) in queue.iter().take(count).enumerate() {
         if index > 0 {
@@ -74,15 +74,19 @@ pub(crate) fn encode(
     (body.into_bytes(), count)
 }
 
-/// How many packets fit, and their size with the separators.
-fn fitting(queue: &VecDeque<Packet>, max_packets: usize, max_bytes: usize) -> (usize, usize) {
+/// How many packets [`encode`] takes, and their size with the separators.
+pub(crate) fn fitting(
+    queue: &VecDeque<Packet>,
+    max_packets: usize,
+    max_bytes: Option<usize>,
+) -> (usize, usize) {
     let mut packets = queue.iter().map(Packet::payload_len);
     let Some(mut size) = packets.next() else { return (0, 0) };
     let mut count = 1;
     for length in packets.take(max_packets.saturating_sub(1)) {
         // Saturating: clones of one big `Bytes` may add up to more than there is memory.
         let grown = size.saturating_add(SEPARATOR.len_utf8()).saturating_add(length);
-        if grown > max_bytes {
+        if max_bytes.is_some_and(|max| grown > max) {
             break;
         }
         (count, size) = (count + 1, grown);

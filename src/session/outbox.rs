@@ -12,9 +12,6 @@ use crate::transport::TrySend;
 /// ping-pong the direct way and a stream of messages the batched one; 10 µs would batch a ping-pong as well.
 const QUIET: Duration = Duration::from_micros(3);
 
-/// How many packets the writer takes at most at once, so that senders are let in again meanwhile.
-const BATCH: usize = 4096;
-
 /// What waits to be written, in order, bounded by bytes.
 ///
 /// Whoever writes holds the turn (`writing`): the writer for a batch, or a sender for a packet on an idle
@@ -213,10 +210,15 @@ impl Outbox {
         lock(&self.state).unsent
     }
 
-    /// For the writer: waits for work and moves it into `batch`; false at the end. An empty batch is work too.
+    /// For the writer: waits for work and moves as much into `batch` as `portion` says; false at the end. An empty
+    /// batch is work too.
     ///
     /// No bound: an idle connection has nothing to write. `close` ends the wait.
-    pub(super) fn take(&self, batch: &mut VecDeque<Packet>) -> bool {
+    pub(super) fn take(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        portion: impl FnOnce(&VecDeque<Packet>) -> usize,
+    ) -> bool {
         let mut state = lock(&self.state);
         while state.phase != Phase::Closed && (state.writing || (state.queue.is_empty() && !state.unflushed))
         {
@@ -231,11 +233,12 @@ impl Outbox {
         state.writing = true;
         state.batch_since = Some(Instant::now());
         state.unflushed = false;
-        if state.queue.len() <= BATCH {
+        let count = portion(&state.queue);
+        if count == state.queue.len() {
             // The writer's buffer and the queue change places: neither allocates.
             std::mem::swap(&mut state.queue, batch);
         } else {
-            batch.extend(state.queue.drain(..BATCH));
+            batch.extend(state.queue.drain(..count));
         }
         state.in_flight = batch.iter().map(cost).sum();
         true

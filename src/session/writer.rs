@@ -3,10 +3,10 @@ use std::collections::VecDeque;
 use super::Session;
 use crate::stats::Traffic;
 
-/// The writer thread: everything that waits becomes one batch.
+/// The writer thread: what waits becomes one batch, as far as the transport takes it at once.
 pub(super) fn run(session: &Session) {
     let mut batch = VecDeque::new();
-    while session.outbox.take(&mut batch) {
+    while session.outbox.take(&mut batch, |queue| session.transport.portion(queue)) {
         session.log_packets("sending", &batch);
         let traffic = Traffic::of(&batch);
         match session.transport.send(&mut batch) {

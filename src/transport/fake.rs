@@ -129,6 +129,10 @@ impl Transport for Fake {
         }
     }
 
+    fn portion(&self, queue: &VecDeque<Packet>) -> usize {
+        queue.len()
+    }
+
     fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
         let mut state = lock(&self.0.state);
         while state.stalled && !state.closed {

@@ -79,6 +79,10 @@ pub(crate) trait Transport: Send + Sync {
     /// Blocks until packets have come, and appends them. A wait for the next byte is at most `silence` long.
     fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError>;
 
+    /// How many packets from the front of the queue to `send` at once. A pong that comes meanwhile waits for these, and
+    /// so do senders that wait for room.
+    fn portion(&self, queue: &VecDeque<Packet>) -> usize;
+
     /// Blocks until the whole batch is written, and leaves it empty. After a [`Packet::Close`] nothing more is
     /// written, and `recv` ends soon. An empty batch writes what [`TrySend::Unflushed`] left.
     ///

@@ -138,6 +138,11 @@ impl Transport for Polling {
         }
     }
 
+    /// One POST.
+    fn portion(&self, queue: &VecDeque<Packet>) -> usize {
+        payload::fitting(queue, self.limits.packets, self.limits.payload).0
+    }
+
     fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
         while !batch.is_empty() {
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);

@@ -24,6 +24,11 @@ use crate::protocol::{Endpoint, Frame, Packet};
 const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
 
+/// How many packets are written at once, and about how many bytes: a pong must not come too late over a slow line
+/// because a whole outbox is ahead of it.
+const PORTION: usize = 4096;
+const PORTION_BYTES: usize = 64 * 1024;
+
 /// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
 const RATION: usize = 2 * BURST_BYTES;
 
@@ -164,6 +169,10 @@ impl Transport for WebSocket {
 
     fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
         self.recv_while(packets, || Instant::now().checked_add(silence))
+    }
+
+    fn portion(&self, queue: &VecDeque<Packet>) -> usize {
+        portion(queue)
     }
 
     fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
@@ -315,6 +324,16 @@ impl Inner {
     }
 }
 
+fn portion(queue: &VecDeque<Packet>) -> usize {
+    let mut bytes = 0_usize;
+    let full = queue.iter().take(PORTION).position(|packet| {
+        let full = bytes >= PORTION_BYTES;
+        bytes = bytes.saturating_add(packet.frame_len());
+        full
+    });
+    full.unwrap_or(queue.len().min(PORTION))
+}
+
 /// False for a socket that takes no more for now; the frame stays in tungstenite's buffer.
 fn ready(written: Result<(), tungstenite::Error>) -> Result<bool, TransportError> {
     match written {
@@ -375,4 +394,24 @@ fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portion_is_bounded_in_packets_and_bytes_and_makes_progress() {
+        for (size, count, expected) in [
+            (1, 0, 0),
+            (1, PORTION, PORTION),
+            (1, PORTION + 1, PORTION),
+            (1023, 64, 64),
+            (1023, 1000, 64),
+            (PORTION_BYTES * 2, 3, 1),
+        ] {
+            let queue = vec![Packet::Text("x".repeat(size)); count].into();
+            assert_eq!(portion(&queue), expected, "{count} of {size}");
+        }
+    }
 }
