@@ -189,7 +189,8 @@ impl Plan {
 
     fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let send = |packet| websocket.send(&mut VecDeque::from([packet])).map_err(|e| no_answer(e.cause));
+        let send =
+            |packet| websocket.send(&mut VecDeque::from([packet]), &|| None).map_err(|e| no_answer(e.cause));
         send(Packet::Ping("probe".into()))?;
         let mut packets = VecDeque::new();
         websocket.recv_by(&mut packets, deadline).map_err(no_answer)?;

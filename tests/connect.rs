@@ -7,9 +7,10 @@ use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
 use common::{Lines, PATIENCE, Watch, within};
-use engineio::{Client, ConnectOptions, Error, Message, State, TransportKind};
+use engineio::{Client, ConnectOptions, Error, Message, State, TransportKind, WebSocketOptions};
 use log::Level;
 use serde_json::json;
 
@@ -480,5 +481,25 @@ fn a_body_that_is_json_is_kept_whole() {
     match refused(server.url(), ConnectOptions::new()) {
         Error::Connection { body: Some(body), .. } => assert_eq!(*body, json!({"code": 1, "x": [null, "ü"]})),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn options_without_a_limit_do_no_harm() {
+    let server = Server::start();
+    let client = Client::builder().request_timeout(Duration::MAX).build().unwrap();
+    for transport in [TransportKind::Polling, TransportKind::WebSocket] {
+        client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+        client.disconnect().unwrap();
+    }
+    for options in [
+        WebSocketOptions::new().read_buffer_size(usize::MAX),
+        WebSocketOptions::new().write_buffer_size(usize::MAX),
+    ] {
+        let refused = Client::builder().websocket_options(options).build();
+        assert!(
+            matches!(refused, Err(Error::InvalidOption { option: "websocket_options", .. })),
+            "{refused:?}"
+        );
     }
 }

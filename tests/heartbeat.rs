@@ -4,13 +4,15 @@
 mod common;
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::real::{Options, Server};
 use common::scripted::{Exchange, Scripted, open_with};
-use common::{PATIENCE, Watch};
+use common::{PATIENCE, Watch, eventually};
+use crossbeam_channel::bounded;
 use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
@@ -70,6 +72,81 @@ fn pings_are_answered_with_their_data_by_polling() {
     assert_eq!(watch.message(), Message::from("hi"));
     server.wait_for("pong", |request| request.method == "POST" && request.body == b"3some data");
     client.disconnect().unwrap();
+}
+
+/// A hundred messages need seven POSTs; the ping comes during the second.
+#[test]
+fn a_pong_by_polling_waits_for_the_post_in_flight_at_most() {
+    let (queued, all_queued) = bounded(1);
+    let (posting, ping_due) = bounded(1);
+    let (polled, ping_received) = bounded(1);
+    let posts = AtomicUsize::new(0);
+    let server = Scripted::start(move |exchange| match exchange.request.method.as_str() {
+        "POST" => {
+            match posts.fetch_add(1, Ordering::SeqCst) {
+                0 => all_queued.recv_timeout(PATIENCE).unwrap(),
+                1 => {
+                    posting.send(()).unwrap();
+                    ping_received.recv_timeout(PATIENCE).unwrap();
+                }
+                _ => {}
+            }
+            exchange.payload("ok")
+        }
+        _ if !exchange.request.is_poll() => exchange.payload(open_with(25_000, 20_000)),
+        _ if exchange.polls() == 1 => {
+            ping_due.recv_timeout(PATIENCE).unwrap();
+            exchange.payload("2")
+        }
+        _ => {
+            polled.send(()).unwrap();
+            exchange.hold()
+        }
+    });
+    let (client, _watch) = connected(server.url(), only(Polling));
+    let texts: Vec<_> = (0..100).map(|i| format!("4{i}")).collect();
+    texts.iter().for_each(|text| client.send(&text[1..]).unwrap());
+    queued.send(()).unwrap();
+    client.flush(PATIENCE).unwrap();
+    let requests = server.requests();
+    let posts: Vec<_> = requests.iter().filter(|request| request.method == "POST").collect();
+    assert!(posts[2].text().starts_with('3'), "{}", posts[2].text());
+    let packets = posts.iter().flat_map(|post| post.text().split('\u{1e}'));
+    assert_eq!(packets.filter(|packet| *packet != "3").collect::<Vec<_>>(), texts);
+    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+}
+
+/// The outbox holds 24 MB, the kernel's buffers some of them; the server reads on when the ping has arrived.
+#[test]
+fn a_pong_by_websocket_does_not_wait_for_the_whole_outbox() {
+    const MESSAGES: usize = 1500;
+    let (queued, all_queued) = bounded(1);
+    let (pinged, ping_received) = bounded::<()>(1);
+    let (place, places) = bounded(1);
+    let server = Scripted::start(move |exchange| {
+        exchange.open_websocket(&open_with(25_000, 20_000))?;
+        all_queued.recv_timeout(PATIENCE).unwrap();
+        for _ in 0..MESSAGES / 3 {
+            assert_ne!(exchange.ws_read_text()?, "3");
+        }
+        exchange.ws_text("2")?;
+        ping_received.recv_timeout(PATIENCE).unwrap();
+        let ahead = (MESSAGES / 3..).take_while(|_| exchange.ws_read_text().is_ok_and(|text| text != "3"));
+        place.send(ahead.count()).unwrap();
+        exchange.hold()
+    });
+    let client = Client::builder().outbox_limit(64 << 20).build().unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    let text = "x".repeat(16 * 1024);
+    (0..MESSAGES).for_each(|_| client.send(&*text).unwrap());
+    queued.send(()).unwrap();
+    eventually("the ping", || client.stats().last_ping.is_some());
+    pinged.send(()).unwrap();
+    // Of the last two thirds.
+    let ahead = places.recv_timeout(PATIENCE).unwrap();
+    assert!(ahead < MESSAGES * 2 / 3 - 100, "behind {ahead} messages");
+    let end = client.disconnect_with(engineio::Disconnect::new().abort(true));
+    assert!(matches!(end, Ok(()) | Err(Error::Unsent { .. })), "{end:?}");
 }
 
 /// A server that drops who has not answered a ping after 400 ms.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::real::{Event, Server};
 use common::scripted::{Exchange, Scripted};
 use common::{PATIENCE, Watch};
-use engineio::{Client, ConnectOptions, Error, Message, TransportKind};
+use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
 use serde_json::json;
 
 use TransportKind::{Polling, WebSocket};
@@ -247,4 +247,29 @@ fn the_counters_count_both_ways() {
     assert!(stats.sent.bytes >= 15 && stats.received.bytes >= 15, "{stats:?}");
     client.disconnect().unwrap();
     assert_eq!(client.stats().received.messages, 3, "they go on over the client's connections");
+}
+
+#[test]
+fn a_message_may_have_the_limits_size_and_no_byte_more() {
+    const MAX: usize = 1000;
+    let server = Server::start();
+    for transport in [Polling, WebSocket] {
+        for (size, fits) in [(MAX, true), (MAX + 1, false)] {
+            for message in [Message::from("x".repeat(size)), Message::from(vec![7; size])] {
+                let client = Client::builder().max_message_size(MAX).build().unwrap();
+                let watch = Watch::new(&client);
+                client.connect_with(server.url(), only(transport)).unwrap();
+                watch.connected();
+                client.send(message.clone()).unwrap();
+                if fits {
+                    assert_eq!(watch.message(), message);
+                    client.disconnect().unwrap();
+                    continue;
+                }
+                assert_eq!(watch.disconnected(), Reason::TransportError, "{transport}");
+                let error = client.last_error().unwrap().to_string();
+                assert!(error.contains("max_message_size") && error.contains("1000 bytes"), "{error}");
+            }
+        }
+    }
 }

@@ -232,6 +232,14 @@ impl Session {
         }
     }
 
+    /// A pong that came in the midst of a batch.
+    fn take_pong(&self) -> Option<Packet> {
+        let pong = self.outbox.take_pong()?;
+        self.log_packets("sending", [&pong]);
+        self.options.counters.sent.add(Traffic::of([&pong]));
+        Some(pong)
+    }
+
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
         self.outbox.flush(timeout)
     }

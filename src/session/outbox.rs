@@ -29,6 +29,8 @@ pub(super) struct Outbox {
 
 struct State {
     queue: VecDeque<Packet>,
+    /// Goes ahead of all that is not written yet, what the writer has taken included.
+    pong: Option<Packet>,
     /// What the queue and the batch in flight take in memory.
     bytes: usize,
     /// How much of `bytes` is in flight.
@@ -51,15 +53,25 @@ impl State {
     /// Nothing is being written, and nothing waits: behind a packet that is written in part the writer comes next, so
     /// that nothing piles up in the transport.
     fn idle(&self) -> bool {
-        self.queue.is_empty() && !self.writing && self.unflushed.is_none()
+        self.queue.is_empty() && self.pong.is_none() && !self.writing && self.unflushed.is_none()
+    }
+
+    /// At the end of a turn: whether that wrote the close.
+    fn said(&mut self) {
+        if self.phase == Phase::Closing && self.queue.back() != Some(&Packet::Close) {
+            self.phase = Phase::Said;
+            self.pong = None;
+        }
     }
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
-    /// `Packet::Close` is queued or written, no message follows.
+    /// `Packet::Close` has its place behind all messages.
     Closing,
+    /// It is written, and nothing follows.
+    Said,
     Closed,
 }
 
@@ -88,6 +100,7 @@ impl Outbox {
             limit,
             state: Mutex::new(State {
                 queue: VecDeque::new(),
+                pong: None,
                 bytes: 0,
                 in_flight: 0,
                 writing: false,
@@ -168,38 +181,37 @@ impl Outbox {
                 state.unsent += usize::from(message);
             }
             TrySend::Unflushed => state.unflushed = Some(message),
+            TrySend::Refused(pong @ Packet::Pong(_)) => state.pong = Some(pong),
             TrySend::Refused(packet) => {
                 state.bytes += packet.memory();
-                // Others may have queued theirs meanwhile; behind a close, pongs alone, which go first.
-                match packet {
-                    Packet::Close => state.queue.push_back(packet),
-                    _ => state.queue.push_front(packet),
-                }
+                // Others may have queued theirs meanwhile.
+                state.queue.push_front(packet);
             }
         }
+        state.said();
         self.room.notify_all_held(&state);
         if state.idle() || state.phase == Phase::Closed { Admission::Queued } else { self.wake_writer(state) }
     }
 
     /// A pong goes ahead of everything that waits: it must not come too late because of it. One that still waits
-    /// there is replaced, as the last ping is the one to answer: a server that pings and does not read must not
-    /// fill the memory.
+    /// is replaced, as the last ping is the one to answer: a server that pings and does not read must not fill the
+    /// memory.
     pub(super) fn admit_pong(&self, pong: Packet) -> Admission {
         let mut state = lock(&self.state);
-        // Nothing is written behind a close, and one that does not wait is being written.
-        if state.phase != Phase::Open && state.queue.back() != Some(&Packet::Close) {
+        if matches!(state.phase, Phase::Said | Phase::Closed) {
             return Admission::Queued;
         }
         if state.idle() {
             state.writing = true;
             return Admission::Direct(pong);
         }
-        if let Some(Packet::Pong(_)) = state.queue.front() {
-            state.bytes -= state.queue.pop_front().as_ref().map_or(0, Packet::memory);
-        }
-        state.bytes += pong.memory();
-        state.queue.push_front(pong);
+        state.pong = Some(pong);
         self.wake_writer(state)
+    }
+
+    /// For the writer, in the midst of a batch.
+    pub(super) fn take_pong(&self) -> Option<Packet> {
+        lock(&self.state).pong.take()
     }
 
     /// Refuses messages from now on; `Packet::Close` follows those that wait.
@@ -221,6 +233,7 @@ impl Outbox {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.phase = Phase::Closed;
+        state.pong = None;
         let queued = state.queue.drain(..).filter(Packet::is_message).count();
         // Of a packet written directly nobody else keeps count.
         let unflushed = state.unflushed.take() == Some(true);
@@ -258,6 +271,9 @@ impl Outbox {
             batch.extend(state.queue.drain(..BATCH));
         }
         state.in_flight = batch.iter().map(Packet::memory).sum();
+        if let Some(pong) = state.pong.take() {
+            batch.push_front(pong);
+        }
         true
     }
 
@@ -270,6 +286,7 @@ impl Outbox {
         state.unsent += lost;
         state.bytes -= state.in_flight;
         state.in_flight = 0;
+        state.said();
         self.room.notify_all(state);
     }
 

@@ -69,7 +69,7 @@ fn run(session: &Arc<Session>) {
 
 /// Of a batch in which the transport panics all messages count as lost.
 fn send(session: &Session, batch: &mut VecDeque<Packet>, messages: u64) -> Result<(), SendError> {
-    guarded(|| session.transport.send(batch)).unwrap_or_else(|panic| {
+    guarded(|| session.transport.send(batch, &|| session.take_pong())).unwrap_or_else(|panic| {
         let cause = TransportError::Failed(panicked(panic));
         Err(SendError { cause, lost: messages as usize })
     })

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{SendError, Transport, TransportError, TransportKind, TrySend};
+use super::{SendError, Transport, TransportError, TransportKind, TrySend, Urgent};
 use crate::protocol::Packet;
 use crate::sync::{Signal, lock};
 
@@ -130,7 +130,7 @@ impl Transport for Fake {
         }
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
+    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError> {
         let mut state = lock(&self.0.state);
         while state.stalled && !state.closed {
             state = self.0.changed.wait(state);
@@ -141,6 +141,9 @@ impl Transport for Fake {
         }
         if let Some(packet) = state.half.take() {
             state.accept(packet);
+        }
+        if !batch.is_empty() {
+            urgent().into_iter().for_each(|packet| batch.push_front(packet));
         }
         batch.drain(..).for_each(|packet| state.accept(packet));
         self.0.changed.notify_all(state);

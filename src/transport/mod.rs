@@ -75,6 +75,8 @@ impl FromStr for TransportKind {
 const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
 
+pub(crate) type Urgent<'a> = &'a dyn Fn() -> Option<Packet>;
+
 /// A connected transport.
 ///
 /// `recv` and `send` run at the same time on different threads; neither is called by two threads at once.
@@ -87,8 +89,11 @@ pub(crate) trait Transport: Send + Sync {
     /// Blocks until the whole batch is written, and leaves it empty. After a [`Packet::Close`] nothing more is
     /// written, and `recv` ends soon. An empty batch writes what [`TrySend::Unflushed`] left.
     ///
+    /// `urgent` is asked, as often as the server may have been waited for, for a packet that goes ahead of what is left
+    /// of the batch.
+    ///
     /// The wait has no bound of its own: a slow peer is not a dead one. `close` ends it.
-    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError>;
+    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError>;
 
     /// Writes a packet if that can be done without waiting. Only for when no `send` is running.
     fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError>;

@@ -3,7 +3,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{
-    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, check_size, timestamp,
+    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, Urgent, check_size,
+    timestamp,
 };
 use crate::error::Error;
 use crate::net::{HttpClient, HttpError};
@@ -215,8 +216,11 @@ impl Transport for Polling {
         }
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
+    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError> {
         while !batch.is_empty() {
+            if let Some(packet) = urgent() {
+                batch.push_front(packet);
+            }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
             if let Err(e) = self.http.post(&self.request_url(), CONTENT_TYPE, &body) {
                 // Not again: a POST that failed may have arrived.

@@ -16,8 +16,8 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket as Socket};
 
 use super::{
-    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, check_size, timestamp,
-    too_long,
+    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, Urgent, check_size,
+    timestamp, too_long,
 };
 use crate::error::{Error, Result};
 use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
@@ -171,8 +171,12 @@ impl Transport for WebSocket {
         self.recv_while(packets, || Instant::now().checked_add(silence))
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>) -> Result<(), SendError> {
+    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError> {
         let written = loop {
+            if !batch.is_empty() {
+                // Only then: the last of a batch may be the close.
+                urgent().into_iter().for_each(|packet| batch.push_front(packet));
+            }
             match self.inner.lock().write_burst(batch) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}

@@ -114,6 +114,8 @@ pub(crate) struct Options {
     pub(crate) max_payload: u64,
     /// With a certificate that nobody knows.
     pub(crate) tls: bool,
+    /// Where it listens.
+    pub(crate) address: &'static str,
 }
 
 impl Default for Options {
@@ -123,6 +125,7 @@ impl Default for Options {
             ping_timeout: Duration::from_secs(20),
             max_payload: 4 << 20,
             tls: false,
+            address: "127.0.0.1",
         }
     }
 }
@@ -134,7 +137,7 @@ impl Server {
 
     pub(crate) fn with(options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(TcpListener::bind((options.address, 0))).unwrap();
         let scheme = if options.tls { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
         let (sender, events) = unbounded();
@@ -155,7 +158,11 @@ impl Server {
     }
 
     pub(crate) fn next(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).expect("the server saw nothing more")
+        self.next_within(PATIENCE)
+    }
+
+    pub(crate) fn next_within(&self, limit: Duration) -> Event {
+        self.events.recv_timeout(limit).expect("the server saw nothing more")
     }
 
     /// Nothing has happened that was not asked about.

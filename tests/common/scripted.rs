@@ -86,7 +86,15 @@ impl Scripted {
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1", script)
+    }
+
+    /// As [`Scripted::start`], listening on another address.
+    pub(crate) fn start_at<F>(address: &str, script: F) -> Self
+    where
+        F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared {
             script: Box::new(script),

@@ -1,9 +1,11 @@
-//! A network that is pulled out, and one that is thin: in a network namespace of its own, where the system permits that
-//! (`unshare -n`, `ip`, `tc`), and skipped with a message where not.
+//! A network that is pulled out, one that is thin, and one that is slow and loses packets: in network namespaces of
+//! their own, where the system permits that (`unshare -n`, `ip`, `tc`), and skipped with a message where not.
 
 #![cfg(target_os = "linux")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod lossy;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -52,6 +54,8 @@ fn child() {
     match std::env::var(PART).as_deref() {
         Ok("cable") => pull_the_cable(),
         Ok("thin") => send_much_over_a_thin_line(),
+        Ok("lossy") => lossy::talk(),
+        Ok("lossy-server") => lossy::serve(),
         _ => return,
     }
     println!("[{} done]", std::env::var(PART).unwrap());
@@ -60,6 +64,12 @@ fn child() {
 #[test]
 fn a_pulled_cable_is_noticed_in_time_whatever_is_going_on() {
     in_a_namespace("cable", "ip link set lo up");
+}
+
+#[test]
+#[ignore = "needs python3"]
+fn a_line_may_lose_packets_and_take_its_time() {
+    in_a_namespace("lossy", lossy::SETUP);
 }
 
 #[test]
@@ -117,23 +127,32 @@ fn pull_the_cable() {
     }
 }
 
+/// One text of that size, by either transport, then the end.
+fn bulk_server(address: &str, open: String, size: usize) -> Scripted {
+    let message = format!("4{}", "x".repeat(size));
+    Scripted::start_at(address, move |exchange| {
+        if exchange.request.is_websocket() {
+            exchange.open_websocket(&open)?;
+            exchange.ws_text(&message)?;
+            exchange.ws_text("1")
+        } else if exchange.request.method == "POST" {
+            exchange.respond("200 OK", "ok")
+        } else if !exchange.request.is_poll() {
+            exchange.payload(&open)
+        } else if exchange.polls() == 1 {
+            exchange.payload(&message)
+        } else {
+            exchange.payload("1")
+        }
+    })
+}
+
 /// 1 Mbit/s: two seconds for the message, 0.4 s for a ping.
 fn send_much_over_a_thin_line() {
     const SIZE: usize = 250_000;
     let deadline = Duration::from_millis(400);
     for transport in [Polling, WebSocket] {
-        let message = format!("4{}", "x".repeat(SIZE));
-        let server = Scripted::start(move |exchange| match transport {
-            Polling if exchange.request.method == "POST" => exchange.respond("200 OK", "ok"),
-            Polling if exchange.request.is_poll() && exchange.polls() == 1 => exchange.payload(&message),
-            Polling if exchange.request.is_poll() => exchange.payload("1"),
-            Polling => exchange.payload(open_with(200, 200)),
-            _ => {
-                exchange.open_websocket(&open_with(200, 200))?;
-                exchange.ws_text(&message)?;
-                exchange.ws_text("1")
-            }
-        });
+        let server = bulk_server("127.0.0.1", open_with(200, 200), SIZE);
         let client = Client::new();
         let watch = Watch::new(&client);
         let started = Instant::now();
