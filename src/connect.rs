@@ -132,7 +132,8 @@ impl Plan {
         let options = &self.options;
         // A payload is longer than the messages in it by base64's third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
-        let packets = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
+        let (packets, redirected) =
+            Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
         let (handshake, mut early) = opened(packets)?;
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
@@ -142,6 +143,11 @@ impl Plan {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
                 }
             }
+        }
+        if let Some(place) = redirected {
+            // No POST follows a redirect, so that the first packet to the server would end the session.
+            let what = format!("the server redirects to {place}, and a POST cannot follow: connect to that");
+            return Err(HttpError::reached(Error::connection(what)));
         }
         let limits = PollingLimits {
             packets: options.packets_per_post,

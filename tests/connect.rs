@@ -384,11 +384,11 @@ fn a_failed_upgrade_leaves_polling() {
 }
 
 #[test]
-fn redirects_are_followed_and_counted() {
+fn redirects_are_followed_to_a_websocket_and_counted() {
     let server = Scripted::start(|exchange| {
         let query: Vec<String> = exchange.request.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
         if exchange.request.path != "/engine.io/" {
-            return friendly(OPEN, exchange);
+            return friendly(OPEN_UPGRADE, exchange);
         }
         exchange.respond_with(
             "307 Temporary Redirect",
@@ -396,12 +396,16 @@ fn redirects_are_followed_and_counted() {
             "",
         )
     });
-    for transport in [Polling, WebSocket] {
+    for options in [only(WebSocket), ConnectOptions::new()] {
         let client = Client::new();
-        client.connect_with(server.url(), only(transport)).unwrap();
-        assert_eq!(client.transport().unwrap(), transport);
+        client.connect_with(server.url(), options).unwrap();
+        assert_eq!(client.transport().unwrap(), WebSocket);
         client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
     }
+    // A POST would not get there.
+    let refusal = refused(server.url(), only(Polling));
+    let told = message_of(&refusal);
+    assert!(told.contains(&format!("redirects to {}/there/", server.url())), "{told}");
 
     let circle =
         Scripted::start(|exchange| exchange.respond_with("302 Found", "Location: /engine.io/\r\n", ""));

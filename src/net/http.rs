@@ -130,6 +130,8 @@ type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
+    /// The place that answered, where that is not the one that was asked: without the query, which may be secret.
+    pub(crate) redirected: Option<String>,
 }
 
 /// A connection after `101 Switching Protocols`.
@@ -187,8 +189,11 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let response = self.prepare(self.agent.get(url)).call();
-        read(self.answered(response).map_err(failed)?, max_body)?.map_err(failed)
+        let response = self.answered(self.prepare(self.agent.get(url)).call()).map_err(failed)?;
+        let place = place(response.get_uri());
+        let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
+        let response = read(response, max_body)?.map_err(failed)?;
+        Ok(Response { redirected, ..response })
     }
 
     /// A GET that may take for ever, as long as a byte comes at least every `silence`: `None` when none did.
@@ -299,7 +304,15 @@ fn read(
     }
     let limit = u64::try_from(max).unwrap_or(u64::MAX);
     let body = response.into_body().with_config().limit(limit).read_to_vec();
-    Ok(body.map(|body| Response { body }))
+    Ok(body.map(|body| Response { body, redirected: None }))
+}
+
+/// A URL without credentials and query.
+fn place(uri: &Uri) -> String {
+    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+    let port =
+        uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
+    format!("{scheme}://{host}{}{}", port.map_or(String::new(), |port| format!(":{port}")), uri.path())
 }
 
 /// ureq's connector: opens sockets through [`dial`].

@@ -124,13 +124,13 @@ impl Polling {
     }
 
     /// The first request of a session: the packets of its answer, of which the first should be `open`. They may take
-    /// `max_body` bytes, as may the body.
+    /// `max_body` bytes, as may the body. Also where it came from, if the server has redirected the request.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<VecDeque<Packet>, HttpError> {
+    ) -> Result<(VecDeque<Packet>, Option<String>), HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
@@ -147,7 +147,7 @@ impl Polling {
             }
             packets.push_back(packet);
         }
-        Ok(packets)
+        Ok((packets, response.redirected))
     }
 
     fn request_url(&self) -> String {
