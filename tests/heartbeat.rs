@@ -348,3 +348,19 @@ fn polls_that_bring_nothing_become_rare() {
         client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
     }
 }
+
+#[test]
+fn a_silent_server_is_told_of_and_whether_it_ever_pinged() {
+    for (pings, told) in [(0, "first ping; does it speak Engine.IO v3"), (1, "next ping")] {
+        let server = Scripted::start(move |exchange| {
+            exchange.open_websocket(&open_with(200, 200))?;
+            (0..pings).try_for_each(|_| exchange.ws_text("2"))?;
+            exchange.hold()
+        });
+        let (client, watch) = connected(server.url(), only(WebSocket));
+        assert_eq!(watch.disconnected(), Reason::PingTimeout);
+        client.wait();
+        let error = client.last_error().unwrap();
+        assert!(error.is_timeout() && error.to_string().contains(told), "{error}");
+    }
+}

@@ -18,7 +18,7 @@ const QUOTED: usize = 200;
 #[derive(Debug)]
 pub(crate) struct HttpError {
     pub(crate) error: Error,
-    /// A connection to the server was made: what failed came after that.
+    /// A connection to the server was made, and another transport may do better with it.
     pub(crate) reached: bool,
 }
 

@@ -9,4 +9,4 @@ pub(crate) mod payload;
 
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub use handshake::Handshake;
-pub(crate) use packet::{Frame, Packet};
+pub(crate) use packet::{DecodeError, Frame, Packet};

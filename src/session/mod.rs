@@ -168,7 +168,7 @@ impl Session {
         self.check(&packet)?;
         match self.outbox.admit(packet)? {
             Admission::Direct(_) if self.expired() => {
-                self.end(Reason::PingTimeout, None);
+                self.end(Reason::PingTimeout, Some(self.silent()));
                 Err(Error::SocketIsClosed)
             }
             Admission::Full(_) if when_full == WhenFull::Fail => Err(Error::QueueFull),
@@ -305,10 +305,21 @@ impl Session {
     fn fail(&self, error: TransportError) {
         match error {
             TransportError::Closed => self.tear_down(),
-            TransportError::Silent => self.end(Reason::PingTimeout, None),
+            TransportError::Silent => self.end(Reason::PingTimeout, Some(self.silent())),
             TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
             TransportError::Failed(error) => self.end(Reason::TransportError, Some(error)),
         }
+    }
+
+    /// What to say of a server that has been silent for too long.
+    fn silent(&self) -> Error {
+        let what = match *lock(&self.last_ping) {
+            Some(_) => "waiting for the server's next ping",
+            None => {
+                "waiting for the server's first ping; does it speak Engine.IO v3, where pings are the client's?"
+            }
+        };
+        Error::Timeout { what }
     }
 
     /// Ends the session. The first reason stays.

@@ -9,7 +9,7 @@ use super::{
 use crate::error::Error;
 use crate::net::{HttpClient, HttpError};
 use crate::protocol::payload::{self, Payload};
-use crate::protocol::{Endpoint, Packet};
+use crate::protocol::{DecodeError, Endpoint, Packet};
 use crate::sync::{Signal, lock};
 
 /// The JS server refuses the octet-stream that the specification asks for.
@@ -137,7 +137,11 @@ impl Polling {
         let wrong = |what: String| {
             HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
         };
-        let payload = Payload::new(response.body).map_err(|e| wrong(e.to_string()))?;
+        let payload = Payload::new(response.body).map_err(|e| HttpError {
+            // A websocket would be opened, and die of a server that waits for pings.
+            reached: e != DecodeError::Version3,
+            ..wrong(e.to_string())
+        })?;
         let (mut packets, mut memory) = (VecDeque::new(), 0);
         for packet in payload {
             let packet = packet.map_err(|e| wrong(e.to_string()))?;
