@@ -282,8 +282,9 @@ impl ClientBuilder {
     /// Connects again when a connection is lost. Default: it does not.
     ///
     /// The disconnect handler is called for each connection that is lost, the connect handler for each that
-    /// is made, and [`Client::wait`] goes on meanwhile. A disconnect handler that connects by itself takes
-    /// precedence.
+    /// is made, and [`Client::wait`] goes on meanwhile. That holds for connections that the server ends in order, too.
+    /// A [`connect`](Client::connect) of your own, in the disconnect handler or during a pause, takes precedence; if it
+    /// fails, the policy goes on. [`Client::disconnect`] ends it.
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self

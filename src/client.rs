@@ -3,6 +3,7 @@ mod handlers;
 mod helpers;
 #[cfg(all(feature = "sigint", unix))]
 mod sigint;
+mod world;
 
 use std::fmt;
 use std::sync::Arc;
@@ -328,6 +329,18 @@ impl Client {
     /// ```
     pub fn is_connected(&self) -> bool {
         self.state() == State::Connected
+    }
+
+    /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in its pauses,
+    /// when the state is [`State::Disconnected`], and in its attempts.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!engineio::Client::new().is_reconnecting());
+    /// ```
+    pub fn is_reconnecting(&self) -> bool {
+        self.core.is_reconnecting()
     }
 
     /// What the server said at the start of the session, while there is one.

@@ -243,3 +243,38 @@ fn what_is_sent_while_there_is_no_connection_is_refused() {
     assert_eq!(client.state(), State::Connected);
     client.disconnect().unwrap();
 }
+
+#[test]
+fn a_failed_connect_of_ones_own_leaves_the_policy_at_work() {
+    let server = losing(1);
+    let (policy, told) =
+        told(quick().delay(Duration::from_millis(500)).max_delay(Duration::from_millis(500)));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let (connects, connected) = unbounded();
+    client.on_connect(move |_| connects.send(()));
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    connected.recv_timeout(PATIENCE).unwrap();
+    heard(&told, "connecting again in");
+    assert!(client.is_reconnecting());
+    // Nobody listens there.
+    client.connect("http://127.0.0.1:1").unwrap_err();
+    heard(&told, "connected again at attempt 1");
+    connected.recv_timeout(PATIENCE).unwrap();
+    assert!(!client.wait_timeout(Duration::ZERO));
+    client.disconnect().unwrap();
+    common::eventually("the policy rests", || !client.is_reconnecting());
+}
+
+#[test]
+fn a_connect_of_ones_own_ends_the_policys_pause() {
+    let server = losing(1);
+    let (policy, told) = told(quick().delay(PATIENCE).max_delay(PATIENCE));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    heard(&told, "connecting again in");
+    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    common::eventually("the policy has ended", || !client.is_reconnecting());
+    client.disconnect().unwrap();
+    client.wait();
+    assert!(told.is_empty(), "{:?}", told.try_iter().collect::<Vec<_>>());
+}

@@ -4,20 +4,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 
+use super::world::ClientWorld;
 use super::{Client, State};
 use crate::builder::{ConnectOptions, Disconnect, Options};
 use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
-use crate::event::{Event, Handlers, Reason};
-use crate::events::{Hold, Released, Subscriptions};
+use crate::event::{Handlers, Reason};
+use crate::events::{Hold, Subscriptions};
 use crate::guarded::guarded;
 use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
-use crate::session::{Ending, Session, SessionOptions, WhenFull, World, is_reader_of};
+use crate::reconnection::Reconnection;
+use crate::session::{Session, SessionOptions, WhenFull, is_reader_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Signal, lock};
 
@@ -31,10 +33,10 @@ impl Drop for Handle {
 }
 
 pub(super) struct Core {
-    options: Options,
+    pub(super) options: Options,
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Subscriptions,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
     /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
     /// waits but on `changed`.
     life: Mutex<Life>,
@@ -55,12 +57,20 @@ struct Life {
     readers: usize,
     /// The last handle was dropped.
     abandoned: bool,
-    /// Counts what the user decides: to connect, to disconnect, to drop the last handle. What the client does
-    /// by itself, reconnecting, ends when that changes.
+    /// Counts what the user decides: to connect, once that succeeds, to disconnect, to drop the last handle. What the
+    /// client does by itself, reconnecting, ends when that changes.
     epoch: u64,
+    /// Threads that are about to connect again by the policy.
+    reconnecting: usize,
     /// That of the connections since the last disconnect.
     hold: Hold,
     last_error: Option<Arc<Error>>,
+}
+
+impl Life {
+    fn check_disconnected(&self) -> Result<()> {
+        if self.state == State::Disconnected { Ok(()) } else { Err(Error::AlreadyConnected) }
+    }
 }
 
 impl Core {
@@ -77,6 +87,7 @@ impl Core {
                 readers: 0,
                 abandoned: false,
                 epoch: 0,
+                reconnecting: 0,
                 hold: Hold::default(),
                 last_error: None,
             }),
@@ -139,10 +150,14 @@ impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
         let plan = Arc::new(Plan::new(url, options, &self.options)?);
         self.watch_for_sigint();
-        let (attempt, epoch) = self.begin(None)?;
-        let first = match (self.attempt(&plan, &attempt, epoch), &self.options.reconnection) {
-            (Err(e), Some(policy)) if policy.retries_first_connect() => e,
-            (connected, _) => return connected,
+        let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
+        if !retries {
+            return self.attempt(&plan, None);
+        }
+        let epoch = self.begin_epoch()?;
+        let first = match self.attempt(&plan, Some(epoch)) {
+            Err(e) => e,
+            connected => return connected,
         };
         match self.connect_again(&plan, epoch) {
             Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
@@ -168,28 +183,58 @@ impl Core {
     }
 
     /// Connects again by the policy, if there is one, until the user decides otherwise.
-    fn connect_again(self: &Arc<Self>, plan: &Arc<Plan>, epoch: u64) -> Option<Result<(), Option<Error>>> {
+    pub(super) fn connect_again(
+        self: &Arc<Self>,
+        plan: &Arc<Plan>,
+        epoch: u64,
+    ) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
+        lock(&self.life).reconnecting += 1;
         let connected = policy.run(
             |pause| self.sleep_in(epoch, pause),
-            || self.begin(Some(epoch)).and_then(|(attempt, epoch)| self.attempt(plan, &attempt, epoch)),
+            || self.attempt(plan, Some(epoch)),
             |event| log!(self.options.logger, Info, "{event}"),
         );
+        lock(&self.life).reconnecting -= 1;
         Some(connected)
     }
 
-    /// False as soon as the epoch is over.
+    /// Whether the user has decided nothing since.
+    pub(super) fn is_in(&self, epoch: u64) -> bool {
+        lock(&self.life).epoch == epoch
+    }
+
+    pub(super) fn is_reconnecting(&self) -> bool {
+        lock(&self.life).reconnecting > 0
+    }
+
+    /// False as soon as the epoch is over. An attempt that the user makes meanwhile is waited for: it may be the end of
+    /// the epoch, or fail.
     fn sleep_in(&self, epoch: u64, pause: Duration) -> bool {
         let deadline = Instant::now().checked_add(pause);
         let mut life = lock(&self.life);
-        while life.epoch == epoch && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            life = self.changed.wait_until(life, deadline);
+        loop {
+            let connecting = life.state == State::Connecting;
+            let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if life.epoch != epoch || (over && !connecting) {
+                return life.epoch == epoch;
+            }
+            life = self.changed.wait_until(life, deadline.filter(|_| !connecting));
         }
-        life.epoch == epoch
     }
 
-    /// Starts an attempt: the user's, which begins an epoch, or one that belongs to an epoch.
-    fn begin(&self, epoch: Option<u64>) -> Result<(Arc<Attempt>, u64)> {
+    /// What the client did by itself so far ends.
+    fn begin_epoch(&self) -> Result<u64> {
+        let mut life = lock(&self.life);
+        life.check_disconnected()?;
+        life.epoch += 1;
+        let epoch = life.epoch;
+        self.changed.notify_all(life);
+        Ok(epoch)
+    }
+
+    /// Starts an attempt: the user's, or one that belongs to an epoch.
+    fn begin(&self, epoch: Option<u64>) -> Result<Arc<Attempt>> {
         let mut life = lock(&self.life);
         if life.abandoned {
             return Err(Error::connection("every handle of the client was dropped"));
@@ -197,35 +242,21 @@ impl Core {
         if epoch.is_some_and(|epoch| epoch != life.epoch) {
             return Err(Attempt::cancelled_error());
         }
-        if life.state != State::Disconnected {
-            return Err(Error::AlreadyConnected);
-        }
-        life.epoch += u64::from(epoch.is_none());
+        life.check_disconnected()?;
         life.state = State::Connecting;
         let attempt = Arc::new(Attempt::default());
         life.attempt = Some(attempt.clone());
-        let epoch = life.epoch;
         self.changed.notify_all(life);
-        Ok((attempt, epoch))
+        Ok(attempt)
     }
 
-    fn attempt(self: &Arc<Self>, plan: &Arc<Plan>, attempt: &Arc<Attempt>, epoch: u64) -> Result<()> {
+    fn attempt(self: &Arc<Self>, plan: &Arc<Plan>, epoch: Option<u64>) -> Result<()> {
+        let attempt = &self.begin(epoch)?;
         // An agent's middleware runs here.
         let connected = guarded(|| plan.connect(attempt))
             .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))));
-        let started = connected.and_then(|connected| {
-            let options = SessionOptions {
-                outbox_limit: self.options.outbox_limit,
-                inbox_limit: self.options.inbox_limit,
-                // The rest is for the threads to end before `disconnect` is over.
-                close_timeout: self.options.request_timeout * 4 / 5,
-                counters: self.counters.clone(),
-                logger: self.options.logger.clone(),
-            };
-            let Connected { transport, handshake, early } = connected;
-            let session = Session::new(transport, handshake, early, options);
-            self.start(attempt, session, plan, epoch)
-        });
+        let started =
+            connected.and_then(|connected| self.start(attempt, self.session_of(connected), plan, epoch));
         if started.is_err() {
             let mut life = lock(&self.life);
             // Once the session was there the state is its to set, and another attempt may have begun since.
@@ -238,15 +269,28 @@ impl Core {
         started
     }
 
+    fn session_of(&self, connected: Connected) -> Arc<Session> {
+        let options = SessionOptions {
+            outbox_limit: self.options.outbox_limit,
+            inbox_limit: self.options.inbox_limit,
+            // The rest is for the threads to end before `disconnect` is over.
+            close_timeout: self.options.request_timeout * 4 / 5,
+            counters: self.counters.clone(),
+            logger: self.options.logger.clone(),
+        };
+        let Connected { transport, handshake, early } = connected;
+        Session::new(transport, handshake, early, options)
+    }
+
     /// Makes the session the client's, and waits until its connect handler has run.
     fn start(
         self: &Arc<Self>,
         attempt: &Attempt,
         session: Arc<Session>,
         plan: &Arc<Plan>,
-        epoch: u64,
+        epoch: Option<u64>,
     ) -> Result<()> {
-        let released = {
+        let (released, epoch) = {
             let mut life = lock(&self.life);
             if attempt.is_cancelled() {
                 drop(life);
@@ -258,9 +302,11 @@ impl Core {
             life.attempt = None;
             life.last_error = None;
             life.readers += 1;
-            let released = life.hold.released();
+            // The user's own connection begins one.
+            life.epoch += u64::from(epoch.is_none());
+            let begun = (life.hold.released(), life.epoch);
             self.changed.notify_all(life);
-            released
+            begun
         };
         let (outcome, connected) = bounded(1);
         let world = ClientWorld {
@@ -291,7 +337,7 @@ impl Core {
         }
     }
 
-    fn ended(&self, error: Option<Arc<Error>>) {
+    pub(super) fn ended(&self, error: Option<Arc<Error>>) {
         let mut life = lock(&self.life);
         life.state = State::Disconnected;
         let session = life.session.take();
@@ -302,7 +348,7 @@ impl Core {
         // another thread gets as far as the connect handler of the next connection.
     }
 
-    fn reader_finished(&self) {
+    pub(super) fn reader_finished(&self) {
         let mut life = lock(&self.life);
         life.readers -= 1;
         self.changed.notify_all(life);
@@ -402,97 +448,5 @@ impl Core {
     pub(super) fn begin_closing(&self) -> Option<Arc<Session>> {
         let (session, _, _hold) = self.begin_disconnect();
         session.inspect(|session| session.close(Reason::ClientDisconnect))
-    }
-}
-
-/// What the reader thread of a session calls: the handlers, and the client's own book-keeping.
-struct ClientWorld {
-    core: Arc<Core>,
-    client: Client,
-    /// How this connection was made, and when: for the next one, if it is lost.
-    plan: Arc<Plan>,
-    epoch: u64,
-    /// Where `connect` waits for the connect handler.
-    outcome: Option<Sender<Result<(), String>>>,
-    /// What ends the wait for room in an event channel.
-    released: Released,
-    /// The connect handler failed: to the user there has been no connection.
-    refused: bool,
-    /// The last event, until it is published.
-    ending: Option<Reason>,
-}
-
-impl ClientWorld {
-    fn report(&self, event: &str, result: Result<(), String>) {
-        if let Err(e) = result {
-            log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
-        }
-    }
-
-    /// Also passes the event on to the channels, behind the handler.
-    fn publish(&self, event: &Event, grace: Duration) {
-        let missed = self.core.subscriptions.publish(event, &self.released, grace);
-        if missed > 0 {
-            log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
-        }
-    }
-
-    fn connect_again(&self) {
-        // The connection was lost, or the server ended it, and the user has not connected again. Whether
-        // an attempt succeeds, the policy's observer is told.
-        if let Some(Ok(())) = self.core.connect_again(&self.plan, self.epoch) {
-            self.core.counters.reconnections.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl World for ClientWorld {
-    fn connected(&mut self) -> bool {
-        let result = self.core.handlers.connect.call(&self.client, ());
-        self.refused = result.is_err();
-        self.report("connect", result.clone());
-        // Only a thread that waits for it can have gone, and `connect` does not before it has come.
-        let _ = self.outcome.take().map(|outcome| outcome.send(result));
-        if !self.refused {
-            // `connect` has returned, so that whoever called it can read the channel.
-            self.core.subscriptions.begin();
-            self.publish(&Event::Connect, Duration::ZERO);
-        }
-        !self.refused
-    }
-
-    fn message(&mut self, packet: Packet) {
-        let message = match packet {
-            Packet::Text(text) => self.core.options.json.message(text),
-            Packet::Binary(bytes) => Message::Binary(bytes),
-            _ => return,
-        };
-        let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
-        let result = self.core.handlers.message.call(&self.client, message);
-        self.report("message", result);
-        if let Some(event) = event {
-            self.publish(&event, Duration::ZERO);
-        }
-    }
-
-    fn ended(&mut self, ending: Ending) {
-        self.core.ended(ending.error);
-        if !self.refused {
-            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
-            self.report("disconnect", result);
-            self.ending = Some(ending.reason);
-        }
-    }
-
-    fn finished(&mut self) {
-        // `disconnect` has returned, so that whoever called it can read the channel.
-        if let Some(reason) = self.ending.take() {
-            self.publish(&Event::Disconnect(reason), self.core.options.request_timeout);
-            self.core.subscriptions.end();
-        }
-        if !self.refused && lock(&self.core.life).epoch == self.epoch {
-            self.connect_again();
-        }
-        self.core.reader_finished();
     }
 }
