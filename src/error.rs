@@ -24,6 +24,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     /// The URL given to `connect` cannot be used.
     #[error("invalid URL {url:?}: {reason}")]
+    #[non_exhaustive]
     InvalidUrl {
         /// The URL, without its password and query.
         url: String,
@@ -33,6 +34,7 @@ pub enum Error {
 
     /// An option of the builder or of `connect_with` cannot be used.
     #[error("invalid {option}: {reason}")]
+    #[non_exhaustive]
     InvalidOption {
         /// The name of the option.
         option: &'static str,
@@ -42,6 +44,7 @@ pub enum Error {
 
     /// [`Client::on`](crate::Client::on) was given a name that is not in [`EVENT_NAMES`](crate::EVENT_NAMES).
     #[error("there is no event {name:?}: the events are \"connect\", \"message\" and \"disconnect\"")]
+    #[non_exhaustive]
     InvalidEvent {
         /// The name.
         name: String,
@@ -57,6 +60,7 @@ pub enum Error {
 
     /// The connection could not be made, or broke.
     #[error("{message}")]
+    #[non_exhaustive]
     Connection {
         /// What happened.
         message: String,
@@ -71,6 +75,7 @@ pub enum Error {
 
     /// The connect handler failed, and the connection was ended because of it.
     #[error("the connect handler failed: {message}")]
+    #[non_exhaustive]
     ConnectHandler {
         /// The handler's error, or the text of its panic.
         message: String,
@@ -82,6 +87,7 @@ pub enum Error {
 
     /// Something took longer than its limit.
     #[error("timed out: {what}")]
+    #[non_exhaustive]
     Timeout {
         /// What took too long.
         what: &'static str,
@@ -93,6 +99,7 @@ pub enum Error {
 
     /// The message is above the size that the server accepts. It was not sent; the connection goes on.
     #[error("the message takes {size} bytes on the wire, the server accepts {max}")]
+    #[non_exhaustive]
     MessageTooLarge {
         /// The encoded size in bytes.
         size: usize,
@@ -107,6 +114,7 @@ pub enum Error {
 
     /// The connection ended before everything that `send` had accepted was written.
     #[error("{messages} message(s) were not sent before the connection ended")]
+    #[non_exhaustive]
     Unsent {
         /// How many messages were not written, or not known to have arrived.
         messages: usize,
@@ -118,6 +126,7 @@ pub enum Error {
 
     /// The server closed the websocket. Found in [`Client::last_error`](crate::Client::last_error).
     #[error("the server closed the websocket (code {}): {reason:?}", code.map_or("none".into(), |c| c.to_string()))]
+    #[non_exhaustive]
     WebSocketClosed {
         /// The close code of RFC 6455, section 7.4, if there was one.
         code: Option<u16>,
@@ -127,6 +136,7 @@ pub enum Error {
 
     /// The server broke the protocol. Found in [`Client::last_error`](crate::Client::last_error).
     #[error("the server broke the protocol: {message}")]
+    #[non_exhaustive]
     Protocol {
         /// What it did.
         message: String,

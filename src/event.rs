@@ -51,7 +51,7 @@ impl fmt::Display for Reason {
 }
 
 /// The names of the events, as [`Client::on`] takes them.
-pub const EVENT_NAMES: [&str; 3] = ["connect", "message", "disconnect"];
+pub const EVENT_NAMES: &[&str] = &["connect", "message", "disconnect"];
 
 /// What happens on a connection, for [`Client::on`] and [`Client::events`].
 ///

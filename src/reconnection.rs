@@ -43,6 +43,7 @@ pub struct Reconnection {
 #[non_exhaustive]
 pub enum ReconnectionEvent<'a> {
     /// Attempt number `attempt`, counted from 1, follows after `delay`.
+    #[non_exhaustive]
     Waiting {
         /// The number of the attempt.
         attempt: u32,
@@ -50,6 +51,7 @@ pub enum ReconnectionEvent<'a> {
         delay: Duration,
     },
     /// The attempt failed.
+    #[non_exhaustive]
     Failed {
         /// The number of the attempt.
         attempt: u32,
@@ -57,11 +59,13 @@ pub enum ReconnectionEvent<'a> {
         error: &'a Error,
     },
     /// The attempt succeeded, and the connect handler has run.
+    #[non_exhaustive]
     Connected {
         /// The number of the attempt.
         attempt: u32,
     },
     /// There will be no more attempts.
+    #[non_exhaustive]
     GaveUp {
         /// How many there were.
         attempts: u32,

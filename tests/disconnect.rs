@@ -56,7 +56,7 @@ fn moved(exchange: &mut Exchange, status: &str) -> io::Result<()> {
 fn in_words(error: Option<Arc<Error>>) -> String {
     match error.as_deref() {
         None => "none".into(),
-        Some(Error::WebSocketClosed { code, reason }) => format!("closed {code:?} {reason}"),
+        Some(Error::WebSocketClosed { code, reason, .. }) => format!("closed {code:?} {reason}"),
         Some(Error::Connection { status: Some(status), body, .. }) => format!("status {status} {body:?}"),
         Some(Error::Connection { .. }) => "connection".into(),
         Some(Error::Protocol { .. }) => "protocol".into(),

@@ -188,7 +188,7 @@ fn handlers_by_name() {
     let server = Server::start();
     let client = Client::new();
     let (sender, events) = unbounded();
-    for name in EVENT_NAMES {
+    for &name in EVENT_NAMES {
         let sender = sender.clone();
         // The latter one takes the place of the former.
         client.on(name, |_, _| Err("was replaced")).unwrap();
@@ -203,7 +203,7 @@ fn handlers_by_name() {
     assert_eq!(last, ("disconnect", Event::Disconnect(Reason::ClientDisconnect)));
     assert_eq!(last.1.name(), last.0);
     let error = client.on("foo", |_, _| {}).unwrap_err();
-    assert!(matches!(&error, Error::InvalidEvent { name } if name == "foo"), "{error:?}");
+    assert!(matches!(&error, Error::InvalidEvent { name, .. } if name == "foo"), "{error:?}");
     assert!(EVENT_NAMES.iter().all(|name| error.to_string().contains(name)), "{error}");
 }
 

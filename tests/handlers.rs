@@ -51,7 +51,7 @@ fn a_connect_handler_that_fails_ends_the_connection() {
             let watch = Watch::new(&client);
             client.on_connect(move |_| if panics { panic!("on purpose") } else { Err("on purpose") });
             match client.connect_with(server.url(), only(transport)) {
-                Err(Error::ConnectHandler { message }) => assert_eq!(message, told),
+                Err(Error::ConnectHandler { message, .. }) => assert_eq!(message, told),
                 other => panic!("{other:?}"),
             }
             assert_eq!(server.next(), Event::Connect);

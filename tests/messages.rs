@@ -134,12 +134,12 @@ fn a_message_above_the_servers_limit_is_refused_and_the_connection_lives() {
         let (client, watch) = connected(&server, only(transport));
         let too_big = client.send(vec![0; fits + 1]);
         assert!(
-            matches!(too_big, Err(Error::MessageTooLarge { size, max: 1000 }) if size > 1000),
+            matches!(too_big, Err(Error::MessageTooLarge { size, max: 1000, .. }) if size > 1000),
             "{too_big:?}"
         );
         assert!(matches!(
             client.send("x".repeat(1000)),
-            Err(Error::MessageTooLarge { size: 1001, max: 1000 })
+            Err(Error::MessageTooLarge { size: 1001, max: 1000, .. })
         ));
         client.send(vec![7; fits]).unwrap();
         assert_eq!(watch.message(), Message::from(vec![7; fits]), "{transport}");
@@ -215,7 +215,7 @@ fn a_server_that_does_not_read_fills_the_outbox() {
     assert!(matches!(client.try_send(&*big), Err(Error::QueueFull)));
     assert!(matches!(client.flush(Duration::from_millis(10)), Err(Error::Timeout { .. })));
     let lost = client.disconnect();
-    assert!(matches!(lost, Err(Error::Unsent { messages }) if messages > 0), "{lost:?}");
+    assert!(matches!(lost, Err(Error::Unsent { messages, .. }) if messages > 0), "{lost:?}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(crate) use websocket::{WebSocket, WebSocketSettings};
 /// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TransportKind {
     /// HTTP long polling.
     Polling,

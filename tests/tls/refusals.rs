@@ -10,7 +10,7 @@ use crate::certificates::{Authority, Validity, rsa_key};
 
 fn assert_invalid(builder: ClientBuilder, expected_option: &str, expected: &str) {
     match builder.build() {
-        Err(Error::InvalidOption { option, reason }) => {
+        Err(Error::InvalidOption { option, reason, .. }) => {
             assert_eq!(option, expected_option);
             assert!(reason.contains(expected), "{reason}");
         }

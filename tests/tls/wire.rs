@@ -80,7 +80,7 @@ fn assert_times_out(script: impl FnOnce(TcpStream) + Send + Copy + 'static) {
         let start = Instant::now();
         let error = client.connect_with(format!("https://127.0.0.1:{port}"), by(transports)).unwrap_err();
         let took = start.elapsed();
-        assert!(matches!(error, Error::Timeout { what: "the TLS handshake" }), "{error:?}");
+        assert!(matches!(error, Error::Timeout { what: "the TLS handshake", .. }), "{error:?}");
         assert!(took >= limit && took < PATIENCE / 2, "{took:?}");
         done.recv_timeout(PATIENCE).expect("the socket is closed");
     }
