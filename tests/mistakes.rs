@@ -3,6 +3,7 @@
 mod common;
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
@@ -46,6 +47,24 @@ fn http_for_https_and_the_other_way_round() {
     says(&tls.url().replace("https", "http"), &["TLS", "https://"]);
     let plain = Server::start();
     says(&plain.url().replace("http", "https"), &["does not speak TLS", "http://"]);
+}
+
+#[test]
+fn http_for_https_where_the_server_says_nothing_at_all() {
+    // As node's and Python's TLS do.
+    let server = Scripted::start(|exchange| exchange.close());
+    says(server.url(), &["closed the connection without an answer", "is it https://", "path"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_at_this_path() {
+    let server = Scripted::start(|exchange| exchange.hold());
+    for transport in [Polling, WebSocket] {
+        let client = Client::builder().request_timeout(Duration::from_millis(300)).build().unwrap();
+        let options = ConnectOptions::new().transports([transport]);
+        let error = client.connect_with(server.url(), options).unwrap_err();
+        assert!(error.is_timeout() && error.to_string().contains("socket.io"), "{error}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 use super::agent;
 use super::cookies::{self, OwnCookie};
 use super::dial;
-use super::http_error::{ERROR_BODY, HttpError, failed, refused};
+use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::{Proxy, Routes};
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls::TlsSettings;
@@ -189,7 +189,8 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let response = self.answered(self.prepare(self.agent.get(url)).call()).map_err(failed)?;
+        let response = self.answered(self.prepare(self.agent.get(url)).call());
+        let response = response.map_err(|e| unanswered(e, url))?;
         let place = place(response.get_uri());
         let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
         let response = read(response, max_body)?.map_err(failed)?;
@@ -269,7 +270,7 @@ impl HttpClient {
         // ureq drops the connection of a 101 before it returns the response.
         let response = self.answered(request.call());
         let handover = self.link.set_handover(Handover::Off);
-        let response = response.map_err(failed)?;
+        let response = response.map_err(|e| unanswered(e, url))?;
         if response.status() != 101 {
             return Err(refused(response));
         }

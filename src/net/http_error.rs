@@ -56,10 +56,34 @@ fn advice(status: u16, said: &str) -> &'static str {
             "; if it has several workers, a session must stay with one of them (sticky sessions)"
         }
         401 | 403 => "; it may want credentials, in a header or as user:password@ in the URL",
-        404 => "; is that the path of its Engine.IO endpoint? `ConnectOptions::path` sets it",
+        404 => {
+            "; is that the path of its Engine.IO endpoint? `ConnectOptions::path` sets it, a Socket.IO server's is \"socket.io\""
+        }
         _ => "",
     }
 }
+
+/// The error for a first request, which tells whether the URL is that of an Engine.IO server.
+pub(super) fn unanswered(error: ureq::Error, url: &str) -> HttpError {
+    use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    match error {
+        ureq::Error::Timeout(_) => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
+        ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
+        ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
+            let scheme =
+                if url.starts_with("http://") { "; is it https:// or wss:// on this port?" } else { "" };
+            let what = format!("the server closed the connection without an answer{scheme}; {PATH}");
+            HttpError::reached(Error::connection_from(what, e))
+        }
+        other => failed(other),
+    }
+}
+
+/// Servers that are not Engine.IO's at this path may leave the request unanswered: node's do.
+const PATH: &str = "is the path right? `ConnectOptions::path` sets it, a Socket.IO server's is \"socket.io\"";
+const NO_ANSWER: &str = "waiting for the server's HTTP response; is the path right? `ConnectOptions::path` sets it, \
+     a Socket.IO server's is \"socket.io\"";
 
 pub(super) fn failed(error: ureq::Error) -> HttpError {
     let late = || Error::Timeout { what: "waiting for the server's HTTP response" };

@@ -94,7 +94,10 @@ fn a_silent_proxy() {
             let start = Instant::now();
             let error = client.connect_with("http://127.0.0.1:9", by(&[transports])).unwrap_err();
             let took = start.elapsed();
-            assert!(matches!(error, Error::Timeout { what: "waiting for the proxy's answer", .. }), "{error:?}");
+            assert!(
+                matches!(error, Error::Timeout { what: "waiting for the proxy's answer", .. }),
+                "{error:?}"
+            );
             assert!(took >= limit && took < PATIENCE / 2, "{took:?}");
         }
     }
