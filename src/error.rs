@@ -1,4 +1,5 @@
 use std::error::Error as StdError;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     other => panic!("a URL needs a scheme: {other:?}"),
 /// }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL given to `connect` cannot be used.
@@ -143,6 +144,22 @@ pub enum Error {
     },
 }
 
+/// For `unwrap`, and for a `main` that returns the error: the text, and those of the causes that say something new.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !said.to_lowercase().contains(&text.to_lowercase()) {
+                said = format!("{said}: {text}");
+            }
+            source = cause.source();
+        }
+        f.write_str(&said)
+    }
+}
+
 impl Error {
     /// True for [`Error::Timeout`].
     ///
@@ -175,6 +192,16 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn debug_leads_with_the_text_and_repeats_nothing() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        let error = Error::connection_from("no way to the server", refused);
+        assert_eq!(format!("{error:?}"), "no way to the server: Connection refused (os error 111)");
+        let doubled = Error::connection_from("no way: it broke", Box::new(Error::connection("it broke")));
+        assert_eq!(format!("{doubled:?}"), "no way: it broke");
+        assert_eq!(format!("{:?}", Error::QueueFull), "the outbox is full");
+    }
 
     #[test]
     fn an_error_is_small() {
