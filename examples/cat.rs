@@ -29,7 +29,7 @@ use serde_json::Value;
 Messages go to stdout, everything else to stderr.
 
 Exit code: 0 if all of the input was sent and the connection ended in order, 1 if there was no connection, it broke, \
-or something could not be sent, 2 for arguments that make no sense.
+or it ended before the input did, 2 for arguments that make no sense. Ctrl-C disconnects, and ends cat as usual.
 
 Examples:
   cat http://localhost:5000
@@ -86,7 +86,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     linger: Duration,
 
-    /// Tell what happens: -v states and a summary at the end, -vv packets, -vvv their contents
+    /// Tell what happens: -v states, warnings and a summary at the end, -vv packets, -vvv their contents
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -108,16 +108,20 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            let mut text = e.to_string();
-            let mut cause = e.source();
-            while let Some(e) = cause {
-                text += &format!(": {e}");
-                cause = e.source();
-            }
-            eprintln!("cat: {text}");
+            eprintln!("cat: {}", explain(e.as_ref(), arguments.verbose > 0));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error in this program's words, and with all its causes if that is wanted.
+fn explain(error: &(dyn Error + 'static), in_full: bool) -> String {
+    let text = match error.downcast_ref::<ClientError>() {
+        Some(error) if in_full => format!("{error:?}"),
+        _ => error.to_string(),
+    };
+    text.replace("`ConnectOptions::path` sets it", "--path sets it")
+        .replace("with `ca_certificate`", "with --ca, or accept any with --insecure")
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -148,7 +152,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 fn client(arguments: &Arguments, events: Sender<Event>) -> Result<Client, Box<dyn Error>> {
     let mut builder = Client::builder().ssl_verify(!arguments.insecure);
     if let Some(file) = &arguments.ca {
-        builder = builder.ca_certificate(std::fs::read(file)?);
+        let pem = std::fs::read(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        builder = builder.ca_certificate(pem);
     }
     if let Some(proxy) = &arguments.proxy {
         builder = builder.proxy(proxy);
@@ -205,11 +210,7 @@ fn exchange(
             recv(lines) -> line => match line {
                 Ok(line) => held = Some(line?),
                 Err(_) => {
-                    match client.flush(FLUSH_TIMEOUT) {
-                        // The event that says so is on its way.
-                        Ok(()) | Err(ClientError::SocketIsClosed) => {}
-                        Err(e) => return Err(e.into()),
-                    }
+                    finish_input(client, arguments.verbose > 0)?;
                     at_end = true;
                     end = at(Instant::now() + arguments.linger);
                 }
@@ -222,18 +223,33 @@ fn exchange(
                     connected = false;
                     eprintln!("disconnected: {reason}; connecting again");
                 }
-                Event::Disconnected(reason) => return over(client, &reason, held.is_some()),
+                Event::Disconnected(reason) => return over(client, &reason, at_end && held.is_none()),
             },
         }
     }
 }
 
+fn finish_input(client: &Client, verbose: bool) -> Result<(), ClientError> {
+    if verbose {
+        eprintln!("end of the input");
+    }
+    match client.flush(FLUSH_TIMEOUT) {
+        // The event that says so is on its way.
+        Ok(()) | Err(ClientError::SocketIsClosed) => Ok(()),
+        failed => failed,
+    }
+}
+
 /// How a connection ended that we did not end.
-fn over(client: &Client, reason: &Reason, unsent: bool) -> Result<(), Box<dyn Error>> {
+fn over(client: &Client, reason: &Reason, all_sent: bool) -> Result<(), Box<dyn Error>> {
+    if *reason == Reason::ClientDisconnect {
+        // Ctrl-C: the signal ends this process as soon as all connections have ended.
+        std::thread::sleep(Duration::from_secs(10));
+    }
     eprintln!("disconnected: {reason}");
     match client.last_error() {
-        _ if unsent => Err("a line was not sent".into()),
-        _ if *reason == Reason::ServerDisconnect => Ok(()),
+        _ if *reason == Reason::ServerDisconnect && all_sent => Ok(()),
+        _ if *reason == Reason::ServerDisconnect => Err("the server left before the end of the input".into()),
         Some(error) => Err(error.into()),
         None => Err("the connection was lost".into()),
     }
@@ -321,7 +337,8 @@ impl Log for Stderr {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => LevelFilter::Warn,
+        // The error at the end says what matters.
+        0 => LevelFilter::Error,
         1 => LevelFilter::Info,
         2 => LevelFilter::Debug,
         _ => LevelFilter::Trace,

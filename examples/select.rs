@@ -10,13 +10,8 @@ mod embedded;
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, select, tick, unbounded};
-use engineio::{Client, Message, Reason};
-
-enum Event {
-    Message(Message),
-    Disconnect(Reason),
-}
+use crossbeam_channel::{after, select, tick};
+use engineio::{Client, Event};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
@@ -24,10 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => embedded::start()?,
     };
     let client = Client::new();
-    let (events, happened) = unbounded();
-    let messages = events.clone();
-    client.on_message(move |_, message| messages.send(Event::Message(message)));
-    client.on_disconnect(move |_, reason| events.send(Event::Disconnect(reason)));
+    // Before `connect`, so that nothing is missed. When it is full, the client waits: keep reading.
+    let events = client.events(100);
     client.connect(url)?;
 
     let start = Instant::now();
@@ -36,12 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let enough = after(Duration::from_millis(900));
     loop {
         select! {
-            recv(happened) -> event => match event? {
+            recv(events) -> event => match event? {
+                Event::Connect => println!("connect     by {}", client.transport()?),
                 Event::Message(message) => println!("message     {message}"),
                 Event::Disconnect(reason) => {
                     println!("disconnect  {reason}");
                     return Ok(());
                 }
+                // What later versions may add.
+                _ => {}
             },
             recv(ticks) -> _ => {
                 count += 1;

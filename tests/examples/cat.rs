@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::echo;
 use super::embedded::{Kind, Server};
-use super::harness::{Example, PATIENCE, program, run_for};
+use super::harness::{Example, Output, PATIENCE, program, run_for};
 
 /// Ends the input when that has been printed, so that nothing hangs on how long it takes.
 fn converse(arguments: &[&str], input: impl AsRef<[u8]>, last: &str) -> Example {
@@ -119,15 +119,47 @@ fn the_exit_code_tells_how_it_ended() {
 fn the_server_ends_it() {
     type End = fn(&Server);
     let ends: [(&str, End, i32); 2] =
-        [("server disconnect", Server::kick, 0), ("transport error", Server::cut, 1)];
-    for (reason, end, code) in ends {
+        [("before the end of the input", Server::kick, 1), ("transport error", Server::cut, 1)];
+    for (told, end, code) in ends {
         let server = echo();
         let mut example = Example::start("cat", &["-v", server.url()]);
         example.stderr.wait_for("connected by websocket");
         end(&server);
         assert_eq!(example.code(), code, "{}", example.report());
-        assert!(example.stderr.text().contains(reason), "{}", example.report());
+        assert!(example.stderr.text().contains(told), "{}", example.report());
     }
+}
+
+#[test]
+fn the_server_ends_it_when_all_is_said() {
+    let server = echo();
+    let mut example = Example::start("cat", &["--linger", "1000", "-v", server.url()]);
+    example.write("last\n");
+    example.end_input();
+    example.stdout.wait_for("last");
+    example.stderr.wait_for("end of the input");
+    server.kick();
+    assert_eq!(example.code(), 0, "{}", example.report());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_disconnects_and_ends_it() {
+    use std::os::unix::process::ExitStatusExt;
+
+    let mut child = Command::new(program("cat"))
+        .args(["-v", echo().url()])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is built");
+    let mut stderr = Output::of(child.stderr.take().expect("piped"));
+    stderr.wait_for("connected by websocket");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let status = child.wait().unwrap();
+    stderr.read_to_end();
+    assert_eq!(status.signal(), Some(2), "{status}");
+    assert!(!stderr.text().contains("cat:"), "{}", stderr.text());
 }
 
 #[test]
