@@ -169,7 +169,8 @@ impl Client {
     /// queued, and this blocks while more than [`ClientBuilder::outbox_limit`] bytes wait.
     ///
     /// `Ok` means accepted, not received: messages arrive in the order of the calls, unless the connection
-    /// ends first. [`disconnect`](Self::disconnect) tells how many were not written.
+    /// ends first. [`disconnect`](Self::disconnect) tells how many were not written. Call that, or
+    /// [`flush`](Self::flush), before the program ends: the end of `main` does not wait for what is queued.
     ///
     /// # Errors
     ///

@@ -34,12 +34,10 @@
 //! All handlers run on one thread, one after the other. A handler may take as long as it likes: the heartbeat goes
 //! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
 //! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts, and one thread of the
-//! process, `eio-sigint`, waits for Ctrl-C.
+//! process, `eio-sigint`, waits for Ctrl-C: from the first connection of a client with
+//! [`ClientBuilder::handle_sigint`] on, for as long as the process lives.
 //!
 //! Instead of handlers, or beside them, [`Client::events`] gives a channel for loops and `select!`.
-//!
-//! Beside them `eio-sigint` waits for Ctrl-C: one thread for the process, from the first connection of a client with
-//! [`ClientBuilder::handle_sigint`] on, for as long as the process lives.
 //!
 //! # Life of a connection
 //!
@@ -55,6 +53,9 @@
 //! from `send` means accepted. [`Client::flush`] waits until everything accepted was written, and
 //! [`Client::disconnect`] writes it before it ends the connection, or returns [`Error::Unsent`] with the number of
 //! messages that it could not write. Those that a connection still held when it broke are counted in the log.
+//!
+//! A program that sends and ends must wait for that: a dropped client closes its connection, and the end of `main` does
+//! not wait for it. End with [`Client::disconnect`], or with [`Client::flush`].
 //!
 //! # Errors
 //!
