@@ -54,34 +54,57 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
     config.timeouts().global.map_or(timeout, |agents| agents.min(timeout))
 }
 
-/// Copies the cookies that the lender would send to that URL.
+/// A cookie in a jar.
+struct Held {
+    path: String,
+    /// As in a `Set-Cookie` header.
+    text: String,
+}
+
+/// The cookies that the agent would send to that URL.
 ///
 /// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
 /// match the URL are tried.
-pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
-    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
-    let from = lender.cookie_jar_lock();
-    let mut names: Vec<String> = from.iter().map(|cookie| cookie.name().to_owned()).collect();
+fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
+    let Some(host) = uri.host() else { return Vec::new() };
+    let jar = agent.cookie_jar_lock();
+    let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
     names.sort();
     names.dedup();
     let mut found = Vec::new();
     for name in &names {
         for domain in domains(host) {
             for path in paths(uri.path()) {
-                found.extend(from.get(domain, path, name).map(|cookie| (cookie.to_string(), path)));
+                let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
+                // Without a domain of its own a cookie is for the host that set it alone (RFC 6265, section 5.4).
+                let text = text.filter(|text| domain == host || names_domain(text));
+                let held = |text| Held { path: path.into(), text };
+                found.extend(text.map(held));
             }
         }
     }
-    drop(from);
-    let mut to = agent.cookie_jar_lock();
-    for (cookie, path) in found {
-        // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
-        let source = format!("{scheme}://{host}{}/", path.trim_end_matches('/'));
-        let Ok(source) = source.parse::<Uri>() else { continue };
-        if let Ok(cookie) = Cookie::parse(cookie, &source) {
-            // What the jar refuses would not be sent either.
-            let _ = to.insert(cookie, &source);
-        }
+    found
+}
+
+fn names_domain(cookie: &str) -> bool {
+    cookie.split(';').skip(1).any(|attribute| attribute.trim().to_ascii_lowercase().starts_with("domain="))
+}
+
+/// Copies the cookies that the lender would send to that URL.
+pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
+    for cookie in matching(lender, uri) {
+        insert(agent, cookie, uri);
+    }
+}
+
+fn insert(agent: &Agent, cookie: Held, uri: &Uri) {
+    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
+    // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
+    let source = format!("{scheme}://{host}{}/", cookie.path.trim_end_matches('/'));
+    let Ok(source) = source.parse::<Uri>() else { return };
+    if let Ok(cookie) = Cookie::parse(cookie.text, &source) {
+        // What the jar refuses would not be sent either.
+        let _ = agent.cookie_jar_lock().insert(cookie, &source);
     }
 }
 
@@ -155,6 +178,19 @@ mod tests {
         assert_eq!(secure, ["domain=5", "host=1", "implied=4", "path=2", "secure=8", "slash=3"]);
         assert_eq!(copied(&[("a=1; Path=/", "http://[::1]:80/")], "http://[::1]:80/engine.io/"), ["a=1"]);
         assert_eq!(copied(&[("a=1", "http://127.0.0.1/")], "http://127.0.0.1:5000/engine.io/"), ["a=1"]);
+    }
+
+    #[test]
+    fn a_cookie_for_one_host_is_not_for_those_below_it() {
+        let parents = ("session=parents; Path=/", "http://example.org/");
+        assert_eq!(copied(&[parents], "http://a.example.org/engine.io/"), [""; 0]);
+        let own = ("session=own; Path=/", "http://a.example.org/");
+        assert_eq!(copied(&[own, parents], "http://a.example.org/engine.io/"), ["session=own"]);
+        // An empty domain is none.
+        let empty = ("session=empty; Path=/; Domain=", "http://example.org/");
+        assert_eq!(copied(&[empty], "http://a.example.org/engine.io/"), [""; 0]);
+        let shared = ("session=shared; Path=/; domain=.Example.org", "http://example.org/");
+        assert_eq!(copied(&[shared], "http://a.example.org/engine.io/"), ["session=shared"]);
     }
 
     #[test]
