@@ -36,11 +36,12 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
 }
 
 /// Puts the user's cookies into the agent's jar, for the host of the URL alone: there they merge with those that
-/// the server sets, and a request carries one `Cookie` header.
+/// the server sets, and a request carries one `Cookie` header. Those for https stay there, wherever it redirects to.
 pub(super) fn insert(agent: &Agent, cookies: &[OwnCookie], uri: &Uri) {
+    let secure = if uri.scheme_str() == Some("https") { "; Secure" } else { "" };
     let mut jar = agent.cookie_jar_lock();
     for cookie in cookies {
-        if let Ok(cookie) = Cookie::parse(format!("{}; Path=/", cookie.0), uri) {
+        if let Ok(cookie) = Cookie::parse(format!("{}; Path=/{secure}", cookie.0), uri) {
             // An error would be a cookie for another host.
             let _ = jar.insert(cookie, uri);
         }
@@ -69,6 +70,15 @@ mod tests {
             let parsed = parse(header).ok();
             let expected = expected.map(|pairs| pairs.into_iter().map(|p| OwnCookie(p.into())).collect());
             assert_eq!(parsed, expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_https_is_not_for_http() {
+        for (url, held) in [("https://h/", "a=1; Secure; Path=/"), ("http://h/", "a=1; Path=/")] {
+            let agent = Agent::new_with_defaults();
+            insert(&agent, &parse("a=1").unwrap(), &url.parse().unwrap());
+            assert_eq!(agent.cookie_jar_lock().get("h", "/", "a").unwrap().to_string(), held);
         }
     }
 
