@@ -11,11 +11,12 @@ use ureq::http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
+    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
 };
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
+use super::buffers::HttpBuffers;
 use super::cookies::{self, OwnCookie};
 use super::dial;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused};
@@ -23,9 +24,6 @@ use super::proxy::{Proxy, Routes};
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
-
-/// The size of each of a connection's two buffers, in bytes.
-const BUFFER: usize = 32 * 1024;
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
 /// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
@@ -376,7 +374,7 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details)?;
-        let buffers = LazyBuffers::new(BUFFER, BUFFER);
+        let buffers = HttpBuffers::new(details.config);
         Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
     }
 }
@@ -395,7 +393,7 @@ impl Resolver for NoResolver {
 struct HttpTransport {
     /// Absent only while it is dropped.
     stream: Option<Stream>,
-    buffers: LazyBuffers,
+    buffers: HttpBuffers,
     link: Arc<Link>,
 }
 
@@ -425,6 +423,7 @@ impl Transport for HttpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let silence = Duration::from_millis(self.link.silence.load(Ordering::Relaxed));
+        self.buffers.written();
         self.stream(timeout.for_read(), silence)?;
         let Some(stream) = &mut self.stream else { return Ok(false) };
         let count = stream.read(self.buffers.input_append_buf())?;

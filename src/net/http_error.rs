@@ -81,6 +81,15 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
             }
             None => Error::connection_from("the connection to the server broke", e),
         },
+        ureq::Error::LargeResponseHeader(_, limit) => {
+            Error::protocol(format!("the head of the server's response is above the limit of {limit} bytes"))
+        }
+        // The type of these errors has no public name.
+        ureq::Error::Protocol(e) if format!("{e:?}") == "OutputOverflow" => {
+            let what =
+                "a header of the request, or its URL, is above the `output_buffer_size` of ureq's agent";
+            return HttpError { error: Error::connection_from(what, e), reached: false };
+        }
         ureq::Error::Protocol(e) => Error::connection_from(
             "the server's answer is not HTTP; does it speak TLS on this port? then it is https:// or wss://",
             e,

@@ -1,6 +1,7 @@
 //! Sockets, TLS and HTTP: knows no Engine.IO.
 
 mod agent;
+mod buffers;
 pub(crate) mod cookies;
 mod dial;
 mod http;

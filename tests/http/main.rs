@@ -8,6 +8,7 @@ mod balancer;
 mod cookies;
 mod headers;
 mod secrets;
+mod sizes;
 
 use std::io;
 
