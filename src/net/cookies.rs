@@ -25,14 +25,18 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
     // What the jar would leave out of a request without a word.
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     let sendable = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | '\\');
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
+    if name.is_empty() || !name.chars().all(is_token) {
         return Err("a cookie has an invalid name".into());
     }
     if !inner.chars().all(sendable) {
         return Err(format!("the cookie {name:?} has a character in its value that no cookie may have"));
     }
     Ok(OwnCookie(pair.into()))
+}
+
+/// What a token is made of (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
 /// Puts the user's cookies into the agent's jar, for the host of the URL alone: there they merge with those that

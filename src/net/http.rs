@@ -187,7 +187,7 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let response = self.answered(self.prepare(self.agent.get(url)).call()).map_err(failed)?;
+        let response = self.answered(self.prepare(self.agent.get(url), &[]).call()).map_err(failed)?;
         let place = place(response.get_uri());
         let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
         let response = read(response, max_body)?.map_err(failed)?;
@@ -204,7 +204,7 @@ impl HttpClient {
         let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         self.link.silence.store(ms, Ordering::Relaxed);
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
-        let request = self.prepare(self.agent.get(url)).config();
+        let request = self.prepare(self.agent.get(url), &[]).config();
         // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
         let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(None);
         let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
@@ -219,8 +219,15 @@ impl HttpClient {
         }
     }
 
-    fn prepare<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
-        for (name, value) in &self.settings.headers.plain {
+    /// Adds the client's settings, and headers of the request's own, which replace those of all requests.
+    fn prepare<B>(
+        &self,
+        mut request: RequestBuilder<B>,
+        own: &[(HeaderName, HeaderValue)],
+    ) -> RequestBuilder<B> {
+        let replaced = |name: &HeaderName| own.iter().any(|(other, _)| other == name);
+        let plain = self.settings.headers.plain.iter().filter(|(name, _)| !replaced(name));
+        for (name, value) in own.iter().chain(plain) {
             request = request.header(name, value);
         }
         let config = request.config().timeout_global(Some(self.settings.timeout));
@@ -238,7 +245,7 @@ impl HttpClient {
 
     /// A POST that has the request timeout to end.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
-        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type));
+        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
         // To follow a 301 or 302 is to GET (RFC 9110, section 15.4): the body would be lost without an error.
         let request = request.config().max_redirects(0).build();
         read(self.answered(request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
@@ -252,17 +259,14 @@ impl HttpClient {
         key: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Upgraded, HttpError> {
-        let mut request = self
+        let request = self
             .agent
             .get(url)
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
             .header("Sec-WebSocket-Key", key);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = self.prepare(request);
+        let request = self.prepare(request, headers);
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
         let response = self.answered(request.call());
