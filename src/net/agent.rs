@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::HeaderMap;
-use ureq::http::Uri;
 use ureq::http::header::SET_COOKIE;
-use ureq::{Agent, Cookie};
+use ureq::http::{Response, Uri};
+use ureq::{Agent, Body, Cookie, ResponseExt};
 
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
@@ -55,17 +54,26 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
 }
 
 /// A cookie in a jar.
-struct Held {
+#[derive(PartialEq, Eq)]
+pub(super) struct Held {
+    domain: String,
+    name: String,
     path: String,
     /// As in a `Set-Cookie` header.
     text: String,
+}
+
+impl Held {
+    fn is_in_place_of(&self, other: &Held) -> bool {
+        (&self.domain, &self.path, &self.name) == (&other.domain, &other.path, &other.name)
+    }
 }
 
 /// The cookies that the agent would send to that URL.
 ///
 /// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
 /// match the URL are tried.
-fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
+pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
     let Some(host) = uri.host() else { return Vec::new() };
     let jar = agent.cookie_jar_lock();
     let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
@@ -78,7 +86,7 @@ fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
                 let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
                 // Without a domain of its own a cookie is for the host that set it alone (RFC 6265, section 5.4).
                 let text = text.filter(|text| domain == host || names_domain(text));
-                let held = |text| Held { path: path.into(), text };
+                let held = |text| Held { domain: domain.into(), name: name.clone(), path: path.into(), text };
                 found.extend(text.map(held));
             }
         }
@@ -123,18 +131,34 @@ fn paths(path: &str) -> impl Iterator<Item = &str> {
     ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
 }
 
-/// Gives the cookies of a response to the user's agent too.
-pub(super) fn return_cookies(lender: &Agent, headers: &HeaderMap, uri: &Uri) {
-    let mut cookies = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if cookies.peek().is_none() {
-        return;
+/// Gives the cookies of an answer to the user's agent too. `before` are those that the connection's had for the request.
+pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], response: &Response<Body>) {
+    // ureq follows redirects by itself: what they set, it has put into the connection's jar alone.
+    let history = response.get_redirect_history().unwrap_or_default();
+    if let [hops @ .., _] = history {
+        hops.iter().for_each(|uri| return_changes(lender, agent, before, uri));
     }
     let mut jar = lender.cookie_jar_lock();
-    for cookie in cookies {
+    let uri = response.get_uri();
+    for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
         if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
             // What is refused is for other hosts, or expired.
             let _ = jar.insert(cookie, uri);
         }
+    }
+}
+
+/// Gives what changed of the cookies for a URL to the user's agent.
+fn return_changes(lender: &Agent, agent: &Agent, before: &[Held], uri: &Uri) {
+    let now = matching(agent, uri);
+    let lent = matching(lender, uri);
+    let removed = |held: &&Held| !now.iter().any(|other| other.is_in_place_of(held));
+    // One that the user has set meanwhile stays.
+    for gone in before.iter().filter(removed).filter(|held| lent.contains(held)) {
+        lender.cookie_jar_lock().remove(&gone.domain, &gone.path, &gone.name);
+    }
+    for cookie in now.into_iter().filter(|held| !before.contains(held)) {
+        insert(lender, cookie, uri);
     }
 }
 

@@ -187,7 +187,8 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let response = self.answered(self.prepare(self.agent.get(url), &[]).call()).map_err(failed)?;
+        let request = self.prepare(self.agent.get(url), &[]);
+        let response = self.run(url, || request.call()).map_err(failed)?;
         let place = place(response.get_uri());
         let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
         let response = read(response, max_body)?.map_err(failed)?;
@@ -208,7 +209,7 @@ impl HttpClient {
         // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
         let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(None);
         let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
-        let answer = match self.answered(request.call()) {
+        let answer = match self.run(url, || request.call()) {
             Ok(response) => read(response, max_body)?,
             Err(e) => Err(e),
         };
@@ -231,15 +232,15 @@ impl HttpClient {
             request = request.header(name, value);
         }
         let config = request.config().timeout_global(Some(self.settings.timeout));
-        config.http_status_as_error(false).max_idle_age(IDLE).build()
+        config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
     }
 
-    /// Passes the cookies of an answer on to the user's agent.
-    fn answered(&self, response: Answer) -> Answer {
-        let response = response?;
-        if let Some(lender) = &self.settings.agent {
-            agent::return_cookies(lender, response.headers(), response.get_uri());
-        }
+    /// Runs a request to that URL, and passes the cookies of its answers on to the user's agent.
+    fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
+        let Some(lender) = &self.settings.agent else { return request() };
+        let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
+        let response = request()?;
+        agent::return_cookies(lender, &self.agent, &before, &response);
         Ok(response)
     }
 
@@ -248,7 +249,7 @@ impl HttpClient {
         let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
         // To follow a 301 or 302 is to GET (RFC 9110, section 15.4): the body would be lost without an error.
         let request = request.config().max_redirects(0).build();
-        read(self.answered(request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
+        read(self.run(url, || request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
     /// A GET that asks to switch to the websocket protocol (RFC 6455, section 4.1), and takes the connection over
@@ -269,7 +270,7 @@ impl HttpClient {
         let request = self.prepare(request, headers);
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
-        let response = self.answered(request.call());
+        let response = self.run(url, || request.call());
         let handover = self.link.set_handover(Handover::Off);
         let response = response.map_err(failed)?;
         if response.status() != 101 {
