@@ -396,12 +396,12 @@ impl Clone for Client {
     }
 }
 
+/// Shows no session id: who has one can take a session over.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("state", &self.state())
             .field("transport", &self.transport().ok())
-            .field("sid", &self.sid())
             .finish_non_exhaustive()
     }
 }

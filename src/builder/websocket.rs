@@ -103,17 +103,15 @@ impl WebSocketOptions {
         if self.read_buffer_size.max(self.write_buffer_size) > Some(LARGEST_BUFFER) {
             return Err(Error::option(OPTION, format!("a buffer may have {LARGEST_BUFFER} bytes")));
         }
+        check_subprotocols(&self.subprotocols).map_err(|what| Error::option(OPTION, what))?;
         if !self.subprotocols.is_empty() {
-            check_subprotocols(&self.subprotocols).map_err(|what| Error::option(OPTION, what))?;
-            let value = HeaderValue::try_from(self.subprotocols.join(", "));
-            let value = value.map_err(|_| Error::option(OPTION, "a subprotocol has an invalid name"))?;
-            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, value));
+            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, secret(&self.subprotocols.join(", "))?));
         }
         let defaults = WebSocketSettings::default();
         let max_message = self.max_message_size.unwrap_or(max_message_size);
         Ok(WebSocketSettings {
             headers: headers.plain,
-            subprotocols: self.subprotocols.clone(),
+            subprotocols: self.subprotocols.iter().map(|name| secret(name)).collect::<Result<_>>()?,
             max_message,
             max_frame: self.max_frame_size.unwrap_or(max_message),
             read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
@@ -122,7 +120,15 @@ impl WebSocketOptions {
     }
 }
 
-/// RFC 6455, section 4.1. The error shows no name: it may be a token that somebody hides there.
+/// The value of a header that no `Debug` shows: some servers take a token for a subprotocol.
+fn secret(value: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| Error::option("websocket_options", "a subprotocol has an invalid name"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// RFC 6455, section 4.1. The error shows no name, which may be a token.
 fn check_subprotocols(names: &[String]) -> Result<(), &'static str> {
     if names.iter().any(String::is_empty) {
         return Err("a subprotocol has no name");
@@ -139,12 +145,12 @@ fn check_subprotocols(names: &[String]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Shows the names of the headers only: their values may be secret.
+/// Shows the names of the headers, and how many subprotocols there are: what they hold may be secret.
 impl std::fmt::Debug for WebSocketOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WebSocketOptions")
             .field("headers", &header_names(&self.headers))
-            .field("subprotocols", &self.subprotocols)
+            .field("subprotocols", &self.subprotocols.len())
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("read_buffer_size", &self.read_buffer_size)

@@ -311,7 +311,7 @@ fn read(
 }
 
 /// A URL without credentials and query.
-fn place(uri: &Uri) -> String {
+pub(super) fn place(uri: &Uri) -> String {
     let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
     let port =
         uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
