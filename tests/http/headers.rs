@@ -157,3 +157,18 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
         client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
     }
 }
+
+#[test]
+fn a_header_with_a_line_break_is_said_to_have_one() {
+    for (value, what) in [
+        ("secret\n", "a line break in its value, as what is read from a file"),
+        ("secret\r\nX-More: 1", "a line break in its value"),
+        ("secret\0", "a control character in its value"),
+    ] {
+        let connected =
+            Client::new().connect_with("http://127.0.0.1:1", by(&[Polling]).header("X-Key", value));
+        let error = connected.unwrap_err().to_string();
+        assert!(error.contains("\"X-Key\" has ") && error.contains(what), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
