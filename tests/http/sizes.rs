@@ -66,8 +66,11 @@ fn a_request_header_above_the_limit_is_said_to_be() {
     for way in WAYS {
         let server = server();
         let options = by(way).header("Authorization", "t".repeat(200 << 10));
-        let error = Client::new().connect_with(server.url(), options).unwrap_err();
+        let error = Client::new().connect_with(server.url(), options.clone()).unwrap_err();
         assert!(error.to_string().contains("a header of the request"), "{error}");
         assert!(error.source().is_some() && server.requests().is_empty(), "{error:?}");
+        // As the error says.
+        let agent: Agent = Agent::config_builder().proxy(None).output_buffer_size(300 << 10).build().into();
+        visit(&Client::builder().http_agent(agent).build().unwrap(), server.url(), options);
     }
 }
