@@ -215,9 +215,10 @@ impl ClientBuilder {
     ///
     /// In the environment, `https_proxy` is the proxy for `https://` and `wss://` servers, `http_proxy` that for
     /// `http://` and `ws://`, and `all_proxy` that for those without one of their own, all of them also in capitals.
+    /// One in small letters that is set and empty means none, whatever the others say.
     /// `no_proxy` lists servers that are connected to directly, local ones among them: names, which hold for the
     /// names below them too, `.example.org` for the names below only, addresses, networks as in `10.0.0.0/8`, and `*`
-    /// for all. It is read at each connect. An [agent](Self::http_agent) with a proxy of its own, or with none, takes
+    /// for all; each may have a port, as in `example.org:8080`. It is read at each connect. An [agent](Self::http_agent) with a proxy of its own, or with none, takes
     /// precedence over the environment, and this option over both, without exceptions.
     ///
     /// # Examples

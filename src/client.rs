@@ -112,7 +112,8 @@ impl Client {
     ///
     /// Schemes are `http`, `https`, `ws` and `wss`, of which the latter two mean the same as the former. The
     /// URL's query goes to the server, its user and password as Basic authorization, its path nowhere: that is
-    /// [`ConnectOptions::path`].
+    /// [`ConnectOptions::path`]. Of the query, `EIO`, `transport`, `sid`, `j` and `b64` are left out, as the protocol
+    /// gives them a meaning: the client sets the first three itself.
     ///
     /// # Errors
     ///
@@ -397,12 +398,12 @@ impl Clone for Client {
     }
 }
 
+/// Shows no session id: who has one can take a session over.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
             .field("state", &self.state())
             .field("transport", &self.transport().ok())
-            .field("sid", &self.sid())
             .finish_non_exhaustive()
     }
 }

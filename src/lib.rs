@@ -93,9 +93,9 @@
 //! # Logging
 //!
 //! Through the [`log`] facade, target `engineio`: failed handlers at error, fallbacks and losses at warn, states
-//! and transports at info, packets with their sizes at debug, their contents at trace. Passwords, cookies and headers
-//! are in none of these lines. They are in some of other crates': `cookie_store` logs cookies that are not `Secure` at
-//! debug, and `ureq_proto` whole requests at trace, so those two targets are best kept at info.
+//! and transports at info, session ids, and packets with their sizes, at debug, packets' contents at trace. Passwords,
+//! cookies and headers are in none of these lines. They are in some of other crates': `cookie_store` logs cookies that
+//! are not `Secure` at debug, and `ureq_proto` whole requests at trace, so those two targets are best kept at info.
 //! [`ClientBuilder::logger`] has lines of this crate only.
 //!
 //! # Features

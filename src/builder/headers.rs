@@ -9,7 +9,7 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
     for (name, value) in headers {
         let invalid = |what: &str| Error::option(option, format!("{name:?} {what}"));
         let header = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
-        let mut header_value: HeaderValue = value.parse().map_err(|_| invalid("has an invalid value"))?;
+        let mut header_value: HeaderValue = value.parse().map_err(|_| invalid(what_is_wrong(value)))?;
         if RESERVED_HEADERS.contains(&header.as_str()) {
             return Err(invalid("is set by the client itself"));
         }
@@ -22,6 +22,14 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
         }
     }
     Ok(parsed)
+}
+
+fn what_is_wrong(value: &str) -> &'static str {
+    if value.contains(['\r', '\n']) {
+        "has a line break in its value, as what is read from a file may have at its end"
+    } else {
+        "has a control character in its value"
+    }
 }
 
 /// Headers that say how a request is framed, or that the websocket's handshake needs as they are.

@@ -2,6 +2,7 @@ use ureq::http::header::{HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCO
 
 use super::headers::{header_names, parse_headers};
 use crate::error::{Error, Result};
+use crate::net::is_token;
 use crate::transport::WebSocketSettings;
 
 /// In bytes: one is allocated per connection.
@@ -37,6 +38,9 @@ impl WebSocketOptions {
     }
 
     /// Adds a header to the opening request of the websocket only. Default: none.
+    ///
+    /// It takes the place of those of the same name that [`ConnectOptions::header`](crate::ConnectOptions::header), the
+    /// URL's credentials or the client itself would give the request. More than one of a name is allowed.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -49,7 +53,8 @@ impl WebSocketOptions {
 
     /// The subprotocols to offer, the best first (RFC 6455, section 1.9). Default: none.
     ///
-    /// A server may choose none of them. If it chooses another one, the websocket is not used.
+    /// A server may choose none of them. If it chooses another one, the websocket is not used. Names have letters,
+    /// digits and ``!#$%&'*+-.^_`|~`` in them; others, and one that is given twice, are refused when the client is built.
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
         self
@@ -98,16 +103,15 @@ impl WebSocketOptions {
         if self.read_buffer_size.max(self.write_buffer_size) > Some(LARGEST_BUFFER) {
             return Err(Error::option(OPTION, format!("a buffer may have {LARGEST_BUFFER} bytes")));
         }
+        check_subprotocols(&self.subprotocols).map_err(|what| Error::option(OPTION, what))?;
         if !self.subprotocols.is_empty() {
-            let value = HeaderValue::try_from(self.subprotocols.join(", "));
-            let value = value.map_err(|_| Error::option(OPTION, "a subprotocol has an invalid name"))?;
-            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, value));
+            headers.plain.push((SEC_WEBSOCKET_PROTOCOL, secret(&self.subprotocols.join(", "))?));
         }
         let defaults = WebSocketSettings::default();
         let max_message = self.max_message_size.unwrap_or(max_message_size);
         Ok(WebSocketSettings {
             headers: headers.plain,
-            subprotocols: self.subprotocols.clone(),
+            subprotocols: self.subprotocols.iter().map(|name| secret(name)).collect::<Result<_>>()?,
             max_message,
             max_frame: self.max_frame_size.unwrap_or(max_message),
             read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
@@ -116,12 +120,37 @@ impl WebSocketOptions {
     }
 }
 
-/// Shows the names of the headers only: their values may be secret.
+/// The value of a header that no `Debug` shows: some servers take a token for a subprotocol.
+fn secret(value: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(value)
+        .map_err(|_| Error::option("websocket_options", "a subprotocol has an invalid name"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// RFC 6455, section 4.1. The error shows no name, which may be a token.
+fn check_subprotocols(names: &[String]) -> Result<(), &'static str> {
+    if names.iter().any(String::is_empty) {
+        return Err("a subprotocol has no name");
+    }
+    if !names.iter().all(|name| name.chars().all(is_token)) {
+        return Err(
+            "a subprotocol's name has a character that is not of a token (RFC 9110, section 5.6.2), such as \
+             a space or a comma; give each one by itself",
+        );
+    }
+    if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
+        return Err("a subprotocol is given twice");
+    }
+    Ok(())
+}
+
+/// Shows the names of the headers, and how many subprotocols there are: what they hold may be secret.
 impl std::fmt::Debug for WebSocketOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WebSocketOptions")
             .field("headers", &header_names(&self.headers))
-            .field("subprotocols", &self.subprotocols)
+            .field("subprotocols", &self.subprotocols.len())
             .field("max_message_size", &self.max_message_size)
             .field("max_frame_size", &self.max_frame_size)
             .field("read_buffer_size", &self.read_buffer_size)

@@ -325,7 +325,9 @@ impl Core {
             return Err(e);
         }
         let kind = session.transport_kind();
-        log!(self.options.logger, Info, "connected by {kind}, sid {}", session.handshake().sid());
+        log!(self.options.logger, Info, "connected by {kind}");
+        // Who has the id can take the session over.
+        log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
         // As long as the connect handler takes.
         match connected.recv() {
             Ok(Ok(())) => Ok(()),

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::HeaderMap;
-use ureq::http::Uri;
 use ureq::http::header::SET_COOKIE;
-use ureq::{Agent, Cookie};
+use ureq::http::{Response, Uri};
+use ureq::{Agent, Body, Cookie, ResponseExt};
 
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
@@ -54,34 +53,66 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
     config.timeouts().global.map_or(timeout, |agents| agents.min(timeout))
 }
 
-/// Copies the cookies that the lender would send to that URL.
+/// A cookie in a jar.
+#[derive(PartialEq, Eq)]
+pub(super) struct Held {
+    domain: String,
+    name: String,
+    path: String,
+    /// As in a `Set-Cookie` header.
+    text: String,
+}
+
+impl Held {
+    fn is_in_place_of(&self, other: &Held) -> bool {
+        (&self.domain, &self.path, &self.name) == (&other.domain, &other.path, &other.name)
+    }
+}
+
+/// The cookies that the agent would send to that URL.
 ///
 /// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
 /// match the URL are tried.
-pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
-    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
-    let from = lender.cookie_jar_lock();
-    let mut names: Vec<String> = from.iter().map(|cookie| cookie.name().to_owned()).collect();
+pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
+    let Some(host) = uri.host() else { return Vec::new() };
+    let jar = agent.cookie_jar_lock();
+    let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
     names.sort();
     names.dedup();
     let mut found = Vec::new();
     for name in &names {
         for domain in domains(host) {
             for path in paths(uri.path()) {
-                found.extend(from.get(domain, path, name).map(|cookie| (cookie.to_string(), path)));
+                let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
+                // Without a domain of its own a cookie is for the host that set it alone (RFC 6265, section 5.4).
+                let text = text.filter(|text| domain == host || names_domain(text));
+                let held = |text| Held { domain: domain.into(), name: name.clone(), path: path.into(), text };
+                found.extend(text.map(held));
             }
         }
     }
-    drop(from);
-    let mut to = agent.cookie_jar_lock();
-    for (cookie, path) in found {
-        // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
-        let source = format!("{scheme}://{host}{}/", path.trim_end_matches('/'));
-        let Ok(source) = source.parse::<Uri>() else { continue };
-        if let Ok(cookie) = Cookie::parse(cookie, &source) {
-            // What the jar refuses would not be sent either.
-            let _ = to.insert(cookie, &source);
-        }
+    found
+}
+
+fn names_domain(cookie: &str) -> bool {
+    cookie.split(';').skip(1).any(|attribute| attribute.trim().to_ascii_lowercase().starts_with("domain="))
+}
+
+/// Copies the cookies that the lender would send to that URL.
+pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
+    for cookie in matching(lender, uri) {
+        insert(agent, cookie, uri);
+    }
+}
+
+fn insert(agent: &Agent, cookie: Held, uri: &Uri) {
+    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
+    // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
+    let source = format!("{scheme}://{host}{}/", cookie.path.trim_end_matches('/'));
+    let Ok(source) = source.parse::<Uri>() else { return };
+    if let Ok(cookie) = Cookie::parse(cookie.text, &source) {
+        // What the jar refuses would not be sent either.
+        let _ = agent.cookie_jar_lock().insert(cookie, &source);
     }
 }
 
@@ -100,18 +131,34 @@ fn paths(path: &str) -> impl Iterator<Item = &str> {
     ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
 }
 
-/// Gives the cookies of a response to the user's agent too.
-pub(super) fn return_cookies(lender: &Agent, headers: &HeaderMap, uri: &Uri) {
-    let mut cookies = headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()).peekable();
-    if cookies.peek().is_none() {
-        return;
+/// Gives the cookies of an answer to the user's agent too. `before` are those that the connection's had for the request.
+pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], response: &Response<Body>) {
+    // ureq follows redirects by itself: what they set, it has put into the connection's jar alone.
+    let history = response.get_redirect_history().unwrap_or_default();
+    if let [hops @ .., _] = history {
+        hops.iter().for_each(|uri| return_changes(lender, agent, before, uri));
     }
     let mut jar = lender.cookie_jar_lock();
-    for cookie in cookies {
+    let uri = response.get_uri();
+    for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
         if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
             // What is refused is for other hosts, or expired.
             let _ = jar.insert(cookie, uri);
         }
+    }
+}
+
+/// Gives what changed of the cookies for a URL to the user's agent.
+fn return_changes(lender: &Agent, agent: &Agent, before: &[Held], uri: &Uri) {
+    let now = matching(agent, uri);
+    let lent = matching(lender, uri);
+    let removed = |held: &&Held| !now.iter().any(|other| other.is_in_place_of(held));
+    // One that the user has set meanwhile stays.
+    for gone in before.iter().filter(removed).filter(|held| lent.contains(held)) {
+        lender.cookie_jar_lock().remove(&gone.domain, &gone.path, &gone.name);
+    }
+    for cookie in now.into_iter().filter(|held| !before.contains(held)) {
+        insert(lender, cookie, uri);
     }
 }
 
@@ -155,6 +202,19 @@ mod tests {
         assert_eq!(secure, ["domain=5", "host=1", "implied=4", "path=2", "secure=8", "slash=3"]);
         assert_eq!(copied(&[("a=1; Path=/", "http://[::1]:80/")], "http://[::1]:80/engine.io/"), ["a=1"]);
         assert_eq!(copied(&[("a=1", "http://127.0.0.1/")], "http://127.0.0.1:5000/engine.io/"), ["a=1"]);
+    }
+
+    #[test]
+    fn a_cookie_for_one_host_is_not_for_those_below_it() {
+        let parents = ("session=parents; Path=/", "http://example.org/");
+        assert_eq!(copied(&[parents], "http://a.example.org/engine.io/"), [""; 0]);
+        let own = ("session=own; Path=/", "http://a.example.org/");
+        assert_eq!(copied(&[own, parents], "http://a.example.org/engine.io/"), ["session=own"]);
+        // An empty domain is none.
+        let empty = ("session=empty; Path=/; Domain=", "http://example.org/");
+        assert_eq!(copied(&[empty], "http://a.example.org/engine.io/"), [""; 0]);
+        let shared = ("session=shared; Path=/; domain=.Example.org", "http://example.org/");
+        assert_eq!(copied(&[shared], "http://a.example.org/engine.io/"), ["session=shared"]);
     }
 
     #[test]

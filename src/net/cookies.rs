@@ -25,8 +25,7 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
     // What the jar would leave out of a request without a word.
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     let sendable = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | '\\');
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || !name.chars().all(token) {
+    if name.is_empty() || !name.chars().all(is_token) {
         return Err("a cookie has an invalid name".into());
     }
     if !inner.chars().all(sendable) {
@@ -35,12 +34,18 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
     Ok(OwnCookie(pair.into()))
 }
 
+/// What a token is made of (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+}
+
 /// Puts the user's cookies into the agent's jar, for the host of the URL alone: there they merge with those that
-/// the server sets, and a request carries one `Cookie` header.
+/// the server sets, and a request carries one `Cookie` header. Those for https stay there, wherever it redirects to.
 pub(super) fn insert(agent: &Agent, cookies: &[OwnCookie], uri: &Uri) {
+    let secure = if uri.scheme_str() == Some("https") { "; Secure" } else { "" };
     let mut jar = agent.cookie_jar_lock();
     for cookie in cookies {
-        if let Ok(cookie) = Cookie::parse(format!("{}; Path=/", cookie.0), uri) {
+        if let Ok(cookie) = Cookie::parse(format!("{}; Path=/{secure}", cookie.0), uri) {
             // An error would be a cookie for another host.
             let _ = jar.insert(cookie, uri);
         }
@@ -69,6 +74,15 @@ mod tests {
             let parsed = parse(header).ok();
             let expected = expected.map(|pairs| pairs.into_iter().map(|p| OwnCookie(p.into())).collect());
             assert_eq!(parsed, expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_https_is_not_for_http() {
+        for (url, held) in [("https://h/", "a=1; Secure; Path=/"), ("http://h/", "a=1; Path=/")] {
+            let agent = Agent::new_with_defaults();
+            insert(&agent, &parse("a=1").unwrap(), &url.parse().unwrap());
+            assert_eq!(agent.cookie_jar_lock().get("h", "/", "a").unwrap().to_string(), held);
         }
     }
 

@@ -11,11 +11,12 @@ use ureq::http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, ShutdownHandle, Transport,
+    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
 };
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
+use super::buffers::HttpBuffers;
 use super::cookies::{self, OwnCookie};
 use super::dial;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
@@ -23,9 +24,6 @@ use super::proxy::{Proxy, Routes};
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
-
-/// The size of each of a connection's two buffers, in bytes.
-const BUFFER: usize = 32 * 1024;
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
 /// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
@@ -189,8 +187,8 @@ impl HttpClient {
 
     /// A GET that has the request timeout to end.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let response = self.answered(self.prepare(self.agent.get(url)).call());
-        let response = response.map_err(|e| unanswered(e, url))?;
+        let request = self.prepare(self.agent.get(url), &[]);
+        let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
         let place = place(response.get_uri());
         let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
         let response = read(response, max_body)?.map_err(failed)?;
@@ -207,11 +205,11 @@ impl HttpClient {
         let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
         self.link.silence.store(ms, Ordering::Relaxed);
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
-        let request = self.prepare(self.agent.get(url)).config();
+        let request = self.prepare(self.agent.get(url), &[]).config();
         // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
         let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(None);
         let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
-        let answer = match self.answered(request.call()) {
+        let answer = match self.run(url, || request.call()) {
             Ok(response) => read(response, max_body)?,
             Err(e) => Err(e),
         };
@@ -222,29 +220,36 @@ impl HttpClient {
         }
     }
 
-    fn prepare<B>(&self, mut request: RequestBuilder<B>) -> RequestBuilder<B> {
-        for (name, value) in &self.settings.headers.plain {
+    /// Adds the client's settings, and headers of the request's own, which replace those of all requests.
+    fn prepare<B>(
+        &self,
+        mut request: RequestBuilder<B>,
+        own: &[(HeaderName, HeaderValue)],
+    ) -> RequestBuilder<B> {
+        let replaced = |name: &HeaderName| own.iter().any(|(other, _)| other == name);
+        let plain = self.settings.headers.plain.iter().filter(|(name, _)| !replaced(name));
+        for (name, value) in own.iter().chain(plain) {
             request = request.header(name, value);
         }
         let config = request.config().timeout_global(Some(self.settings.timeout));
-        config.http_status_as_error(false).max_idle_age(IDLE).build()
+        config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
     }
 
-    /// Passes the cookies of an answer on to the user's agent.
-    fn answered(&self, response: Answer) -> Answer {
-        let response = response?;
-        if let Some(lender) = &self.settings.agent {
-            agent::return_cookies(lender, response.headers(), response.get_uri());
-        }
+    /// Runs a request to that URL, and passes the cookies of its answers on to the user's agent.
+    fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
+        let Some(lender) = &self.settings.agent else { return request() };
+        let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
+        let response = request()?;
+        agent::return_cookies(lender, &self.agent, &before, &response);
         Ok(response)
     }
 
     /// A POST that has the request timeout to end.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
-        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type));
+        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
         // To follow a 301 or 302 is to GET (RFC 9110, section 15.4): the body would be lost without an error.
         let request = request.config().max_redirects(0).build();
-        read(self.answered(request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
+        read(self.run(url, || request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
     /// A GET that asks to switch to the websocket protocol (RFC 6455, section 4.1), and takes the connection over
@@ -255,20 +260,17 @@ impl HttpClient {
         key: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Upgraded, HttpError> {
-        let mut request = self
+        let request = self
             .agent
             .get(url)
             .header("Connection", "Upgrade")
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
             .header("Sec-WebSocket-Key", key);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        let request = self.prepare(request);
+        let request = self.prepare(request, headers);
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
-        let response = self.answered(request.call());
+        let response = self.run(url, || request.call());
         let handover = self.link.set_handover(Handover::Off);
         let response = response.map_err(|e| unanswered(e, url))?;
         if response.status() != 101 {
@@ -309,7 +311,7 @@ fn read(
 }
 
 /// A URL without credentials and query.
-fn place(uri: &Uri) -> String {
+pub(super) fn place(uri: &Uri) -> String {
     let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
     let port =
         uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
@@ -377,7 +379,7 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details)?;
-        let buffers = LazyBuffers::new(BUFFER, BUFFER);
+        let buffers = HttpBuffers::new(details.config);
         Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
     }
 }
@@ -396,7 +398,7 @@ impl Resolver for NoResolver {
 struct HttpTransport {
     /// Absent only while it is dropped.
     stream: Option<Stream>,
-    buffers: LazyBuffers,
+    buffers: HttpBuffers,
     link: Arc<Link>,
 }
 
@@ -426,6 +428,7 @@ impl Transport for HttpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         let silence = Duration::from_millis(self.link.silence.load(Ordering::Relaxed));
+        self.buffers.written();
         self.stream(timeout.for_read(), silence)?;
         let Some(stream) = &mut self.stream else { return Ok(false) };
         let count = stream.read(self.buffers.input_append_buf())?;

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use serde_json::Value;
 use ureq::{Body, ResponseExt};
 
+use super::http::place;
 use super::tls_error;
 use crate::error::Error;
 
@@ -105,6 +106,21 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
             }
             None => Error::connection_from("the connection to the server broke", e),
         },
+        // It has the whole URL, whose query may be secret.
+        ureq::Error::RequireHttpsOnly(url) => {
+            let place = url.parse().map_or_else(|_| "a server".into(), |uri| place(&uri));
+            let what = format!("ureq's agent is for https only, and {place} is not");
+            return HttpError { error: Error::connection(what), reached: false };
+        }
+        ureq::Error::LargeResponseHeader(_, limit) => {
+            Error::protocol(format!("the head of the server's response is above the limit of {limit} bytes"))
+        }
+        // The type of these errors has no public name.
+        ureq::Error::Protocol(e) if format!("{e:?}") == "OutputOverflow" => {
+            let what =
+                "a header of the request, or its URL, is above the `output_buffer_size` of ureq's agent";
+            return HttpError { error: Error::connection_from(what, e), reached: false };
+        }
         ureq::Error::Protocol(e) => Error::connection_from(
             "the server's answer is not HTTP; does it speak TLS on this port? then it is https:// or wss://",
             e,

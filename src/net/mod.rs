@@ -1,6 +1,7 @@
 //! Sockets, TLS and HTTP: knows no Engine.IO.
 
 mod agent;
+mod buffers;
 pub(crate) mod cookies;
 mod dial;
 mod http;
@@ -13,6 +14,7 @@ mod tls;
 mod tls_error;
 
 pub(crate) use agent::AgentSource;
+pub(crate) use cookies::is_token;
 pub(crate) use http::{Headers, HttpClient, HttpSettings};
 pub(crate) use http_error::HttpError;
 pub(crate) use proxy::{ProxySettings, Routes};

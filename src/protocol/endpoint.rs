@@ -1,5 +1,6 @@
 use std::fmt;
 
+use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
 /// Where the server is, and the URL of each request to it.
@@ -58,12 +59,18 @@ impl Endpoint {
         if url.host().is_none() {
             return Err("it has no host".into());
         }
-        Ok(Endpoint {
+        let endpoint = Endpoint {
             origin: url.origin().ascii_serialization(),
             path: url.path().to_owned(),
             query: own_query(&url),
             credentials: credentials(&url)?,
-        })
+        };
+        // The url crate takes hosts such as `a{b`, and any length: requests cannot be made with them.
+        if endpoint.origin.parse::<Uri>().is_err() {
+            return Err("its host has a character that no host's name has".into());
+        }
+        endpoint.request_url("", None, None).parse::<Uri>().map_err(|e| e.to_string())?;
+        Ok(endpoint)
     }
 
     /// The URL of a request of either transport, always `http` or `https`. It ends in a parameter, so that
@@ -349,6 +356,18 @@ mod tests {
     }
 
     #[test]
+    fn what_no_request_can_be_made_to_is_refused() {
+        for host in ["a{b", "a}b", "a\"b", "a`b", "{}"] {
+            for url in [format!("http://{host}/"), format!("wss://u:p@{host}:5000")] {
+                let error = Endpoint::parse(&url, "engine.io").unwrap_err();
+                assert!(error.to_string().contains("its host has a character"), "{url}: {error}");
+            }
+        }
+        let error = Endpoint::parse(&format!("http://h?a={}", "x".repeat(70_000)), "engine.io").unwrap_err();
+        assert_eq!(error.to_string(), "invalid URL \"http://h?***\": uri too long");
+    }
+
+    #[test]
     fn errors_show_no_secrets() {
         let urls = [
             "http://user:secret@h:port?token=secret",
@@ -378,12 +397,14 @@ mod tests {
 
         #[test]
         fn what_is_parsed_gives_urls(
-            url in "(http|ws)s?://[a-z0-9%:@/?#&=. \\[\\]-]{1,30}",
+            url in "(http|ws)s?://[a-z0-9%:@/?#&=. \\[\\]{}\"'`|^_~!$()*+,;é-]{1,30}",
             path in "[a-z%./é|^]{1,10}",
             sid in "\\PC+",
         ) {
             if let Ok(endpoint) = Endpoint::parse(&url, &path) {
-                let url = Url::parse(&endpoint.request_url("polling", Some(&sid), None)).unwrap();
+                let url = endpoint.request_url("polling", Some(&sid), None);
+                prop_assert!(url.parse::<Uri>().is_ok(), "{url}");
+                let url = Url::parse(&url).unwrap();
                 prop_assert_eq!(url.origin().ascii_serialization(), endpoint.origin);
                 prop_assert!(url.username().is_empty() && url.password().is_none());
                 prop_assert_eq!(url.fragment(), None);

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -18,7 +19,7 @@ use super::packet::excerpt;
 /// }
 /// # Ok::<(), engineio::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Handshake {
     sid: String,
     ping_interval: Duration,
@@ -28,7 +29,7 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The id that the server gave to the session.
+    /// The id that the server gave to the session. Who has it can take the session over: keep it out of logs.
     pub fn sid(&self) -> &str {
         &self.sid
     }
@@ -51,6 +52,18 @@ impl Handshake {
     /// How many bytes the server accepts in one request or frame, encoded; `None` if it did not say.
     pub fn max_payload(&self) -> Option<usize> {
         self.max_payload
+    }
+}
+
+/// Shows no session id: who has one can take a session over.
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("ping_interval", &self.ping_interval)
+            .field("ping_timeout", &self.ping_timeout)
+            .field("upgrades", &self.upgrades)
+            .field("max_payload", &self.max_payload)
+            .finish_non_exhaustive()
     }
 }
 

@@ -34,8 +34,8 @@ const COPY_BELOW: usize = 16 * 1024;
 pub(crate) struct WebSocketSettings {
     /// For the opening request alone.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Those that `headers` offers.
-    pub(crate) subprotocols: Vec<String>,
+    /// Those that `headers` offers. Some servers take a token for one: no `Debug` shows them.
+    pub(crate) subprotocols: Vec<HeaderValue>,
     pub(crate) max_message: usize,
     pub(crate) max_frame: usize,
     /// Allocated for as long as the connection lives.
@@ -369,7 +369,7 @@ fn failed(error: tungstenite::Error) -> TransportError {
 }
 
 /// The rules for a 101 of RFC 6455, section 4.1.
-fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<()> {
+fn verify(headers: &HeaderMap, key: &str, offered: &[HeaderValue]) -> Result<()> {
     let has = |name: header::HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
@@ -386,7 +386,7 @@ fn verify(headers: &HeaderMap, key: &str, offered: &[String]) -> Result<()> {
         return Err(wrong("has an extension that was not asked for"));
     }
     if let Some(chosen) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
-        if !offered.iter().any(|name| name.as_bytes() == chosen.as_bytes()) {
+        if !offered.contains(chosen) {
             return Err(wrong("has a subprotocol that was not offered"));
         }
     }

@@ -8,7 +8,7 @@ use ureq::{Agent, Cookie};
 
 use super::common::PATIENCE;
 use super::common::scripted::{OPEN, Scripted};
-use super::{Polling, WAYS, WebSocket, by, server, visit};
+use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 
 fn client(agent: &Agent) -> Client {
     Client::builder().http_agent(agent.clone()).build().unwrap()
@@ -54,6 +54,39 @@ fn its_cookies_go_out_and_the_servers_come_back() {
             server.requests()[before].header("cookie")[0].split("; ").map(str::to_owned).collect();
         cookies.sort();
         assert_eq!(cookies, ["lent=1", "set=by-server"]);
+    }
+}
+
+#[test]
+fn cookies_of_a_redirect_come_back() {
+    for way in WAYS {
+        let server = Scripted::start(|exchange| {
+            let query = exchange.request.query.iter().map(|(name, value)| format!("{name}={value}"));
+            let query = query.collect::<Vec<_>>().join("&");
+            let (to, set) = match exchange.request.path.as_str() {
+                "/engine.io/" => ("/second/", "hop=1; Path=/\r\nSet-Cookie: gone=; Path=/; Max-Age=0"),
+                "/second/" => ("/third/", "next=2\r\nSet-Cookie: changed=by-server; Path=/"),
+                _ => return serve(exchange, "Set-Cookie: last=3; Path=/\r\n"),
+            };
+            exchange.respond_with(
+                "307 Moved",
+                &format!("Set-Cookie: {set}\r\nLocation: {to}?{query}\r\n"),
+                "",
+            )
+        });
+        let agent = Agent::new_with_defaults();
+        for cookie in ["gone=0; Path=/", "changed=0; Path=/", "kept=0; Path=/"] {
+            insert(&agent, cookie, server.url());
+        }
+        // In a jar for this connection only.
+        let options = by(way).header("Cookie", "own=4; kept=mine");
+        let client = client(&agent);
+        let connected = client.connect_with(server.url(), options);
+        // By polling alone that is refused, once it is known.
+        assert_eq!(connected.is_ok(), way != [Polling], "{connected:?}");
+        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        let expected = ["changed=by-server", "hop=1", "kept=0", "last=3", "next=2"];
+        assert_eq!(names(&agent), expected, "{way:?}");
     }
 }
 

@@ -1,9 +1,11 @@
-use engineio::Client;
+use engineio::{Client, Disconnect};
 
 use super::balancer::Balancer;
+use super::certificates::Authority;
 use super::common::Watch;
 use super::common::real::{Event, Server};
 use super::common::scripted::Scripted;
+use super::front::{address, tls_front};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 
 /// The cookies of each request, sorted.
@@ -42,6 +44,27 @@ fn they_merge_with_the_users_own() {
         for later in &cookies[1..] {
             assert_eq!(*later, ["more=2", "own=1", "set=by-server"], "{way:?}");
         }
+    }
+}
+
+#[test]
+fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
+    for way in [&[Polling][..], &[WebSocket]] {
+        let plain = server();
+        // To a jar 127.0.0.1 is secure without TLS, and this other name of it is not.
+        let target = plain.url().replace("127.0.0.1", "0.0.0.0");
+        let secure = Scripted::start(move |exchange| {
+            exchange.respond_with("302 Found", &format!("Location: {target}/engine.io/?EIO=4\r\n"), "")
+        });
+        let identity = Authority::new().identity(&["0.0.0.0"]);
+        let port = tls_front(&identity, address(secure.url()).into());
+        let client = Client::builder().ssl_verify(false).build().unwrap();
+        // What becomes of the connection over there is another matter.
+        let _ = client
+            .connect_with(format!("https://0.0.0.0:{port}"), by(way).header("Cookie", "own=1"))
+            .and_then(|()| client.disconnect_with(Disconnect::new().abort(true)));
+        assert_eq!(cookies(&secure), [["own=1"]], "{way:?}");
+        assert_eq!(cookies(&plain)[0], [""; 0], "{way:?}");
     }
 }
 

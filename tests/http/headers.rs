@@ -74,6 +74,53 @@ fn websocket_options_go_with_the_websocket_only() {
 }
 
 #[test]
+fn the_websockets_own_headers_replace_those_of_all_requests() {
+    let server = server();
+    let options = WebSocketOptions::new()
+        .header("User-Agent", "ws/1")
+        .header("authorization", "Bearer ws")
+        .header("X-Two", "a")
+        .header("X-Two", "b")
+        .origin("http://ws.example");
+    let client = Client::builder().websocket_options(options).build().unwrap();
+    let url = server.url().replace("http://", "http://user:password@");
+    let plain = by(&[Polling, WebSocket]).header("Origin", "http://plain.example").header("X-Two", "c");
+    visit(&client, &url, plain);
+    for request in server.requests() {
+        let headers = ["user-agent", "authorization", "origin", "x-two"].map(|name| request.header(name));
+        if request.is_websocket() {
+            let expected = [&["ws/1"][..], &["Bearer ws"], &["http://ws.example"], &["a", "b"]];
+            assert_eq!(headers, expected);
+        } else {
+            assert_eq!(
+                headers[1..],
+                [&["Basic dXNlcjpwYXNzd29yZA=="][..], &["http://plain.example"], &["c"]]
+            );
+        }
+    }
+    assert!(server.requests().iter().any(|request| request.is_websocket()));
+}
+
+#[test]
+fn subprotocols_must_be_tokens() {
+    for (names, what) in [
+        (&["secret, b"][..], "not of a token"),
+        (&["a", "secret b"], "not of a token"),
+        (&["secret\n"], "not of a token"),
+        (&["ü"], "not of a token"),
+        (&["a", ""], "no name"),
+        (&["secret", "b", "secret"], "given twice"),
+    ] {
+        let options = WebSocketOptions::new().subprotocols(names.iter().copied());
+        let error = Client::builder().websocket_options(options).build().unwrap_err();
+        let Error::InvalidOption { option: "websocket_options", reason, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert!(reason.contains(what) && !reason.contains("secret"), "{names:?}: {reason}");
+    }
+}
+
+#[test]
 fn subprotocols_are_offered_and_checked() {
     for (chosen, accepted) in [("", true), ("a", true), ("c", false)] {
         let answer =
@@ -108,5 +155,20 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
             // Cookies know no ports, so this host gets them (RFC 6265, section 8.5).
         }
         client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    }
+}
+
+#[test]
+fn a_header_with_a_line_break_is_said_to_have_one() {
+    for (value, what) in [
+        ("secret\n", "a line break in its value, as what is read from a file"),
+        ("secret\r\nX-More: 1", "a line break in its value"),
+        ("secret\0", "a control character in its value"),
+    ] {
+        let connected =
+            Client::new().connect_with("http://127.0.0.1:1", by(&[Polling]).header("X-Key", value));
+        let error = connected.unwrap_err().to_string();
+        assert!(error.contains("\"X-Key\" has ") && error.contains(what), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }

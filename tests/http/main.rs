@@ -1,13 +1,20 @@
 //! What the requests of both transports carry: headers, credentials, cookies, and what a user's agent lends.
 
+#[path = "../tls/certificates.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod certificates;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../proxy/server.rs"]
+#[allow(dead_code, reason = "what it has of TLS is used")]
+mod front;
 
 mod agent;
 mod balancer;
 mod cookies;
 mod headers;
 mod secrets;
+mod sizes;
 
 use std::io;
 

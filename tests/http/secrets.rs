@@ -3,7 +3,7 @@
 use std::sync::{Mutex, OnceLock};
 
 use engineio::{Client, ConnectOptions, WebSocketOptions};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use ureq::Agent;
 
 use super::{WAYS, by, server, visit};
@@ -45,13 +45,15 @@ fn secrets_are_in_no_log_line_and_no_debug_output() {
             .header("X-Api-Key", "s3cr3t-key")
             .header("Cookie", "own=s3cr3t-own")
             .header("Proxy-Authorization", "s3cr3t-proxy");
-        let websocket = WebSocketOptions::new().header("X-Socket", "s3cr3t-socket");
+        let websocket =
+            WebSocketOptions::new().header("X-Socket", "s3cr3t-socket").subprotocols(["s3cr3t-token"]);
         let builder =
             Client::builder().websocket_options(websocket.clone()).http_agent(Agent::new_with_defaults());
         for debug in [format!("{options:?}"), format!("{websocket:?}"), format!("{builder:?}")] {
             assert!(!debug.contains(SECRET), "{debug}");
         }
         let client = builder.build().unwrap();
+        assert!(!format!("{client:?}").contains(SECRET), "{client:?}");
         visit(&client, &url, options);
         let debug = format!("{client:?} {:?} {:?}", client.handshake(), client.last_error());
         assert!(!debug.contains(SECRET), "{debug}");
@@ -92,4 +94,37 @@ fn errors_do_not_show_the_password_of_a_url() {
     let error =
         client.connect_with(refused.url(), ConnectOptions::new().header("X-Bad\n", "s3cr3t")).unwrap_err();
     assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+}
+
+#[test]
+fn an_error_of_an_agent_for_https_only_has_no_query() {
+    let agent: Agent = Agent::config_builder().https_only(true).proxy(None).build().into();
+    let client = Client::builder().http_agent(agent).build().unwrap();
+    for way in WAYS {
+        let error = client.connect_with("http://user:s3cr3t@127.0.0.1:1?token=s3cr3t", by(way)).unwrap_err();
+        assert!(
+            error.to_string().contains("https only, and http://127.0.0.1:1/engine.io/ is not"),
+            "{error}"
+        );
+        assert!(!format!("{error:?}").contains(SECRET), "{error:?}");
+    }
+}
+
+#[test]
+fn a_session_id_is_told_at_debug_only() {
+    for way in WAYS {
+        let (server, lines) = (server(), super::common::Lines::default());
+        let client = Client::builder().logger(lines.clone()).build().unwrap();
+        client.connect_with(server.url(), by(way)).unwrap();
+        assert_eq!(client.sid().as_deref(), Some("abc"));
+        let shown = format!("{client:?} {:?}", client.handshake().unwrap());
+        assert!(!shown.contains("abc"), "{shown}");
+        client.disconnect().unwrap();
+        let said = format!("connected by {}", way.last().unwrap());
+        assert!(lines.at(Level::Info).contains(&said), "{}", lines.all());
+        for level in [Level::Error, Level::Warn, Level::Info] {
+            assert!(!lines.at(level).iter().any(|line| line.contains("abc")), "{}", lines.all());
+        }
+        assert!(lines.at(Level::Debug).contains(&"the session is abc".to_owned()), "{}", lines.all());
+    }
 }

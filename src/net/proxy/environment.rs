@@ -4,7 +4,6 @@ use std::env;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ureq::ProxyProtocol;
 use ureq::http::Uri;
 
 use super::Proxy;
@@ -38,12 +37,15 @@ impl Environment {
     pub(super) fn from(get: impl Fn(&str) -> Option<String>) -> Self {
         // In a CGI program that variable is what a request's header `Proxy` says.
         let trusted = |name: &str| name != "HTTP_PROXY" || get("REQUEST_METHOD").is_none();
+        // An empty one in small letters is how to have none for one command, whatever there is in capitals.
+        let counts =
+            |name: &str, value: &str| name.starts_with(char::is_lowercase) || !value.trim().is_empty();
         let first = |names: &[&'static str]| {
             let set = |name: &&'static str| {
-                let value = get(name).filter(|value| trusted(name) && !value.trim().is_empty());
+                let value = get(name).filter(|value| trusted(name) && counts(name, value));
                 value.map(|value| Variable { name, value })
             };
-            names.iter().find_map(set)
+            names.iter().find_map(set).filter(|variable| !variable.value.trim().is_empty())
         };
         let exceptions = first(&EXCEPTIONS).map(|variable| variable.value);
         Environment {
@@ -77,36 +79,90 @@ impl fmt::Debug for Environment {
 
 /// The targets in `no_proxy`.
 #[derive(Clone)]
-struct Exceptions {
-    /// It is there for its list: ureq matches names only as a part of a proxy.
-    names: Option<ureq::Proxy>,
-    /// Addresses, each with the number of bits that count.
-    networks: Vec<(IpAddr, u8)>,
+struct Exceptions(Vec<Exception>);
+
+#[derive(Clone)]
+struct Exception {
+    hosts: Hosts,
+    /// Any, if there is none.
+    port: Option<u16>,
+}
+
+/// Names are in small letters, and without the dot at the end of a fully qualified one.
+#[derive(Clone)]
+enum Hosts {
+    All,
+    /// An address, and the number of bits that count.
+    Network(IpAddr, u8),
+    /// With the names below it, as for curl, Go and Python.
+    Name(String),
+    EndingIn(String),
+    StartingWith(String),
 }
 
 impl Exceptions {
     fn parse(list: &str) -> Self {
-        let mut names = ureq::Proxy::builder(ProxyProtocol::Http);
-        let mut networks = Vec::new();
-        for entry in list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()) {
-            if let Some(network) = network(entry) {
-                networks.push(network);
-                continue;
-            }
-            names = names.no_proxy(entry);
-            if !entry.starts_with(['.', '*']) {
-                // ureq matches the name alone; to users of curl, Go and Python it means those below it too.
-                names = names.no_proxy(&format!(".{entry}"));
-            }
-        }
-        Exceptions { names: names.build().ok(), networks }
+        let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+        Exceptions(entries.filter_map(Exception::parse).collect())
     }
 
     fn contain(&self, target: &Uri) -> bool {
-        let host = target.host().unwrap_or_default();
+        let host = target.host().unwrap_or_default().to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let secure = target.scheme_str() == Some("https");
+        let port = target.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let on_port = |exception: &&Exception| exception.port.is_none_or(|other| other == port);
+        self.0.iter().filter(on_port).any(|exception| exception.hosts.contain(host))
+    }
+}
+
+impl Exception {
+    fn parse(entry: &str) -> Option<Self> {
+        if let Some(hosts) = Hosts::parse(entry) {
+            return Some(Exception { hosts, port: None });
+        }
+        let (host, port) = entry.rsplit_once(':')?;
+        Some(Exception { hosts: Hosts::parse(host)?, port: Some(port.parse().ok()?) })
+    }
+}
+
+impl Hosts {
+    /// `None` if it has a port, or no sense.
+    fn parse(entry: &str) -> Option<Self> {
+        if entry == "*" {
+            return Some(Hosts::All);
+        }
+        if let Some((network, bits)) = network(entry) {
+            return Some(Hosts::Network(network, bits));
+        }
+        let name = entry.strip_suffix('.').unwrap_or(entry).to_ascii_lowercase();
+        if name.trim_matches(['*', '.']).is_empty() || name.contains(':') {
+            return None;
+        }
+        Some(if let Some(end) = name.strip_prefix('*') {
+            Hosts::EndingIn(end.into())
+        } else if name.starts_with('.') {
+            Hosts::EndingIn(name)
+        } else if let Some(start) = name.strip_suffix('*') {
+            Hosts::StartingWith(start.into())
+        } else {
+            Hosts::Name(name)
+        })
+    }
+
+    fn contain(&self, host: &str) -> bool {
         let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let listed = |ip| self.networks.iter().any(|(network, bits)| within(ip, *network, *bits));
-        ip.is_ok_and(listed) || self.names.as_ref().is_some_and(|names| names.is_no_proxy(target))
+        match self {
+            Hosts::All => true,
+            Hosts::Network(network, bits) => ip.is_ok_and(|ip| within(ip, *network, *bits)),
+            Hosts::StartingWith(start) => host.starts_with(start),
+            // The rest of an address is no name above it.
+            _ if ip.is_ok() => false,
+            Hosts::EndingIn(end) => host.ends_with(end),
+            Hosts::Name(name) => {
+                host.strip_suffix(name.as_str()).is_some_and(|below| below.is_empty() || below.ends_with('.'))
+            }
+        }
     }
 }
 

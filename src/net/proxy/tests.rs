@@ -236,8 +236,19 @@ fn each_scheme_has_its_variable() {
         assert_eq!(found(&variables[..1], "https://a").unwrap(), None);
         assert_eq!(found(&variables[1..2], "http://a").unwrap(), None);
     }
-    assert_eq!(found(&[("http_proxy", ""), ("HTTP_PROXY", "b")], "http://a").unwrap().as_deref(), Some("b"));
+    assert_eq!(found(&[("HTTP_PROXY", ""), ("ALL_PROXY", "b")], "http://a").unwrap().as_deref(), Some("b"));
     assert_eq!(found(&[("HTTP_PROXY", "b"), ("REQUEST_METHOD", "GET")], "http://a").unwrap(), None);
+}
+
+#[test]
+fn an_empty_variable_in_small_letters_is_none() {
+    for empty in ["", " "] {
+        let variables = [("http_proxy", empty), ("HTTP_PROXY", "b"), ("all_proxy", "c")];
+        assert_eq!(found(&variables, "http://a").unwrap(), None);
+        assert_eq!(found(&variables, "https://a").unwrap().as_deref(), Some("c"));
+        let exceptions = [("http_proxy", "b"), ("no_proxy", empty), ("NO_PROXY", "a")];
+        assert_eq!(found(&exceptions, "http://a").unwrap().as_deref(), Some("b"));
+    }
 }
 
 #[test]
@@ -276,10 +287,50 @@ fn exceptions() {
         ("fe80::/10", "[fe80::1]", true),
         ("fe80::/10", "[ff80::1]", false),
         ("::/0", "[ff80::1]", true),
+        ("a.example:5000", "a.example", true),
+        ("example:5000", "a.example", true),
+        (".example:5000", "a.example", true),
+        ("a.example:5001", "a.example", false),
+        ("a.example:5001,a.example:5000", "a.example", true),
+        ("a.example:", "a.example", false),
+        ("a.example:x", "a.example", false),
+        ("*:5000", "a.example", true),
+        ("*:5001", "a.example", false),
+        ("127.0.0.1:5000", "127.0.0.1", true),
+        ("127.0.0.1:5001", "127.0.0.1", false),
+        ("[::1]:5000", "[::1]", true),
+        ("[::1]:5001", "[::1]", false),
+        // An address.
+        ("::1:5001", "[::1]", false),
+        ("a.example.", "a.example", true),
+        ("a.example.:5000", "a.example", true),
+        ("a.example", "a.example.", true),
+        ("a.example.", "a.example.", true),
+        (".example.", "a.example", true),
+        (".example", "a.example.", true),
+        ("127.0.0.1", "127.0.0.1.", true),
+        ("b.example.", "b.example.evil.com", false),
+        ("b.example", "b.example.evil.com", false),
+        (".", "a.example.", false),
+        ("*.", "a.example", false),
+        ("0.0.1", "127.0.0.1", false),
+        (".0.1", "127.0.0.1", false),
+        ("127.0.*", "127.0.0.1", true),
+        ("a.*", "a.example", true),
     ] {
         let variables = [("http_proxy", "proxy"), ("no_proxy", list)];
         let found = found(&variables, &format!("http://{host}:5000/x")).unwrap();
         assert_eq!(found.is_none(), excepted, "{list:?} {host}");
+    }
+    // The port of a URL without one.
+    for (list, url, excepted) in [
+        ("a:80", "http://a", true),
+        ("a:80", "https://a", false),
+        ("a:443", "https://a", true),
+        ("a:443", "http://a:443", true),
+    ] {
+        let variables = [("http_proxy", "proxy"), ("https_proxy", "proxy"), ("no_proxy", list)];
+        assert_eq!(found(&variables, url).unwrap().is_none(), excepted, "{list:?} {url}");
     }
 }
 
