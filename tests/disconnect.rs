@@ -480,3 +480,19 @@ fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
     }
     drop(over);
 }
+
+/// The pong meets a websocket that the server has closed, in the same breath as it sent the ping.
+#[test]
+fn a_close_behind_a_ping_is_told_as_the_servers() {
+    let server = Scripted::start(|exchange| {
+        exchange.open_websocket(OPEN)?;
+        // A ping, a message, and a close frame.
+        exchange.raw([&b"\x81\x012\x81\x064hello"[..], b"\x88\x02\x03\xe8"].concat())?;
+        exchange.hold()
+    });
+    for _ in 0..50 {
+        let (_client, watch) = connected(server.url(), WebSocket);
+        assert_eq!(watch.message(), Message::from("hello"));
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
+    }
+}

@@ -5,6 +5,7 @@ mod common;
 use std::io;
 
 use common::Lines;
+use common::PATIENCE;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
 use engineio::{Client, ConnectOptions, Disconnect, Error, TransportKind};
 
@@ -40,7 +41,8 @@ fn every_request(client: &Client, url: impl Fn(&str) -> String, options: &Connec
         client.connect_with(url(server.url()), options.clone().transports(transports)).unwrap();
         if client.transport().unwrap() == Polling {
             client.send("x").unwrap();
-            server.wait_for("POST", |request| request.method == "POST");
+            // Until it is answered.
+            client.flush(PATIENCE).unwrap();
             server.wait_for("poll", Request::is_poll);
         }
         client.disconnect_with(Disconnect::new().abort(true)).unwrap();

@@ -177,7 +177,10 @@ impl Transport for WebSocket {
                 // Only then: the last of a batch may be the close.
                 urgent().into_iter().for_each(|packet| batch.push_front(packet));
             }
-            match self.inner.lock().write_burst(batch) {
+            let mut inner = self.inner.lock();
+            let written = inner.write_burst(batch).map_err(|e| inner.why(e));
+            drop(inner);
+            match written {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}
                 Err(e) => break Err(self.own(e)),
@@ -198,7 +201,7 @@ impl Transport for WebSocket {
             return Ok(TrySend::Refused(packet));
         };
         let written = inner.write_packet(packet).and_then(|more| Ok(more && inner.flush()?));
-        match written.map_err(|e| self.own(e))? {
+        match written.map_err(|e| self.own(inner.why(e)))? {
             true => Ok(TrySend::Sent),
             false => Ok(TrySend::Unflushed),
         }
@@ -297,6 +300,11 @@ impl Inner {
             }
         }
         self.flush()
+    }
+
+    /// Why nothing can be written: the server may have said so, behind packets that are still to be handed on.
+    fn why(&mut self, error: TransportError) -> TransportError {
+        self.ended.take().unwrap_or(error)
     }
 
     /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered.
