@@ -12,7 +12,7 @@ use crate::builder::{ConnectOptions, Disconnect, Options};
 use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
 use crate::event::{Handlers, Reason};
-use crate::events::{Hold, Subscriptions};
+use crate::events::{Hold, Released, Subscriptions};
 use crate::guarded::guarded;
 use crate::json::Json;
 use crate::logger::log;
@@ -282,7 +282,7 @@ impl Core {
         Session::new(transport, handshake, early, options)
     }
 
-    /// Makes the session the client's, and waits until its connect handler has run.
+    /// Starts the session as the client's, and waits until its connect handler has run.
     fn start(
         self: &Arc<Self>,
         attempt: &Attempt,
@@ -290,24 +290,7 @@ impl Core {
         plan: &Arc<Plan>,
         epoch: Option<u64>,
     ) -> Result<()> {
-        let (released, epoch) = {
-            let mut life = lock(&self.life);
-            if attempt.is_cancelled() {
-                drop(life);
-                session.abort(Reason::ClientDisconnect);
-                return Err(Attempt::cancelled_error());
-            }
-            life.state = State::Connected;
-            life.session = Some(session.clone());
-            life.attempt = None;
-            life.last_error = None;
-            life.readers += 1;
-            // The user's own connection begins one.
-            life.epoch += u64::from(epoch.is_none());
-            let begun = (life.hold.released(), life.epoch);
-            self.changed.notify_all(life);
-            begun
-        };
+        let (released, epoch) = self.adopt(attempt, &session, epoch)?;
         let (outcome, connected) = bounded(1);
         let world = ClientWorld {
             core: self.clone(),
@@ -337,6 +320,32 @@ impl Core {
             }
             Err(_) => Err(Error::connection("the reader thread has ended")),
         }
+    }
+
+    /// Makes the session the client's, unless the attempt was cancelled: what ends the wait for room in its event
+    /// channels, and its epoch.
+    fn adopt(
+        &self,
+        attempt: &Attempt,
+        session: &Arc<Session>,
+        epoch: Option<u64>,
+    ) -> Result<(Released, u64)> {
+        let mut life = lock(&self.life);
+        if attempt.is_cancelled() {
+            drop(life);
+            session.abort(Reason::ClientDisconnect);
+            return Err(Attempt::cancelled_error());
+        }
+        life.state = State::Connected;
+        life.session = Some(session.clone());
+        life.attempt = None;
+        life.last_error = None;
+        life.readers += 1;
+        // The user's own connection begins one.
+        life.epoch += u64::from(epoch.is_none());
+        let adopted = (life.hold.released(), life.epoch);
+        self.changed.notify_all(life);
+        Ok(adopted)
     }
 
     pub(super) fn ended(&self, error: Option<Arc<Error>>) {
