@@ -481,6 +481,31 @@ fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
     drop(over);
 }
 
+#[test]
+fn a_second_disconnect_waits_for_the_handler_too() {
+    let server = Server::start();
+    let client = Client::new();
+    let (enter, entered) = mpsc::channel();
+    let done = Arc::new(AtomicUsize::new(0));
+    client.on_disconnect({
+        let done = done.clone();
+        move |_, _| {
+            enter.send(()).unwrap();
+            thread::sleep(Duration::from_millis(100));
+            done.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    client.connect(server.url()).unwrap();
+    let first = thread::spawn({
+        let client = client.clone();
+        move || client.disconnect()
+    });
+    entered.recv_timeout(PATIENCE).unwrap();
+    client.disconnect().unwrap();
+    assert_eq!(done.load(Ordering::SeqCst), 1);
+    first.join().unwrap().unwrap();
+}
+
 /// The pong meets a websocket that the server has closed, in the same breath as it sent the ping.
 #[test]
 fn a_close_behind_a_ping_is_told_as_the_servers() {

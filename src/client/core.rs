@@ -67,6 +67,19 @@ struct Life {
     last_error: Option<Arc<Error>>,
 }
 
+/// What a disconnect has found.
+struct Ended {
+    /// The session to end.
+    session: Option<Arc<Session>>,
+    /// An attempt was.
+    cancelled: bool,
+    /// Dropped when the session takes no more messages: earlier, one that finds no room in a channel could be followed
+    /// by one that does.
+    hold: Hold,
+    /// The one that has begun.
+    epoch: u64,
+}
+
 impl Life {
     fn check_disconnected(&self) -> Result<()> {
         if self.state == State::Disconnected { Ok(()) } else { Err(Error::AlreadyConnected) }
@@ -391,11 +404,16 @@ impl Core {
 
     pub(super) fn disconnect(self: &Arc<Self>, options: Disconnect) -> Result<()> {
         let deadline = Instant::now().checked_add(self.options.request_timeout);
-        let (session, cancelled, hold) = self.begin_disconnect();
+        let Ended { session, cancelled, hold, epoch } = self.begin_disconnect();
         if cancelled {
             self.wait_while_connecting(deadline);
         }
-        let Some(session) = session else { return Ok(()) };
+        let Some(session) = session else {
+            if !options.abort && !is_reader_of(self.id()) {
+                self.wait_for_last_handler(epoch, deadline);
+            }
+            return Ok(());
+        };
         let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
         if options.abort {
             session.abort(reason);
@@ -421,18 +439,29 @@ impl Core {
         }
     }
 
-    /// The session to end, whether an attempt was cancelled, and what the caller drops when the session takes no more
-    /// messages: earlier, one that finds no room in a channel could be followed by one that does.
-    fn begin_disconnect(&self) -> (Option<Arc<Session>>, bool, Hold) {
+    fn begin_disconnect(&self) -> Ended {
         let mut life = lock(&self.life);
         life.epoch += 1;
         if life.state == State::Connected {
             life.state = State::Disconnecting;
         }
         let hold = std::mem::take(&mut life.hold);
-        let (session, attempt) = (life.session.clone(), life.attempt.clone());
+        let (session, attempt, epoch) = (life.session.clone(), life.attempt.clone(), life.epoch);
         self.changed.notify_all(life);
-        (session, attempt.inspect(|attempt| attempt.cancel()).is_some(), hold)
+        let cancelled = attempt.inspect(|attempt| attempt.cancel()).is_some();
+        Ended { session, cancelled, hold, epoch }
+    }
+
+    /// The connection is over, and its disconnect handler may still be running: until that has returned, or another
+    /// connection has begun.
+    fn wait_for_last_handler(&self, epoch: u64, deadline: Option<Instant>) {
+        let mut life = lock(&self.life);
+        while life.readers > 0
+            && life.epoch == epoch
+            && deadline.is_none_or(|deadline| Instant::now() < deadline)
+        {
+            life = self.changed.wait_until(life, deadline);
+        }
     }
 
     fn wait_while_connecting(&self, deadline: Option<Instant>) {
@@ -457,7 +486,7 @@ impl Core {
 
     /// Starts a graceful end, of a session or of an attempt to get one, and does not wait for it.
     pub(super) fn begin_closing(&self) -> Option<Arc<Session>> {
-        let (session, _, _hold) = self.begin_disconnect();
-        session.inspect(|session| session.close(Reason::ClientDisconnect))
+        let ended = self.begin_disconnect();
+        ended.session.inspect(|session| session.close(Reason::ClientDisconnect))
     }
 }
