@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
-use engineio::{Client, Message, Reason};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, TransportKind};
 
 /// How long anything that must happen may take: these machines are shared, and a failure may take its time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,6 +47,36 @@ pub(crate) fn within<T: Send + 'static>(
         // Done, or panicked: the join tells.
         _ => runner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
+}
+
+/// By that transport and no other.
+pub(crate) fn only(transport: TransportKind) -> ConnectOptions {
+    by(&[transport])
+}
+
+/// By these transports, in that order.
+pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
+    ConnectOptions::new().transports(transports.iter().copied())
+}
+
+/// A client that is connected, and what its handlers are told from then on.
+pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    client.connect_with(url, options).unwrap();
+    watch.connected();
+    (client, watch)
+}
+
+/// Ends a connection of which nothing more is of interest.
+pub(crate) fn abort(client: &Client) {
+    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+}
+
+/// An error with its causes.
+pub(crate) fn in_full(error: &Error) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What a client's handlers were told.
@@ -97,6 +127,33 @@ impl Watch {
     pub(crate) fn nothing_more(&self) {
         assert_eq!(self.0.try_recv().ok(), None);
     }
+}
+
+/// A message handler that keeps the reader until it is released.
+pub(crate) struct Stuck {
+    entered: Receiver<()>,
+    /// Dropped to release it.
+    _release: Sender<()>,
+}
+
+impl Stuck {
+    pub(crate) fn new(client: &Client) -> Self {
+        let (enter, entered) = unbounded();
+        let (_release, released) = unbounded::<()>();
+        client.on_message(move |_, _| {
+            // The test may be over.
+            let _ = enter.send(());
+            let _ = released.recv();
+        });
+        Stuck { entered, _release }
+    }
+
+    /// Waits until it is in.
+    pub(crate) fn entered(&self) {
+        self.entered.recv_timeout(PATIENCE).expect("the handler is called");
+    }
+
+    pub(crate) fn release(self) {}
 }
 
 /// A client's log lines, for the builder's `logger`. Clones share them.

@@ -49,6 +49,10 @@ impl Request {
         self.method == "GET" && self.query.contains_key("sid") && !self.is_websocket()
     }
 
+    pub(crate) fn is_post(&self) -> bool {
+        self.method == "POST"
+    }
+
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a text body")
     }
@@ -108,6 +112,42 @@ impl Scripted {
             move || accept(&listener, &shared)
         });
         Scripted { url, shared, acceptor: Some(acceptor) }
+    }
+
+    /// A session by websocket, which goes on with the script.
+    pub(crate) fn websocket<F>(script: F) -> Self
+    where
+        F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
+    {
+        Self::start(move |exchange| {
+            exchange.open_websocket(OPEN)?;
+            script(exchange)
+        })
+    }
+
+    /// A session by polling: the script answers its polls, and POSTs are taken.
+    pub(crate) fn polling<F>(poll: F) -> Self
+    where
+        F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
+    {
+        Self::start(
+            move |exchange| {
+                if exchange.request.is_poll() { poll(exchange) } else { exchange.answer(OPEN) }
+            },
+        )
+    }
+
+    /// Opens a session by either transport, and says nothing more.
+    pub(crate) fn silent(open: impl Into<String>) -> Self {
+        let open = open.into();
+        Self::start(move |exchange| match &exchange.request {
+            request if request.is_websocket() => {
+                exchange.open_websocket(&open)?;
+                exchange.hold()
+            }
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.answer(&open),
+        })
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -243,6 +283,11 @@ impl Exchange {
         self.respond("200 OK", body)
     }
 
+    /// The answer to a POST that is taken, or else the open packet.
+    pub(crate) fn answer(&mut self, open: &str) -> io::Result<()> {
+        if self.request.is_post() { self.payload("ok") } else { self.payload(open) }
+    }
+
     /// Says nothing until the client, or the test, is gone.
     pub(crate) fn hold(&mut self) -> io::Result<()> {
         self.over = true;
@@ -347,6 +392,12 @@ impl Exchange {
     pub(crate) fn ws_read_text(&mut self) -> io::Result<String> {
         let (_, payload) = self.ws_read()?;
         String::from_utf8(payload).map_err(io::Error::other)
+    }
+
+    /// Reads until the client closes the websocket, and answers that.
+    pub(crate) fn ws_closing(&mut self) -> io::Result<()> {
+        while self.ws_read()?.0 != 8 {}
+        self.ws_frame(0x88, b"")
     }
 
     /// Opens a session by websocket: the 101 and the open packet.

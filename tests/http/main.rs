@@ -1,4 +1,5 @@
-//! What the requests of both transports carry: headers, credentials, cookies, and what a user's agent lends.
+//! What the requests of both transports carry: the path and the query, headers, credentials, cookies, and what a user's
+//! agent lends.
 
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
@@ -9,6 +10,7 @@ mod common;
 #[allow(dead_code, reason = "what it has of TLS is used")]
 mod front;
 
+mod addresses;
 mod agent;
 mod balancer;
 mod cookies;
@@ -18,17 +20,15 @@ mod sizes;
 
 use std::io;
 
-use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
-use engineio::{ConnectOptions, TransportKind};
+use common::PATIENCE;
+use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
+use engineio::{Client, ConnectOptions, TransportKind};
 
 pub(crate) use TransportKind::{Polling, WebSocket};
+pub(crate) use common::by;
 
 /// The ways in which a connection can be made.
 pub(crate) const WAYS: [&[TransportKind]; 3] = [&[Polling], &[WebSocket], &[Polling, WebSocket]];
-
-pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
-    ConnectOptions::new().transports(transports.iter().copied())
-}
 
 /// A server that talks to whoever comes, upgrades, and sets the cookie `set` on its first answer.
 pub(crate) fn server() -> Scripted {
@@ -49,8 +49,8 @@ pub(crate) fn serve(exchange: &mut Exchange, headers: &str) -> io::Result<()> {
         }
         while exchange.ws_read_text()? != "4quit" {}
         exchange.ws_text("1")
-    } else if exchange.request.method == "POST" {
-        exchange.respond("200 OK", "ok")
+    } else if exchange.request.is_post() {
+        exchange.payload("ok")
     } else if known {
         exchange.wait_closed()
     } else {
@@ -59,9 +59,33 @@ pub(crate) fn serve(exchange: &mut Exchange, headers: &str) -> io::Result<()> {
     }
 }
 
-/// Connects, sends a message, disconnects: every kind of request that the way has.
-pub(crate) fn visit(client: &engineio::Client, url: &str, options: ConnectOptions) {
+/// Connects, sends a message, disconnects.
+pub(crate) fn visit(client: &Client, url: &str, options: ConnectOptions) {
     client.connect_with(url, options).unwrap();
     client.send("hello").unwrap();
     client.disconnect().unwrap();
+}
+
+/// Connects in every way, and has every kind of request made: handshake, poll, POST, upgrade, websocket.
+pub(crate) fn every_request(
+    client: &Client,
+    url: impl Fn(&str) -> String,
+    options: &ConnectOptions,
+) -> Vec<Request> {
+    let mut requests = Vec::new();
+    for way in WAYS {
+        let server = Scripted::start(|exchange| serve(exchange, ""));
+        let options = options.clone().transports(way.iter().copied());
+        client.connect_with(url(server.url()), options).unwrap();
+        client.send("hello").unwrap();
+        if way == [Polling] {
+            // Until it is answered.
+            client.flush(PATIENCE).unwrap();
+            server.wait_for("poll", Request::is_poll);
+        }
+        client.disconnect().unwrap();
+        requests.extend(server.requests());
+    }
+    assert!(requests.len() >= 6, "{requests:?}");
+    requests
 }

@@ -1,28 +1,27 @@
-//! What a server that means ill can do beyond `hostile.rs`: at every point of a session, and without end. The client
-//! ends in time and with an error that says why, tells its user once, stays within its memory, and connects again.
+//! A server that means ill, at every point of a session, and without end. The client ends in time and with an error
+//! that says why, tells its user once, stays within its memory, and connects again.
 
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
-mod bombs;
+mod chance;
 mod floods;
 mod frames;
 mod handshakes;
 mod http;
 mod packets;
-mod posts;
+mod payloads;
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::scripted::{Exchange, OPEN, Scripted};
-use common::{Seen, Watch, within};
-use engineio::{Client, ConnectOptions, Error, Message, Reason, State, TransportKind};
+use common::{Seen, Watch, abort, only, within};
+use engineio::{Client, Error, Message, Reason, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -36,25 +35,20 @@ const MAX_MESSAGE: usize = 1 << 20;
 /// How much memory an attack may take, the server's own and that of the tests beside it included.
 const ROOM: usize = 200 << 20;
 
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
-
 fn client() -> Client {
     Client::builder().request_timeout(REQUEST_TIMEOUT).max_message_size(MAX_MESSAGE).build().unwrap()
 }
 
 /// Answers as a server should, with one message.
 fn friendly(exchange: &mut Exchange) -> io::Result<()> {
-    match &exchange.request {
-        request if request.is_websocket() => {
-            exchange.open_websocket(OPEN)?;
-            exchange.ws_text("4welcome")?;
-            exchange.hold()
-        }
-        request if request.method == "POST" => exchange.payload("ok"),
-        request if request.is_poll() => exchange.hold(),
-        _ => exchange.payload([OPEN, "\x1e4welcome"].concat()),
+    if exchange.request.is_websocket() {
+        exchange.open_websocket(OPEN)?;
+        exchange.ws_text("4welcome")?;
+        exchange.ws_closing()
+    } else if exchange.request.is_poll() {
+        exchange.hold()
+    } else {
+        exchange.answer(&[OPEN, "\x1e4welcome"].concat())
     }
 }
 
@@ -84,10 +78,11 @@ impl Foe {
 
     /// Opens a session by polling, and answers its polls like that.
     fn by_polls(attack: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Foe::new(move |exchange| match &exchange.request {
-            request if request.is_poll() => attack(exchange),
-            _ => friendly_handshake(exchange),
-        })
+        Foe::new(
+            move |exchange| {
+                if exchange.request.is_poll() { attack(exchange) } else { exchange.answer(OPEN) }
+            },
+        )
     }
 
     fn url(&self) -> &str {
@@ -114,24 +109,8 @@ impl Foe {
 
     fn leave(&self, client: &Client) {
         let client = client.clone();
-        // The friendly server holds its websocket open: the disconnect may reach its bound.
         within(BOUND, "disconnect", move || client.disconnect()).unwrap();
     }
-}
-
-fn friendly_handshake(exchange: &mut Exchange) -> io::Result<()> {
-    if exchange.request.method == "POST" { exchange.payload("ok") } else { exchange.payload(OPEN) }
-}
-
-/// An error with its causes.
-fn in_full(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The attack comes in a session: it ends once, with that reason and an error that says so, and there can be
@@ -146,7 +125,8 @@ fn ends(what: &str, foe: &Foe, transport: TransportKind, reason: &Reason, told: 
     let _ = client.send("x");
     let messages = until_end(what, &watch, reason);
     client.wait();
-    let error = client.last_error().map(|error| in_full(&error)).unwrap_or_default();
+    let error = client.last_error().map(|error| error.to_string()).unwrap_or_default();
+    assert_eq!(error.is_empty(), *reason != Reason::TransportError, "{what}: {error:?}");
     assert!(error.contains(told), "{what}: {error:?} does not tell {told:?}");
     foe.forgives(&client, &watch, transport);
     messages
@@ -169,37 +149,65 @@ fn until_end(what: &str, watch: &Watch, reason: &Reason) -> Vec<Message> {
 }
 
 /// The attack comes before there is a session: `connect` says so.
-fn refused(what: &str, foe: &Foe, transport: TransportKind, told: &str) {
+fn refused(what: &str, foe: &Foe, transport: TransportKind, told: &str) -> Error {
     let client = client();
     let watch = Watch::new(&client);
-    match foe.connect(&client, transport) {
-        Ok(()) => panic!("{what}: connected"),
-        Err(
-            e @ (Error::Connection { .. }
+    let error = foe.connect(&client, transport).expect_err(what);
+    let kind = matches!(
+        error,
+        Error::Connection { .. }
             | Error::Protocol { .. }
             | Error::Timeout { .. }
-            | Error::WebSocketClosed { .. }),
-        ) => {
-            assert!(in_full(&e).contains(told), "{what}: {:?} does not tell {told:?}", in_full(&e));
-        }
-        Err(other) => panic!("{what}: {other:?}"),
-    }
+            | Error::WebSocketClosed { .. }
+    );
+    assert!(kind, "{what}: {error:?}");
+    assert!(error.to_string().contains(told), "{what}: {error} does not tell {told:?}");
     foe.forgives(&client, &watch, transport);
+    error
 }
 
-/// How much more memory the process had at its peak than before.
-fn growth(run: impl FnOnce()) -> usize {
+/// Ends a session by websocket with these frames: the message before them is delivered, that behind them is not.
+fn breaks(what: &str, frames: &[u8], told: &str) {
+    let frames = frames.to_vec();
+    let foe = Foe::by_websocket(move |exchange| {
+        exchange.ws_text("4before")?;
+        exchange.raw(&frames)?;
+        exchange.ws_text("4after")?;
+        exchange.hold()
+    });
+    costs_little(what, || {
+        let messages = ends(what, &foe, WebSocket, &Reason::TransportError, told);
+        assert_eq!(messages, [Message::from("before")], "{what}");
+    });
+}
+
+/// What the process has more of in memory than before.
+struct Growth {
+    /// At its peak.
+    peak: usize,
+    /// At the end.
+    left: usize,
+}
+
+fn costs_little(what: &str, run: impl FnOnce()) {
+    let grown = growth(run);
+    assert!(grown.peak < ROOM, "{what}: {} MiB", grown.peak >> 20);
+    assert!(grown.left < 64 << 20, "{what}: {} MiB are left", grown.left >> 20);
+}
+
+fn growth(run: impl FnOnce()) -> Growth {
     use std::sync::{Mutex, PoisonError};
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let status = |field: &str| -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap() * 1024
-    };
     // Forgets the former peak.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
-    let before = status("VmRSS:");
+    let before = memory("VmRSS:");
     run();
-    status("VmHWM:").saturating_sub(before)
+    Growth { peak: memory("VmHWM:").saturating_sub(before), left: memory("VmRSS:").saturating_sub(before) }
+}
+
+fn memory(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap() * 1024
 }

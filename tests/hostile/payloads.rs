@@ -1,11 +1,11 @@
-//! Little on the wire that is much in memory, at the default limits.
+//! Payloads of many packets, and what is little on the wire and much in memory: at the default limits.
 
 use std::io::Write;
-use std::sync::mpsc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::common::Stuck;
 use super::*;
 
 /// A gzip of `count` times the same.
@@ -28,23 +28,18 @@ fn forty_million_messages_in_a_payload() {
     assert!(zipped.len() < 200_000);
     let foe = Foe::by_polls(move |exchange| answer(exchange, &zipped));
     let client = Client::new();
-    let (enter, entered) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    client.on_message(move |_, _| {
-        let _ = enter.send(());
-        let _ = released.recv();
-    });
+    let stuck = Stuck::new(&client);
     let grown = growth(|| {
         foe.connect(&client, Polling).unwrap();
-        entered.recv_timeout(common::PATIENCE).unwrap();
+        stuck.entered();
         // The first handler still runs: what comes meanwhile is kept within the inbox's limit.
         common::eventually("the answer is received", || client.stats().received.packets > 1);
         assert!(client.stats().inbox_bytes < 8 << 20, "{:?}", client.stats());
-        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        abort(&client);
     });
-    drop(release);
+    assert!(grown.peak < ROOM, "{} MiB", grown.peak >> 20);
+    stuck.release();
     client.wait();
-    assert!(grown < ROOM, "{} MB", grown >> 20);
 }
 
 #[test]
@@ -52,11 +47,10 @@ fn a_million_values_in_a_handshake() {
     for (count, told) in [(10_000_000, "longer than"), (10_000, "no sid")] {
         let zipped = gzip(br#"0{"x":[[]"#, b",[]", count, b"]}");
         let foe = Foe::new(move |exchange| answer(exchange, &zipped));
-        let grown = growth(|| {
+        costs_little(told, || {
             let error = foe.connect(&Client::new(), Polling).unwrap_err();
-            assert!(in_full(&error).contains(told), "{error}");
+            assert!(error.to_string().contains(told), "{error}");
         });
-        assert!(grown < ROOM, "{} MB", grown >> 20);
     }
 }
 
@@ -66,7 +60,33 @@ fn ten_million_packets_behind_the_handshake() {
     let foe = Foe::new(move |exchange| answer(exchange, &zipped));
     let grown = growth(|| {
         let error = foe.connect(&Client::new(), Polling).unwrap_err();
-        assert!(in_full(&error).contains("its packets take more than"), "{error}");
+        assert!(error.to_string().contains("its packets take more than"), "{error}");
     });
-    assert!(grown < ROOM + (100 << 20), "{} MB", grown >> 20);
+    assert!(grown.peak < ROOM + (100 << 20), "{} MiB", grown.peak >> 20);
+}
+
+/// All of them are delivered, in order, through an inbox that is small.
+#[test]
+fn a_million_packets_at_once() {
+    const COUNT: usize = 1_000_000;
+    let foe = Foe::by_polls(|exchange| {
+        let payload = if exchange.polls() == 1 { "40".to_owned() } else { return exchange.hold() };
+        let payload = (1..COUNT).fold(payload, |all, n| all + "\x1e4" + &n.to_string());
+        exchange.payload(payload)
+    });
+    let client = Client::builder().inbox_limit(64 * 1024).max_message_size(8 << 20).build().unwrap();
+    let (sender, done) = std::sync::mpsc::channel();
+    let mut expected = 0;
+    client.on_message(move |_, message| {
+        assert_eq!(message.as_text(), Some(expected.to_string().as_str()));
+        expected += 1;
+        if expected == COUNT {
+            sender.send(()).unwrap();
+        }
+    });
+    costs_little("packets", || {
+        foe.connect(&client, Polling).unwrap();
+        done.recv_timeout(common::PATIENCE).unwrap();
+    });
+    foe.leave(&client);
 }

@@ -2,42 +2,46 @@
 
 use super::*;
 
-const NOT_A_PACKET: [(&[u8], &str); 4] = [
-    (b"\x1e\x1e\x1e", "empty packet"),
-    (b"4a\x1ebA", "bad base64"),
-    (b"\xf0\x9f\x98", "not UTF-8"),
-    (br#"83:0{"sid":"abcdefgh","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#, "v3"),
-];
-
 #[test]
 fn by_polling() {
-    for (body, told) in NOT_A_PACKET {
-        let body = match body.strip_prefix(b"83:") {
-            // The length that v3 puts in front must be right.
-            Some(packet) => [packet.len().to_string().as_bytes(), b":", packet].concat(),
-            None => body.to_vec(),
-        };
-        let foe = Foe::by_polls(move |exchange| exchange.payload(&body));
-        ends(told, &foe, Polling, &Reason::TransportError, told);
+    let v3 = r#"0{"sid":"abcdefgh","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#;
+    let v3 = format!("{}:{v3}", v3.len());
+    let table: [(&[u8], &str); 10] = [
+        (b"4a\x1e9hello", "unknown packet type"),
+        (b"4a\x1e", "empty packet"),
+        (b"4a\x1e\x1e4b", "empty packet"),
+        (b"\x1e", "empty packet"),
+        (b"\x1e\x1e\x1e", "empty packet"),
+        (b"4a\x1ebA", "bad base64"),
+        (b"bnot base64!", "bad base64"),
+        (b"4\xff\xfe", "not UTF-8"),
+        (b"\xf0\x9f\x98", "not UTF-8"),
+        (v3.as_bytes(), "v3"),
+    ];
+    for (body, told) in table {
+        let payload = body.to_vec();
+        let foe = Foe::by_polls(move |exchange| exchange.payload(&payload));
+        let messages = ends(told, &foe, Polling, &Reason::TransportError, told);
+        // What stands before it is delivered.
+        let before: &[_] = if body.starts_with(b"4a") { &[Message::from("a")] } else { &[] };
+        assert_eq!(messages, before, "{body:?}");
     }
 }
 
 #[test]
 fn by_websocket() {
-    let table: [(&str, &[u8], &str); 4] = [
+    let table: [(&str, &[u8], &str); 8] = [
+        ("an unknown type", b"\x81\x069hello", "unknown packet type"),
+        ("not of ASCII", b"\x81\x04\xf0\x9f\xa6\x80", "unknown packet type"),
         ("a separator", b"\x81\x01\x1e", "unknown packet type"),
         ("base64 is polling's", b"\x81\x05bAQ==", "unknown packet type"),
+        ("empty", b"\x81\x00", "empty packet"),
         ("empty fragments", b"\x01\x00\x00\x00\x80\x00", "empty packet"),
+        ("not UTF-8", b"\x81\x024\xff", "UTF-8"),
         ("not UTF-8, in two fragments", b"\x01\x024\xc3\x80\x01(", "UTF-8"),
     ];
     for (what, frames, told) in table {
-        let foe = Foe::by_websocket(move |exchange| {
-            exchange.ws_text("4before")?;
-            exchange.raw(frames)?;
-            exchange.hold()
-        });
-        let before = ends(what, &foe, WebSocket, &Reason::TransportError, told);
-        assert_eq!(before, [Message::from("before")], "{what}");
+        breaks(what, frames, told);
     }
 }
 
@@ -45,6 +49,7 @@ fn by_websocket() {
 #[test]
 fn packets_out_of_place_change_nothing() {
     let out_of_place = [
+        OPEN,
         r#"0{"sid":"other","pingInterval":1,"pingTimeout":1,"maxPayload":1}"#,
         "0",
         "5",

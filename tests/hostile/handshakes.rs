@@ -3,15 +3,14 @@
 use super::*;
 
 /// A server whose open packet is this.
-fn opens_with(open: String, transport: TransportKind) -> Foe {
-    Foe::new(move |exchange| match (&exchange.request, transport) {
-        (request, WebSocket) if request.is_websocket() => {
+fn opens_with(open: String) -> Foe {
+    Foe::new(move |exchange| match &exchange.request {
+        request if request.is_websocket() => {
             exchange.open_websocket(&open)?;
-            exchange.hold()
+            exchange.ws_closing()
         }
-        (request, _) if request.is_poll() => exchange.hold(),
-        (request, _) if request.method == "POST" => exchange.payload("ok"),
-        _ => exchange.payload(&open),
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.answer(&open),
     })
 }
 
@@ -36,20 +35,26 @@ fn fields_that_are_refused() {
     }
     for (index, (open, told)) in table.into_iter().enumerate() {
         let transport = if index % 2 == 0 { Polling } else { WebSocket };
-        refused(&open, &opens_with(open.clone(), transport), transport, told);
+        refused(&open, &opens_with(open.clone()), transport, told);
     }
 }
 
 /// Deep enough to overflow the stack of a parser that recurses.
 #[test]
 fn deep_json() {
+    let table = [
+        ("[".repeat(60_000), "not JSON"),
+        ("{\"a\":".repeat(12_000), "not JSON"),
+        ("[".repeat(200_000), "longer than"),
+    ];
     for transport in [Polling, WebSocket] {
-        for deep in ["[".repeat(60_000), "{\"a\":".repeat(12_000)] {
-            refused("open", &opens_with(format!("0{deep}"), transport), transport, "not JSON");
+        for (deep, told) in table.clone() {
+            refused("open", &opens_with(format!("0{deep}")), transport, told);
             let field = open("\"a\"", &deep, "1", "1");
-            refused("field", &opens_with(field, transport), transport, "not JSON");
+            refused("field", &opens_with(field), transport, told);
             let foe = Foe::new(move |exchange| exchange.respond("400 Bad Request", &deep));
-            refused("error body", &foe, transport, "400");
+            let error = refused("error body", &foe, transport, "400");
+            assert!(matches!(error, Error::Connection { body: None, .. }), "{error:?}");
         }
     }
 }
@@ -59,7 +64,7 @@ fn limits_that_the_server_may_set() {
     // No limit at all, and one that lets nothing through but what is empty.
     for (max, fits) in [("0", true), ("-5", true), ("1", false), ("1e300", true), ("\"9\"", false)] {
         for transport in [Polling, WebSocket] {
-            let foe = opens_with(open("\"a\"", "25000", "20000", max), transport);
+            let foe = opens_with(open("\"a\"", "25000", "20000", max));
             let client = client();
             let watch = Watch::new(&client);
             foe.connect(&client, transport).unwrap();
@@ -86,10 +91,11 @@ fn a_session_id_cannot_leave_its_place() {
         ("a#b?c/../d", "sid=a%23b%3Fc%2F..%2Fd"),
         ("ü\u{202e}\u{1f600}", "sid=%C3%BC%E2%80%AE%F0%9F%98%80"),
         ("a HTTP/1.1", "sid=a%20HTTP%2F1.1"),
+        ("../../ü%0d%0a", "sid=..%2F..%2F%C3%BC%250d%250a"),
     ];
     for (sid, expected) in table {
         let json = serde_json::to_string(sid).unwrap();
-        let foe = opens_with(open(&json, "25000", "20000", "1000"), Polling);
+        let foe = opens_with(open(&json, "25000", "20000", "1000"));
         let client = client();
         foe.connect(&client, Polling).unwrap();
         assert_eq!(client.sid().as_deref(), Some(sid));
@@ -97,6 +103,7 @@ fn a_session_id_cannot_leave_its_place() {
         let post = foe.server.wait_for("POST", |request| request.method == "POST");
         let poll = foe.server.wait_for("poll", |request| request.method == "GET" && request.query.len() > 3);
         for request in [post, poll] {
+            assert_eq!(request.path, "/engine.io/", "{sid}");
             let (_, value) = expected.split_once('=').unwrap();
             let on_wire = request.query.get("sid").map(|value| value.replace('+', "%20"));
             assert_eq!(on_wire.as_deref(), Some(value), "{sid}");
@@ -112,7 +119,7 @@ fn a_session_id_of_megabytes() {
     for size in [100_000, 1_000_000] {
         let open = open(&format!("\"{}\"", "s".repeat(size)), "25000", "20000", "1000");
         for transport in [Polling, WebSocket] {
-            refused("a long sid", &opens_with(open.clone(), transport), transport, "longer than");
+            refused("a long sid", &opens_with(open.clone()), transport, "longer than");
         }
     }
 }
