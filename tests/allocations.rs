@@ -7,10 +7,10 @@ use std::alloc::System;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
-use common::PATIENCE;
 use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, abort, only};
 use crossbeam_channel::unbounded;
-use engineio::{Client, ConnectOptions, Message, TransportKind};
+use engineio::{Client, Message, TransportKind};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -32,11 +32,6 @@ fn assert_within(what: &str, count: f64, bound: f64) {
     assert!(count <= bound, "{what}: {count:.3} allocations, and not {bound}");
 }
 
-/// Connects to a server that plays its part on the bare socket.
-fn connected(server: &Scripted, client: &Client, transport: TransportKind) {
-    client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
-}
-
 #[test]
 fn a_message_costs_one_allocation_each_way() {
     // A share of one is left for batches, which grow until they are big enough.
@@ -55,7 +50,7 @@ fn send(message: impl Fn() -> Message) -> f64 {
         exchange.swallow()
     });
     let client = Client::new();
-    connected(&server, &client, TransportKind::WebSocket);
+    client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
     let run = || {
         (0..COUNT).for_each(|_| client.send(message()).unwrap());
         client.flush(PATIENCE).unwrap();
@@ -63,7 +58,7 @@ fn send(message: impl Fn() -> Message) -> f64 {
     // Buffers get their size.
     run();
     let count = allocations(COUNT, run);
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
     count
 }
 
@@ -72,7 +67,7 @@ fn poll() -> f64 {
     let payload = vec!["4".to_owned() + &"x".repeat(16); COUNT].join("\u{1e}");
     let (ask, asked) = unbounded();
     let server = Scripted::start(move |exchange| {
-        if exchange.request.method == "POST" {
+        if exchange.request.is_post() {
             ask.send(()).map_err(std::io::Error::other)?;
             exchange.respond("200 OK", "ok")
         } else if exchange.request.is_poll() {
@@ -115,13 +110,13 @@ fn count_received(server: &Scripted, transport: TransportKind) -> f64 {
             sender.send(()).unwrap();
         }
     });
-    connected(server, &client, transport);
+    client.connect_with(server.url(), only(transport)).unwrap();
     let run = || {
         client.send("go").unwrap();
         all.recv_timeout(PATIENCE).unwrap();
     };
     run();
     let count = allocations(COUNT, run);
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
     count
 }

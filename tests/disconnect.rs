@@ -10,38 +10,18 @@ use std::time::{Duration, Instant};
 
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, Scripted};
-use common::{PATIENCE, Watch, within};
-use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, State, TransportKind};
+use common::{PATIENCE, Seen, Stuck, WAYS, Watch, abort, by, connected, only, within};
+use engineio::{Client, Disconnect, Error, Message, Reason, State, TransportKind};
 
 use Reason::{ClientDisconnect, ServerDisconnect, TransportError};
 use TransportKind::{Polling, WebSocket};
 
 type Script = fn(&mut Exchange) -> io::Result<()>;
 
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
-
-fn connected(url: &str, transport: TransportKind) -> (Client, Watch) {
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(url, only(transport)).unwrap();
-    watch.connected();
-    (client, watch)
-}
-
-/// A websocket server that opens a session and goes on with the script.
-fn websocket(script: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Scripted {
-    Scripted::start(move |exchange| {
-        exchange.open_websocket(OPEN)?;
-        script(exchange)
-    })
-}
-
 /// A polling server with scripts for its polls and POSTs.
 fn polling(poll: Script, post: Script) -> Scripted {
     Scripted::start(move |exchange| match &exchange.request {
-        request if request.method == "POST" => post(exchange),
+        request if request.is_post() => post(exchange),
         request if request.is_poll() => poll(exchange),
         _ => exchange.payload(OPEN),
     })
@@ -65,7 +45,7 @@ fn in_words(error: Option<Arc<Error>>) -> String {
 }
 
 fn ends(what: &str, server: &Scripted, transport: TransportKind, reason: Reason, error: &str) {
-    let (client, watch) = connected(server.url(), transport);
+    let (client, watch) = connected(server.url(), only(transport));
     // By polling, so that there is a POST to fail.
     let _ = client.send("x");
     assert_eq!(watch.disconnected(), reason, "{what}");
@@ -101,7 +81,7 @@ fn endings_by_websocket() {
         ("not UTF-8", |x| x.ws_frame(0x81, b"4\xff"), TransportError, "protocol"),
     ];
     for (what, end, reason, error) in table {
-        let server = websocket(move |exchange| {
+        let server = Scripted::websocket(move |exchange| {
             exchange.ws_read_text()?;
             end(exchange)?;
             if what == "FIN" { Ok(()) } else { exchange.hold() }
@@ -161,7 +141,7 @@ fn endings_by_polling() {
 
 #[test]
 fn a_disconnect_writes_everything_first() {
-    for options in [only(Polling), only(WebSocket), ConnectOptions::new()] {
+    for options in WAYS.map(by) {
         let server = Server::start();
         let client = Client::new();
         client.connect_with(server.url(), options).unwrap();
@@ -175,7 +155,7 @@ fn a_disconnect_writes_everything_first() {
 /// Each frame that a websocket client writes until its end, as text; `close` for the close frame.
 fn recorder() -> (Scripted, mpsc::Receiver<String>) {
     let (sender, frames) = mpsc::channel();
-    let server = websocket(move |exchange| {
+    let server = Scripted::websocket(move |exchange| {
         exchange.ws_text("4go")?;
         loop {
             let frame = match exchange.ws_read() {
@@ -203,7 +183,7 @@ fn until_eof(frames: &mpsc::Receiver<String>) -> Vec<String> {
 #[test]
 fn the_server_is_told_last() {
     let (server, frames) = recorder();
-    let (client, watch) = connected(server.url(), WebSocket);
+    let (client, watch) = connected(server.url(), only(WebSocket));
     watch.message();
     client.send("a").unwrap();
     client.disconnect_with(Disconnect::new().reason("logged out")).unwrap();
@@ -217,23 +197,18 @@ fn the_server_is_told_last() {
 fn an_abort_tells_and_waits_for_nobody() {
     let (server, frames) = recorder();
     let client = Client::new();
-    let (entered, inside) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    client.on_message(move |_, _| {
-        entered.send(()).unwrap();
-        let _ = released.recv();
-    });
+    let stuck = Stuck::new(&client);
     let (sender, reason) = mpsc::channel();
     client.on_disconnect(move |_, reason| sender.send(reason));
     client.connect_with(server.url(), only(WebSocket)).unwrap();
-    inside.recv_timeout(PATIENCE).unwrap();
+    stuck.entered();
     within(PATIENCE, "abort", {
         let client = client.clone();
-        move || client.disconnect_with(Disconnect::new().abort(true)).unwrap()
+        move || abort(&client)
     });
     assert_eq!(until_eof(&frames), ["EOF"]);
     assert!(reason.try_recv().is_err(), "the message handler still runs");
-    drop(release);
+    stuck.release();
     client.wait();
     assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
 }
@@ -241,17 +216,15 @@ fn an_abort_tells_and_waits_for_nobody() {
 /// A server that sends one message and then, if that is wanted, the end.
 fn brief(transport: TransportKind, end: bool) -> Scripted {
     if transport == WebSocket {
-        return websocket(move |exchange| {
+        return Scripted::websocket(move |exchange| {
             exchange.ws_text("4x")?;
             if end { exchange.ws_text("1") } else { exchange.hold() }
         });
     }
-    Scripted::start(move |exchange| match (exchange.request.is_poll(), exchange.polls()) {
-        (true, 1) => exchange.payload("4x"),
-        (true, _) if end => exchange.payload("1"),
-        (true, _) => exchange.hold(),
-        (false, 0) => exchange.payload(OPEN),
-        (false, _) => exchange.payload("ok"),
+    Scripted::polling(move |exchange| match exchange.polls() {
+        1 => exchange.payload("4x"),
+        _ if end => exchange.payload("1"),
+        _ => exchange.hold(),
     })
 }
 
@@ -305,31 +278,27 @@ fn what_came_before_the_servers_end_is_delivered() {
             exchange.hold()
         },
     ];
-    let ok: Script = |exchange| exchange.payload("ok");
-    let poll: Script = |exchange| exchange.payload("4a\u{1e}4b\u{1e}1\u{1e}4c");
-    let servers = by_websocket.map(|script| (WebSocket, websocket(script)));
-    for (transport, server) in servers.into_iter().chain([(Polling, polling(poll, ok))]) {
+    let polling = Scripted::polling(|exchange| exchange.payload("4a\u{1e}4b\u{1e}1\u{1e}4c"));
+    let servers = by_websocket.map(|script| (WebSocket, Scripted::websocket(script)));
+    for (transport, server) in servers.into_iter().chain([(Polling, polling)]) {
         let client = Client::new();
-        let (sender, seen) = mpsc::channel();
-        let end = sender.clone();
         // Slower than the end comes.
-        client.on_message(move |_, message| {
-            thread::sleep(Duration::from_millis(50));
-            sender.send(message.to_string())
-        });
-        client.on_disconnect(move |_, reason| end.send(reason.to_string()));
+        let watch = Watch::after(&client, |_, _| thread::sleep(Duration::from_millis(50)));
         client.connect_with(server.url(), only(transport)).unwrap();
         client.wait();
-        assert_eq!(seen.try_iter().collect::<Vec<_>>(), ["a", "b", "server disconnect"], "{transport}");
+        let expected = [
+            Seen::Connect,
+            Seen::Message("a".into()),
+            Seen::Message("b".into()),
+            Seen::Disconnect(ServerDisconnect),
+        ];
+        assert_eq!(watch.0.try_iter().collect::<Vec<_>>(), expected, "{transport}");
     }
 }
 
 #[test]
 fn what_was_not_delivered_before_the_clients_end_is_dropped() {
-    let server = Scripted::start(|exchange| match exchange.request.is_poll() {
-        true => exchange.payload("4a\u{1e}4b"),
-        false => exchange.payload(OPEN),
-    });
+    let server = Scripted::polling(|exchange| exchange.payload("4a\u{1e}4b"));
     let client = Client::new();
     let (sender, seen) = mpsc::channel();
     client.on_message(move |client, message| {
@@ -379,29 +348,24 @@ fn everyone_who_waits_returns_after_the_disconnect_handler() {
 fn dropping_the_last_handle_ends_the_connection() {
     let (server, frames) = recorder();
     let client = Client::new();
-    let (entered, inside) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    client.on_message(move |_, _| {
-        entered.send(()).unwrap();
-        let _ = released.recv();
-    });
+    let stuck = Stuck::new(&client);
     let (sender, reason) = mpsc::channel();
     client.on_disconnect(move |_, reason| sender.send(reason));
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     let second = client.clone();
-    inside.recv_timeout(PATIENCE).unwrap();
+    stuck.entered();
     drop(client);
     second.send("the second handle").unwrap();
     // The handler runs: a drop that waited for it would never return.
     within(PATIENCE, "drop", move || drop(second));
     assert_eq!(until_eof(&frames), ["4the second handle", "1", "close", "EOF"]);
-    drop(release);
+    stuck.release();
     assert_eq!(reason.recv_timeout(PATIENCE), Ok(ClientDisconnect));
 }
 
 #[test]
 fn wait_goes_on_when_the_disconnect_handler_connects_again() {
-    let server = websocket(|exchange| {
+    let server = Scripted::websocket(|exchange| {
         exchange.ws_text("4hi")?;
         exchange.ws_text("1")?;
         exchange.hold()
@@ -432,8 +396,8 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
     // The first session never answers a POST, and ends.
     let sessions = AtomicUsize::new(0);
     let server = Scripted::start(move |exchange| match &exchange.request {
-        request if request.method == "POST" && sessions.load(Ordering::SeqCst) == 1 => exchange.hold(),
-        request if request.method == "POST" => exchange.payload("ok"),
+        request if request.is_post() && sessions.load(Ordering::SeqCst) == 1 => exchange.hold(),
+        request if request.is_post() => exchange.payload("ok"),
         request if request.is_poll() && sessions.load(Ordering::SeqCst) == 1 => {
             thread::sleep(Duration::from_millis(200));
             exchange.payload("1")
@@ -457,7 +421,7 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
     client.send("new").unwrap();
     client.disconnect().unwrap();
     let posts: Vec<_> = server.requests().split_off(first);
-    let posts: Vec<_> = posts.iter().filter(|request| request.method == "POST").collect();
+    let posts: Vec<_> = posts.iter().filter(|request| request.is_post()).collect();
     let sent: Vec<&str> = posts.iter().flat_map(|post| post.text().split('\u{1e}')).collect();
     assert_eq!(sent, ["4new", "1"]);
 }
@@ -466,7 +430,7 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
 fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
     // Notices nothing before the test is over.
     let (over, test) = crossbeam_channel::bounded::<()>(0);
-    let deaf = websocket(move |_| test.recv().map_err(io::Error::other));
+    let deaf = Scripted::websocket(move |_| test.recv().map_err(io::Error::other));
     let silent = polling(Exchange::hold, Exchange::hold);
     for (transport, server) in [(WebSocket, &deaf), (Polling, &silent)] {
         let client = Client::builder().request_timeout(Duration::from_millis(300)).build().unwrap();
@@ -509,14 +473,13 @@ fn a_second_disconnect_waits_for_the_handler_too() {
 /// The pong meets a websocket that the server has closed, in the same breath as it sent the ping.
 #[test]
 fn a_close_behind_a_ping_is_told_as_the_servers() {
-    let server = Scripted::start(|exchange| {
-        exchange.open_websocket(OPEN)?;
+    let server = Scripted::websocket(|exchange| {
         // A ping, a message, and a close frame.
         exchange.raw([&b"\x81\x012\x81\x064hello"[..], b"\x88\x02\x03\xe8"].concat())?;
         exchange.hold()
     });
     for _ in 0..50 {
-        let (_client, watch) = connected(server.url(), WebSocket);
+        let (_client, watch) = connected(server.url(), only(WebSocket));
         assert_eq!(watch.message(), Message::from("hello"));
         assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
     }

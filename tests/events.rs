@@ -8,19 +8,14 @@ use std::time::Duration;
 
 use common::real::Server;
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, PATIENCE, Watch, within};
+use common::{Lines, PATIENCE, Watch, only, within};
 use crossbeam_channel::{Receiver, never, select, unbounded};
 use engineio::{
-    Client, ConnectOptions, EVENT_NAMES, Error, Event, JsonCodec, Message, QueueEmpty, Reason, Reconnection,
-    TransportKind,
+    Client, EVENT_NAMES, Error, Event, JsonCodec, Message, QueueEmpty, Reason, Reconnection, TransportKind,
 };
 use serde_json::{Value, json};
 
 use TransportKind::{Polling, WebSocket};
-
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
 
 fn next(events: &Receiver<Event>) -> Event {
     events.recv_timeout(PATIENCE).expect("nothing more happened")

@@ -6,16 +6,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::real::{Event, Server};
-use common::{Lines, PATIENCE, Watch};
-use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
+use common::{Lines, PATIENCE, Stuck, Watch, only};
+use engineio::{Client, Error, Message, Reason, TransportKind};
 use log::Level;
 
 use Reason::ClientDisconnect;
 use TransportKind::{Polling, WebSocket};
-
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
 
 #[test]
 fn a_handler_that_fails_is_logged_and_the_connection_lives() {
@@ -72,17 +68,12 @@ fn a_handler_that_does_not_end_does_not_hold_disconnect_up() {
     let lines = Lines::default();
     let timeout = Duration::from_millis(300);
     let client = Client::builder().request_timeout(timeout).logger(lines.clone()).build().unwrap();
-    let (entered, inside) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
-    client.on_message(move |_, _| {
-        entered.send(()).unwrap();
-        let _ = released.recv();
-    });
+    let stuck = Stuck::new(&client);
     let (sender, reason) = mpsc::channel();
     client.on_disconnect(move |_, reason| sender.send(reason));
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     client.send("x").unwrap();
-    inside.recv_timeout(PATIENCE).unwrap();
+    stuck.entered();
     let start = Instant::now();
     client.disconnect().unwrap();
     assert!((timeout..Duration::from_secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
@@ -91,7 +82,7 @@ fn a_handler_that_does_not_end_does_not_hold_disconnect_up() {
     assert!(lines.at(Level::Warn).iter().any(|line| line.contains("a handler is still running")));
     assert!(!client.wait_timeout(Duration::ZERO));
     assert!(reason.try_recv().is_err());
-    drop(release);
+    stuck.release();
     client.wait();
     assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
 }

@@ -11,39 +11,14 @@ use std::time::{Duration, Instant};
 
 use common::real::{Options, Server};
 use common::scripted::{Exchange, Scripted, open_with};
-use common::{PATIENCE, Watch, eventually};
+use common::{PATIENCE, WAYS, Watch, abort, by, connected, eventually, only};
 use crossbeam_channel::bounded;
 use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
-
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(url, options).unwrap();
-    watch.connected();
-    (client, watch)
-}
-
-/// A polling server: its first poll is answered with `first`, POSTs with ok, later polls not at all.
-fn polling(open: String, first: &'static str) -> Scripted {
-    Scripted::start(move |exchange: &mut Exchange| -> io::Result<()> {
-        let polls = exchange.polls();
-        match &exchange.request {
-            request if request.method == "POST" => exchange.payload("ok"),
-            request if request.is_poll() && polls == 1 && !first.is_empty() => exchange.payload(first),
-            request if request.is_poll() => exchange.hold(),
-            _ => exchange.payload(&open),
-        }
-    })
 }
 
 #[test]
@@ -62,15 +37,18 @@ fn pings_are_answered_with_their_data_by_websocket() {
         assert_eq!(pongs.recv_timeout(PATIENCE).unwrap(), pong);
     }
     watch.nothing_more();
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
 }
 
 #[test]
 fn pings_are_answered_with_their_data_by_polling() {
-    let server = polling(open_with(25_000, 20_000), "2some data\u{1e}4hi");
+    let server = Scripted::polling(|exchange| match exchange.polls() {
+        1 => exchange.payload("2some data\u{1e}4hi"),
+        _ => exchange.hold(),
+    });
     let (client, watch) = connected(server.url(), only(Polling));
     assert_eq!(watch.message(), Message::from("hi"));
-    server.wait_for("pong", |request| request.method == "POST" && request.body == b"3some data");
+    server.wait_for("pong", |request| request.is_post() && request.body == b"3some data");
     client.disconnect().unwrap();
 }
 
@@ -109,11 +87,11 @@ fn a_pong_by_polling_waits_for_the_post_in_flight_at_most() {
     queued.send(()).unwrap();
     client.flush(PATIENCE).unwrap();
     let requests = server.requests();
-    let posts: Vec<_> = requests.iter().filter(|request| request.method == "POST").collect();
+    let posts: Vec<_> = requests.iter().filter(|request| request.is_post()).collect();
     assert!(posts[2].text().starts_with('3'), "{}", posts[2].text());
     let packets = posts.iter().flat_map(|post| post.text().split('\u{1e}'));
     assert_eq!(packets.filter(|packet| *packet != "3").collect::<Vec<_>>(), texts);
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
 }
 
 /// The outbox holds 24 MB, the kernel's buffers some of them; the server reads on when the ping has arrived.
@@ -160,7 +138,7 @@ const LONG: Duration = Duration::from_millis(3 * 600);
 /// Runs a test for each way to connect, all at once: it is sleep for the most part.
 fn each_way(test: impl Fn(ConnectOptions) + Sync) {
     thread::scope(|scope| {
-        for options in [only(Polling), only(WebSocket), ConnectOptions::new()] {
+        for options in WAYS.map(by) {
             scope.spawn(|| test(options));
         }
     });
@@ -171,23 +149,22 @@ fn a_slow_handler_keeps_the_connection() {
     each_way(|options| {
         let server = strict();
         let client = Client::new();
-        let (sender, seen) = mpsc::channel();
-        client.on_message(move |_, message| {
-            if message == Message::from("slow") {
+        let watch = Watch::after(&client, |_, message| {
+            if message.as_text() == Some("slow") {
                 thread::sleep(LONG);
             }
-            sender.send(message)
         });
         client.connect_with(server.url(), options).unwrap();
+        watch.connected();
         for text in ["slow", "after", "last"] {
             client.send(text).unwrap();
         }
         for text in ["slow", "after", "last"] {
-            assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Message::from(text));
+            assert_eq!(watch.message(), Message::from(text));
         }
         assert!(client.is_connected());
         client.send("still there").unwrap();
-        assert_eq!(seen.recv_timeout(PATIENCE).unwrap(), Message::from("still there"));
+        assert_eq!(watch.message(), Message::from("still there"));
         client.disconnect().unwrap();
     });
 }
@@ -223,11 +200,8 @@ fn an_idle_connection_lives_by_its_pings() {
 
 #[test]
 fn silence_ends_the_connection_and_not_too_early() {
-    let websocket = Scripted::start(|exchange| {
-        exchange.open_websocket(&open_with(200, 300))?;
-        exchange.hold()
-    });
-    for (transport, server) in [(WebSocket, websocket), (Polling, polling(open_with(200, 300), ""))] {
+    for transport in [WebSocket, Polling] {
+        let server = Scripted::silent(open_with(200, 300));
         // The server's last byte comes after this.
         let start = Instant::now();
         let (client, watch) = connected(server.url(), only(transport));
@@ -310,7 +284,7 @@ fn bytes_of_a_big_message_are_life() {
     for (transport, server) in [(WebSocket, websocket), (Polling, polling)] {
         let (client, watch) = connected(server.url(), only(transport));
         assert_eq!(watch.message().as_bytes().len(), BIG, "{transport}");
-        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        abort(&client);
     }
 }
 
@@ -345,7 +319,7 @@ fn polls_that_bring_nothing_become_rare() {
         watch.nothing_more();
         let polls = server.requests().iter().filter(|request| request.is_poll()).count();
         assert!((2..20).contains(&polls), "{polls}");
-        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        abort(&client);
     }
 }
 

@@ -7,15 +7,13 @@
 
 mod common;
 
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use common::official::{Kind, Options, Server};
+use common::official::{Kind, Options, PATIENCE, Server};
+use common::{Seen, Watch, by, carrier, in_full, only};
+use crossbeam_channel::unbounded;
 use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, State, TransportKind};
 use serde_json::{Value, json};
-
-/// How long anything may take that the client waits for. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const MIB: usize = 1024 * 1024;
 
@@ -38,7 +36,7 @@ impl Route {
     }
 
     fn destination(self) -> TransportKind {
-        if self == Route::Polling { TransportKind::Polling } else { TransportKind::WebSocket }
+        carrier(self.transports())
     }
 }
 
@@ -49,55 +47,46 @@ struct Case {
     route: Route,
 }
 
-/// What the handlers were called with.
-#[derive(Debug, PartialEq)]
-enum Event {
-    Message(Message),
-    Disconnect(Reason),
-}
-
 /// A client that is connected to a server of its own.
 struct Peer {
     case: Case,
     client: Client,
-    events: Receiver<Event>,
+    watch: Watch,
     // Last, so that it outlives the client.
     server: Server,
 }
 
 impl Peer {
     fn connect(case: Case, options: &Options) -> Self {
-        let (client, events) = client();
-        Self::connect_client(case, options, client, events)
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        Self::connect_client(case, options, client, watch)
     }
 
-    fn connect_client(case: Case, options: &Options, client: Client, events: Receiver<Event>) -> Self {
+    fn connect_client(case: Case, options: &Options, client: Client, watch: Watch) -> Self {
         let server = Server::start(case.kind, options);
-        let transports = ConnectOptions::new().transports(case.route.transports().iter().copied());
-        client
-            .connect_with(server.url(), transports)
-            .unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
-        let peer = Self { case, client, events, server };
+        connect(&client, &server, by(case.route.transports()));
+        let peer = Self { case, client, watch, server };
+        assert_eq!(peer.event(), Seen::Connect);
         assert_eq!(peer.client.transport().ok(), Some(case.route.destination()), "{}", peer.state());
         peer
     }
 
     fn send(&self, message: impl Into<Message>) {
-        self.client.send(message).unwrap_or_else(|error| panic!("send: {}; {}", chain(&error), self.state()));
+        self.client
+            .send(message)
+            .unwrap_or_else(|error| panic!("send: {}; {}", in_full(&error), self.state()));
     }
 
-    fn event(&self) -> Event {
-        self.events
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| panic!("no event in {PATIENCE:?}; {}", self.state()))
+    fn event(&self) -> Seen {
+        let event = self.watch.0.recv_timeout(PATIENCE);
+        event.unwrap_or_else(|_| panic!("no event in {PATIENCE:?}; {}", self.state()))
     }
 
     fn message(&self) -> Message {
         match self.event() {
-            Event::Message(message) => message,
-            Event::Disconnect(reason) => {
-                panic!("disconnected instead of a message: {reason}; {}", self.state())
-            }
+            Seen::Message(message) => message,
+            other => panic!("{other:?} instead of a message; {}", self.state()),
         }
     }
 
@@ -108,9 +97,14 @@ impl Peer {
 
     fn reason(&self) -> Reason {
         match self.event() {
-            Event::Disconnect(reason) => reason,
-            Event::Message(message) => panic!("{} instead of a disconnect", brief(&message)),
+            Seen::Disconnect(reason) => reason,
+            Seen::Message(message) => panic!("{} instead of a disconnect", brief(&message)),
+            Seen::Connect => panic!("connected twice"),
         }
+    }
+
+    fn disconnect(&self) {
+        self.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", in_full(&error)));
     }
 
     /// Sends the message; it must come back as it was.
@@ -132,36 +126,19 @@ impl Peer {
         assert!(self.client.wait_timeout(PATIENCE), "wait does not end; {}", self.state());
         assert_eq!(self.client.state(), State::Disconnected);
         assert!(matches!(self.client.send("too late"), Err(Error::SocketIsClosed)));
-        let more: Vec<Event> = self.events.try_iter().collect();
-        assert!(more.is_empty(), "events after the disconnect: {more:?}");
+        self.watch.nothing_more();
     }
 
     /// For the text of a failure.
     fn state(&self) -> String {
-        let error = self.client.last_error().map_or_else(|| "none".to_owned(), |error| chain(&error));
+        let error = self.client.last_error().map_or_else(|| "none".to_owned(), |error| in_full(&error));
         format!("{:?}, {:?}, last error: {error}", self.case, self.client.state())
     }
 }
 
-/// A client whose handlers only tell what they were called with.
-fn client() -> (Client, Receiver<Event>) {
-    let (sender, events) = mpsc::channel();
-    let client = Client::new();
-    let messages = sender.clone();
-    client.on_message(move |_, message| tell(&messages, Event::Message(message)));
-    client.on_disconnect(move |_, reason| tell(&sender, Event::Disconnect(reason)));
-    (client, events)
-}
-
-/// The test may have failed, and gone, before the handler runs.
-fn tell<T>(sender: &Sender<T>, event: T) {
-    let _ = sender.send(event);
-}
-
-/// An error with its causes.
-fn chain(error: &Error) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+fn connect(client: &Client, server: &Server, options: ConnectOptions) {
+    let connected = client.connect_with(server.url(), options);
+    connected.unwrap_or_else(|error| panic!("connect: {}", in_full(&error)));
 }
 
 /// A message as a failure may show it, which a mebibyte of text may not.
@@ -287,12 +264,8 @@ fn payload_limit(case: Case) {
 
 fn burst_to_server(case: Case) {
     let peer = Peer::connect(case, &Options::default());
-    for i in 0..1000 {
-        peer.send(format!("message {i}"));
-    }
-    for i in 0..1000 {
-        assert_eq!(peer.text(), format!("message {i}"));
-    }
+    (0..1000).for_each(|i| peer.send(format!("message {i}")));
+    (0..1000).for_each(|i| assert_eq!(peer.text(), format!("message {i}")));
     peer.assert_alive();
 }
 
@@ -312,7 +285,7 @@ fn burst_before_disconnect(case: Case) {
     for i in 0..1000 {
         peer.send(format!("message {i}"));
     }
-    peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+    peer.disconnect();
     let seen = peer.server.wait_for("disconnect");
     assert_eq!(seen["received"], 1000, "{seen}");
     assert_eq!(peer.reason(), Reason::ClientDisconnect);
@@ -335,12 +308,12 @@ fn client_disconnects(case: Case) {
     let peer = Peer::connect(case, &Options::default());
     peer.echo("one message");
     let start = Instant::now();
-    peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+    peer.disconnect();
     let took = start.elapsed();
     assert!(took < Duration::from_secs(3), "disconnect took {took:?}");
     assert_eq!(
-        peer.events.try_recv(),
-        Ok(Event::Disconnect(Reason::ClientDisconnect)),
+        peer.watch.0.try_recv(),
+        Ok(Seen::Disconnect(Reason::ClientDisconnect)),
         "the handler has run"
     );
     peer.assert_over();
@@ -368,12 +341,12 @@ fn client_aborts(case: Case) {
 
 fn reconnects(case: Case) {
     let peer = Peer::connect(case, &Options::default());
-    let transports = ConnectOptions::new().transports(case.route.transports().iter().copied());
     let first = peer.client.sid();
     for _ in 0..3 {
-        peer.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", chain(&error)));
+        peer.disconnect();
         assert_eq!(peer.reason(), Reason::ClientDisconnect);
-        peer.client.connect_with(peer.server.url(), transports.clone()).expect("the server is still there");
+        connect(&peer.client, &peer.server, by(case.route.transports()));
+        assert_eq!(peer.event(), Seen::Connect);
         peer.assert_alive();
     }
     assert_ne!(peer.client.sid(), first, "a new connection is a new session");
@@ -402,19 +375,16 @@ fn frozen_server(case: Case) {
 
 /// A handler that keeps the reader for three times the time after which both sides give up.
 fn slow_handler(case: Case) {
-    let (sender, events) = mpsc::channel();
-    let (asleep, falls_asleep) = mpsc::channel();
+    let (asleep, falls_asleep) = unbounded();
     let client = Client::new();
-    let messages = sender.clone();
-    client.on_message(move |client, message| {
+    let watch = Watch::after(&client, move |client, message| {
         if message.as_text() == Some("sleep") {
-            tell(&asleep, ());
+            // The test may have failed, and gone.
+            let _ = asleep.send(());
             client.sleep(3 * tolerance(client));
         }
-        tell(&messages, Event::Message(message));
     });
-    client.on_disconnect(move |_, reason| tell(&sender, Event::Disconnect(reason)));
-    let peer = Peer::connect_client(case, &fast_pings(), client, events);
+    let peer = Peer::connect_client(case, &fast_pings(), client, watch);
 
     peer.send("sleep");
     falls_asleep.recv_timeout(PATIENCE).expect("the handler is called");
@@ -423,7 +393,8 @@ fn slow_handler(case: Case) {
         peer.server.wait_for("pong");
         peer.send(format!("message {i}"));
     }
-    assert!(peer.events.try_recv().is_err(), "the handler sleeps, so nothing is delivered");
+    // The handler sleeps, so nothing is delivered.
+    peer.watch.nothing_more();
     assert_eq!(peer.text(), "sleep", "{}", peer.state());
     for i in 0..5 {
         assert_eq!(peer.text(), format!("message {i}"));
@@ -444,36 +415,36 @@ fn post_after_idle(case: Case) {
 
 // For each server.
 
+/// What a client gets to by these transports from a server with those: a message comes back by it.
+fn gets_to(kind: Kind, allowed: &'static str, transports: [TransportKind; 2]) -> TransportKind {
+    let server = Server::start(kind, &Options { transports: allowed, ..Options::default() });
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    connect(&client, &server, by(&transports));
+    watch.connected();
+    client.send("hello").expect("connected");
+    assert_eq!(watch.message(), Message::from("hello"));
+    client.transport().expect("connected")
+}
+
 /// The server offers the upgrade, or not, and refuses it: the connection stays on polling.
 fn upgrade_refused(kind: Kind) {
-    let server = Server::start(kind, &Options { transports: "polling", ..Options::default() });
-    let (client, events) = client();
-    client.connect(server.url()).unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
-    assert_eq!(client.transport().ok(), Some(TransportKind::Polling));
-    client.send("by polling").expect("connected");
-    assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Message("by polling".into())));
+    use TransportKind::{Polling, WebSocket};
+    assert_eq!(gets_to(kind, "polling", [Polling, WebSocket]), Polling);
 }
 
 fn falls_back(kind: Kind) {
     use TransportKind::{Polling, WebSocket};
-    for (allowed, order) in [("polling", [WebSocket, Polling]), ("websocket", [Polling, WebSocket])] {
-        let server = Server::start(kind, &Options { transports: allowed, ..Options::default() });
-        let (client, events) = client();
-        let options = ConnectOptions::new().transports(order);
-        client
-            .connect_with(server.url(), options)
-            .unwrap_or_else(|error| panic!("connect: {}", chain(&error)));
-        assert_eq!(client.transport().map(|kind| kind.to_string()).ok().as_deref(), Some(allowed));
-        client.send("hello").expect("connected");
-        assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Message("hello".into())));
-    }
+    assert_eq!(gets_to(kind, "polling", [WebSocket, Polling]), Polling);
+    assert_eq!(gets_to(kind, "websocket", [Polling, WebSocket]), WebSocket);
 }
 
 /// The error carries what the server said.
 fn transport_refused(kind: Kind) {
     let server = Server::start(kind, &Options { transports: "websocket", ..Options::default() });
-    let options = ConnectOptions::new().transports([TransportKind::Polling]);
-    let error = Client::new().connect_with(server.url(), options).expect_err("polling is not allowed");
+    let error = Client::new()
+        .connect_with(server.url(), only(TransportKind::Polling))
+        .expect_err("polling is not allowed");
     let Error::Connection { status, ref body, .. } = error else { panic!("another error: {error:?}") };
     let expected = match kind {
         Kind::Node => json!({"code": 0, "message": "Transport unknown"}),

@@ -10,20 +10,16 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::PATIENCE;
 use common::hang::{Watchdog, resident, times};
 use common::real::{Event, Server};
 use common::scripted::{OPEN, Scripted, open_with};
-use engineio::{Client, ConnectOptions, Disconnect, Error, Reason, TransportKind};
+use common::{PATIENCE, Stuck, abort, only};
+use engineio::{Client, Error, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
 const CHUNK: usize = 16 * 1024;
 const MIB: usize = 1 << 20;
-
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
 
 /// A chunk that begins with its number.
 fn chunk(number: usize) -> String {
@@ -206,16 +202,13 @@ fn a_server_that_reads_slowly_is_no_deadlock() {
         }
     });
     let client = Client::builder().outbox_limit(64 * MIB).inbox_limit(INBOX).build().unwrap();
-    let (release, released) = mpsc::channel::<()>();
-    client.on_message(move |_, _| {
-        let _ = released.recv();
-    });
+    let stuck = Stuck::new(&client);
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     for i in 0..2_000 {
         client.send(chunk(i)).unwrap();
     }
     client.flush(PATIENCE).unwrap();
     assert!(client.stats().inbox_bytes >= INBOX, "the client has not stopped reading");
-    drop(release);
-    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+    stuck.release();
+    abort(&client);
 }

@@ -3,34 +3,21 @@
 
 mod common;
 
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::real::{Event, Server};
-use common::scripted::{Exchange, Scripted};
-use common::{PATIENCE, Watch};
+use common::scripted::Scripted;
+use common::{PATIENCE, Watch, abort, connected, only};
 use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
 use serde_json::json;
 
 use TransportKind::{Polling, WebSocket};
 
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
-
-fn connected(server: &Server, options: ConnectOptions) -> (Client, Watch) {
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(server.url(), options).unwrap();
-    watch.connected();
-    (client, watch)
-}
-
 /// Sends each kind of message and expects it back.
 fn echoes(options: ConnectOptions) {
     let server = Server::start();
-    let (client, watch) = connected(&server, options);
+    let (client, watch) = connected(server.url(), options);
     let all_bytes: Vec<u8> = (0..=255).collect();
     let big_text = "0123456789abcdef".repeat(1 << 16);
     let big_bytes = Bytes::from(all_bytes.repeat(1 << 12));
@@ -67,7 +54,7 @@ fn every_kind_comes_back_after_an_upgrade() {
 
 fn bursts(options: ConnectOptions) {
     let server = Server::start();
-    let (client, watch) = connected(&server, options);
+    let (client, watch) = connected(server.url(), options);
     client.send("cmd:burst 1000 m").unwrap();
     for i in 0..1000 {
         assert_eq!(watch.message(), Message::from(format!("m{i}")));
@@ -94,7 +81,7 @@ fn bursts_arrive_in_order_by_websocket() {
 #[test]
 fn many_senders_lose_nothing() {
     let server = Server::start();
-    let (client, _watch) = connected(&server, only(WebSocket));
+    let (client, _watch) = connected(server.url(), only(WebSocket));
     client.send("cmd:quiet").unwrap();
     let senders: Vec<_> = (0..4)
         .map(|sender| {
@@ -115,12 +102,12 @@ fn many_senders_lose_nothing() {
 #[test]
 fn the_separator_travels_by_websocket_only() {
     let server = Server::start();
-    let (client, watch) = connected(&server, only(WebSocket));
+    let (client, watch) = connected(server.url(), only(WebSocket));
     client.send("a\u{1e}b").unwrap();
     assert_eq!(watch.message(), Message::from("a\u{1e}b"));
     client.disconnect().unwrap();
 
-    let (client, watch) = connected(&server, only(Polling));
+    let (client, watch) = connected(server.url(), only(Polling));
     assert!(matches!(client.send("a\u{1e}b"), Err(Error::Separator)));
     client.send("still there").unwrap();
     assert_eq!(watch.message(), Message::from("still there"));
@@ -131,7 +118,7 @@ fn the_separator_travels_by_websocket_only() {
 fn a_message_above_the_servers_limit_is_refused_and_the_connection_lives() {
     let server = Server::with(common::real::Options { max_payload: 1000, ..Default::default() });
     for (transport, fits) in [(WebSocket, 1000), (Polling, 747)] {
-        let (client, watch) = connected(&server, only(transport));
+        let (client, watch) = connected(server.url(), only(transport));
         let too_big = client.send(vec![0; fits + 1]);
         assert!(
             matches!(too_big, Err(Error::MessageTooLarge { size, max: 1000, .. }) if size > 1000),
@@ -147,21 +134,10 @@ fn a_message_above_the_servers_limit_is_refused_and_the_connection_lives() {
     }
 }
 
-/// A polling server that answers POSTs and leaves polls open.
-fn quiet_polling(open: &'static str) -> Scripted {
-    Scripted::start(move |exchange: &mut Exchange| -> io::Result<()> {
-        match &exchange.request {
-            request if request.method == "POST" => exchange.respond("200 OK", "ok"),
-            request if request.is_poll() => exchange.hold(),
-            _ => exchange.payload(open),
-        }
-    })
-}
-
 #[test]
 fn posts_keep_to_16_packets_and_the_payload_limit() {
     let open = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":300}"#;
-    let server = quiet_polling(open);
+    let server = Scripted::silent(open);
     let client = Client::new();
     client.connect_with(server.url(), only(Polling)).unwrap();
     for i in 0..500 {
@@ -169,7 +145,7 @@ fn posts_keep_to_16_packets_and_the_payload_limit() {
         client.send(vec![b'x'; i % 200]).unwrap();
     }
     client.disconnect().unwrap();
-    let posts: Vec<_> = server.requests().into_iter().filter(|request| request.method == "POST").collect();
+    let posts: Vec<_> = server.requests().into_iter().filter(|request| request.is_post()).collect();
     let mut texts = Vec::new();
     for post in &posts {
         assert_eq!(post.header("content-type"), ["text/plain;charset=UTF-8"]);
@@ -183,7 +159,7 @@ fn posts_keep_to_16_packets_and_the_payload_limit() {
 
 #[test]
 fn packets_per_post_can_be_raised() {
-    let server = quiet_polling(common::scripted::OPEN);
+    let server = Scripted::silent(common::scripted::OPEN);
     let client = Client::builder().packets_per_post(1000).build().unwrap();
     client.connect_with(server.url(), only(Polling)).unwrap();
     (0..2000).for_each(|i| client.send(i.to_string()).unwrap());
@@ -221,12 +197,12 @@ fn a_server_that_does_not_read_fills_the_outbox() {
 #[test]
 fn flush_waits_until_everything_is_written() {
     let server = Server::start();
-    let (client, _watch) = connected(&server, only(Polling));
+    let (client, _watch) = connected(server.url(), only(Polling));
     client.send("cmd:quiet").unwrap();
     (0..100).for_each(|i| client.send(i.to_string()).unwrap());
     client.flush(PATIENCE).unwrap();
     // By polling that means: the server has confirmed it.
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
     assert_eq!(server.next(), Event::Connect);
     for i in 0..100 {
         assert_eq!(server.next(), Event::Text(i.to_string()));
@@ -236,7 +212,7 @@ fn flush_waits_until_everything_is_written() {
 #[test]
 fn the_counters_count_both_ways() {
     let server = Server::start();
-    let (client, watch) = connected(&server, only(WebSocket));
+    let (client, watch) = connected(server.url(), only(WebSocket));
     for _ in 0..3 {
         client.send("four").unwrap();
         watch.message();

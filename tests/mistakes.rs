@@ -5,16 +5,17 @@ mod common;
 use std::net::TcpListener;
 use std::time::Duration;
 
+use common::only;
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
-use engineio::{Client, ConnectOptions, TransportKind};
+use engineio::{Client, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
 /// The error has all of that in it, by each transport.
 fn says(url: &str, parts: &[&str]) {
     for transport in [Polling, WebSocket] {
-        let options = ConnectOptions::new().transports([transport]);
+        let options = only(transport);
         let error = Client::new().connect_with(url, options).unwrap_err().to_string();
         for part in parts {
             assert!(error.contains(part), "by {transport}, {part:?} is not in: {error}");
@@ -61,7 +62,7 @@ fn a_server_that_does_not_answer_at_this_path() {
     let server = Scripted::start(|exchange| exchange.hold());
     for transport in [Polling, WebSocket] {
         let client = Client::builder().request_timeout(Duration::from_millis(300)).build().unwrap();
-        let options = ConnectOptions::new().transports([transport]);
+        let options = only(transport);
         let error = client.connect_with(server.url(), options).unwrap_err();
         assert!(error.is_timeout() && error.to_string().contains("socket.io"), "{error}");
     }
@@ -95,7 +96,7 @@ fn several_workers_without_sticky_sessions() {
             false => exchange.payload(OPEN),
         });
         let client = Client::new();
-        let connected = client.connect_with(server.url(), ConnectOptions::new().transports([Polling]));
+        let connected = client.connect_with(server.url(), only(Polling));
         connected.expect("the handshake itself succeeds");
         client.wait();
         let error = client.last_error().unwrap().to_string();

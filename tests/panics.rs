@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::real::Server;
-use common::{PATIENCE, Watch, within};
+use common::{PATIENCE, Watch, only, within};
 use engineio::{Client, ConnectOptions, Error, Message, Reason, State, TransportKind};
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
@@ -38,14 +38,10 @@ fn client(method: &'static str, which: usize) -> Client {
     Client::builder().http_agent(agent).build().unwrap()
 }
 
-fn polling() -> ConnectOptions {
-    ConnectOptions::new().transports([TransportKind::Polling])
-}
-
 /// The client is as good as new.
 fn lives(client: &Client, watch: &Watch, server: &Server) {
     assert_eq!(client.state(), State::Disconnected);
-    client.connect_with(server.url(), polling()).unwrap();
+    client.connect_with(server.url(), only(TransportKind::Polling)).unwrap();
     watch.connected();
     client.send("again").unwrap();
     assert_eq!(watch.message(), Message::from("again"));
@@ -58,7 +54,7 @@ fn a_middleware_while_connecting() {
     let server = Server::start();
     let client = client("GET", 0);
     let watch = Watch::new(&client);
-    match client.connect_with(server.url(), polling()) {
+    match client.connect_with(server.url(), only(TransportKind::Polling)) {
         Err(Error::Connection { message, .. }) => {
             assert!(message.contains("panicked: no token"), "{message}")
         }
@@ -74,7 +70,7 @@ fn a_middleware_while_connected() {
     for (method, which) in [("GET", 1), ("POST", 0)] {
         let client = client(method, which);
         let watch = Watch::new(&client);
-        client.connect_with(server.url(), polling()).unwrap();
+        client.connect_with(server.url(), only(TransportKind::Polling)).unwrap();
         watch.connected();
         // A connection that has ended refuses it.
         let _ = client.send("x");

@@ -31,7 +31,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::real::{Event, Options, Server};
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted, open_with};
-use common::{Lines, PATIENCE, Seen, Watch};
+use common::{Lines, PATIENCE, Seen, Watch, abort, connected, only};
 use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, State, TransportKind};
 use serde_json::json;
 
@@ -39,38 +39,9 @@ use TransportKind::{Polling, WebSocket};
 
 const BOTH: [TransportKind; 2] = [Polling, WebSocket];
 
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
-}
-
-/// A session by polling: `poll` answers the polls, POSTs are taken.
-fn polling(poll: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Scripted {
-    Scripted::start(move |exchange| match exchange.request.method.as_str() {
-        "POST" => exchange.respond("200 OK", "ok"),
-        _ if exchange.request.is_poll() => poll(exchange),
-        _ => exchange.payload(OPEN),
-    })
-}
-
-/// A session by websocket that goes on with the script.
-fn websocket(script: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Scripted {
-    Scripted::start(move |exchange| {
-        exchange.open_websocket(OPEN)?;
-        script(exchange)
-    })
-}
-
-fn connected(server: &Scripted, transport: TransportKind) -> (Client, Watch) {
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(server.url(), only(transport)).unwrap();
-    watch.connected();
-    (client, watch)
-}
-
 /// How a session ends that the script leads.
 fn ends(server: &Scripted, transport: TransportKind) -> (Reason, Option<Arc<Error>>) {
-    let (client, watch) = connected(server, transport);
+    let (client, watch) = connected(server.url(), only(transport));
     let reason = loop {
         match watch.next() {
             Seen::Disconnect(reason) => break reason,
@@ -113,14 +84,14 @@ fn options() {
     assert!(Client::builder().request_timeout(Duration::from_secs(27)).build().is_ok());
     assert!(Client::builder().request_timeout(Duration::ZERO).build().is_err());
     for stamps in [true, false] {
-        let server = polling(|exchange| exchange.wait_closed());
+        let server = Scripted::polling(|exchange| exchange.wait_closed());
         let client = Client::builder().timestamp_requests(stamps).build().unwrap();
         client.connect_with(server.url(), only(Polling)).unwrap();
         client.disconnect().unwrap();
         assert!(server.requests().iter().all(|request| request.query.contains_key("t") == stamps));
     }
     // Python's client decodes by default; ours on request.
-    let server = websocket(|exchange| {
+    let server = Scripted::websocket(|exchange| {
         exchange.ws_text(r#"4{"a":1}"#)?;
         exchange.ws_text("1")
     });
@@ -209,10 +180,7 @@ fn the_url() {
 fn messages_of_each_kind() {
     for transport in BOTH {
         let server = Server::start();
-        let client = Client::new();
-        let watch = Watch::new(&client);
-        client.connect_with(server.url(), only(transport)).unwrap();
-        watch.connected();
+        let (client, watch) = connected(server.url(), only(transport));
         for message in [Message::from("foo"), Bytes::from_static(b"foo").into(), "".into()] {
             client.send(message.clone()).unwrap();
             assert_eq!(watch.message(), message);
@@ -233,10 +201,7 @@ fn disconnects() {
     for transport in BOTH {
         for abort in [false, true] {
             let server = Server::start();
-            let client = Client::new();
-            let watch = Watch::new(&client);
-            client.connect_with(server.url(), only(transport)).unwrap();
-            watch.connected();
+            let (client, watch) = connected(server.url(), only(transport));
             client.disconnect_with(Disconnect::new().abort(abort)).unwrap();
             assert_eq!(watch.disconnected(), Reason::ClientDisconnect);
             client.wait();
@@ -312,23 +277,15 @@ fn answers_that_open_nothing() {
 #[test]
 fn what_the_server_says_first() {
     for transport in BOTH {
-        let server = Scripted::start(move |exchange| match transport {
-            Polling if exchange.request.method == "POST" => exchange.respond("200 OK", "ok"),
-            Polling if exchange.request.is_poll() => exchange.wait_closed(),
-            Polling => exchange.payload(open_with(1000, 2000)),
-            _ => {
-                exchange.open_websocket(&open_with(1000, 2000))?;
-                exchange.hold()
-            }
-        });
-        let (client, _watch) = connected(&server, transport);
+        let server = Scripted::silent(open_with(1000, 2000));
+        let (client, _watch) = connected(server.url(), only(transport));
         let handshake = client.handshake().unwrap();
         assert_eq!((client.sid().as_deref(), handshake.sid()), (Some("abc"), "abc"));
         assert_eq!(handshake.ping_interval(), Duration::from_secs(1));
         assert_eq!(handshake.ping_timeout(), Duration::from_secs(2));
         assert_eq!(handshake.upgrades(), [""; 0]);
         assert_eq!(client.transport().unwrap(), transport);
-        client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+        abort(&client);
     }
 }
 
@@ -348,14 +305,10 @@ fn https_without_verification() {
 /// `test_polling_connection_with_more_packets`
 #[test]
 fn packets_behind_the_handshake() {
-    let server = Scripted::start(|exchange| match exchange.request.method.as_str() {
-        "POST" => exchange.respond("200 OK", "ok"),
-        _ if exchange.request.is_poll() => exchange.wait_closed(),
-        _ => exchange.payload(format!("{OPEN}\u{1e}4hello\u{1e}6")),
-    });
-    let (client, watch) = connected(&server, Polling);
+    let server = Scripted::silent(format!("{OPEN}\u{1e}4hello\u{1e}6"));
+    let (client, watch) = connected(server.url(), only(Polling));
     assert_eq!(watch.message(), Message::from("hello"));
-    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+    abort(&client);
 }
 
 /// `test_polling_connection_upgraded`, `test_websocket_upgrade_successful`, `test_polling_connection_not_upgraded`,
@@ -370,16 +323,15 @@ fn upgrades() {
         (|exchange| exchange.respond("400 Bad Request", ""), Polling),
     ];
     for (script, expected) in table {
-        let server = Scripted::start(move |exchange| match exchange.request.method.as_str() {
-            _ if exchange.request.is_websocket() => script(exchange),
-            "POST" => exchange.respond("200 OK", "ok"),
-            _ if exchange.request.is_poll() => exchange.wait_closed(),
-            _ => exchange.payload(OPEN_UPGRADE),
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_websocket() => script(exchange),
+            request if request.is_poll() => exchange.wait_closed(),
+            _ => exchange.answer(OPEN_UPGRADE),
         });
         let client = Client::new();
         client.connect(server.url()).unwrap();
         assert_eq!(client.transport().unwrap(), expected);
-        client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+        abort(&client);
     }
 }
 
@@ -397,7 +349,7 @@ fn upgrade(exchange: &mut Exchange, answer: &str) -> io::Result<()> {
 /// `test_websocket_connection_with_cookies_and_headers`, `test_websocket_connection_with_auth`
 #[test]
 fn cookies_and_credentials_of_an_agent_and_of_headers() {
-    let server = websocket(|exchange| exchange.hold());
+    let server = Scripted::websocket(|exchange| exchange.hold());
     let agent = ureq::Agent::new_with_defaults();
     let uri: ureq::http::Uri = server.url().parse().unwrap();
     let cookie = ureq::Cookie::parse("key=value; Path=/", &uri).unwrap();
@@ -405,7 +357,7 @@ fn cookies_and_credentials_of_an_agent_and_of_headers() {
     let client = Client::builder().http_agent(agent).build().unwrap();
     let url = server.url().replace("http://", "http://foo:bar@");
     client.connect_with(url, only(WebSocket).header("Foo", "bar").header("Cookie", "key2=value2")).unwrap();
-    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+    abort(&client);
     let request = server.requests().remove(0);
     let mut cookies: Vec<&str> = request.header("cookie")[0].split("; ").collect();
     cookies.sort();
@@ -419,17 +371,17 @@ fn cookies_and_credentials_of_an_agent_and_of_headers() {
 /// `test_receive_noop_packet`, `test_receive_ping_packet`
 #[test]
 fn packets_that_are_no_messages() {
-    let server = websocket(|exchange| {
+    let server = Scripted::websocket(|exchange| {
         exchange.ws_text("6")?;
         exchange.ws_text("2")?;
         let pong = exchange.ws_read_text()?;
         exchange.ws_text(&format!("4{pong}"))?;
         exchange.hold()
     });
-    let (client, watch) = connected(&server, WebSocket);
+    let (client, watch) = connected(server.url(), only(WebSocket));
     assert_eq!(watch.message(), Message::from("3"));
     watch.nothing_more();
-    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+    abort(&client);
 }
 
 /// `test_receive_close_packet`, `test_receive_unknown_packet`, `test_read_loop_polling_bad_packet`,
@@ -439,25 +391,26 @@ fn the_end_by_a_packet() {
     for (packet, expected) in
         [("1", Reason::ServerDisconnect), ("9", Reason::TransportError), ("", Reason::TransportError)]
     {
-        let server = websocket(move |exchange| {
+        let server = Scripted::websocket(move |exchange| {
             exchange.ws_text(packet)?;
             exchange.hold()
         });
         assert_eq!(ends(&server, WebSocket).0, expected, "{packet:?}");
         if !packet.is_empty() {
-            let server = polling(move |exchange| exchange.payload(packet));
+            let server = Scripted::polling(move |exchange| exchange.payload(packet));
             assert_eq!(ends(&server, Polling).0, expected, "{packet:?}");
         }
     }
-    assert_eq!(ends(&websocket(|exchange| exchange.close()), WebSocket).0, Reason::TransportError);
+    assert_eq!(ends(&Scripted::websocket(|exchange| exchange.close()), WebSocket).0, Reason::TransportError);
 }
 
 /// `test_read_loop_polling_no_response`, `test_read_loop_polling_bad_status`, `test_write_loop_polling_bad_connection`,
 /// `test_write_loop_polling_bad_status`, `test_write_loop_websocket_bad_connection`
 #[test]
 fn requests_that_fail() {
-    assert_eq!(ends(&polling(|exchange| exchange.close()), Polling).0, Reason::TransportError);
-    let (reason, error) = ends(&polling(|exchange| exchange.respond("400 Bad Request", "{}")), Polling);
+    assert_eq!(ends(&Scripted::polling(|exchange| exchange.close()), Polling).0, Reason::TransportError);
+    let (reason, error) =
+        ends(&Scripted::polling(|exchange| exchange.respond("400 Bad Request", "{}")), Polling);
     assert_eq!(reason, Reason::TransportError);
     assert!(matches!(&*error.unwrap(), Error::Connection { status: Some(400), .. }));
     for reset in [false, true] {
@@ -467,16 +420,16 @@ fn requests_that_fail() {
             _ if exchange.request.is_poll() => exchange.wait_closed(),
             _ => exchange.payload(OPEN),
         });
-        let (client, watch) = connected(&server, Polling);
+        let (client, watch) = connected(server.url(), only(Polling));
         client.send("x").unwrap();
         assert_eq!(watch.disconnected(), Reason::TransportError);
         client.wait();
     }
-    let server = websocket(|exchange| {
+    let server = Scripted::websocket(|exchange| {
         exchange.ws_read_text()?;
         exchange.reset()
     });
-    let (client, watch) = connected(&server, WebSocket);
+    let (client, watch) = connected(server.url(), only(WebSocket));
     client.send("x").unwrap();
     assert_eq!(watch.disconnected(), Reason::TransportError);
     assert!(matches!(client.send("y"), Err(Error::SocketIsClosed)));
@@ -486,14 +439,7 @@ fn requests_that_fail() {
 #[test]
 fn silence() {
     for transport in BOTH {
-        let server = Scripted::start(move |exchange| match transport {
-            Polling if exchange.request.is_poll() => exchange.wait_closed(),
-            Polling => exchange.payload(open_with(100, 100)),
-            _ => {
-                exchange.open_websocket(&open_with(100, 100))?;
-                exchange.hold()
-            }
-        });
+        let server = Scripted::silent(open_with(100, 100));
         assert_eq!(ends(&server, transport).0, Reason::PingTimeout);
     }
 }
@@ -502,25 +448,25 @@ fn silence() {
 /// `test_write_loop_websocket_three_packets`
 #[test]
 fn many_packets_and_then_the_close() {
-    let server = polling(|exchange| exchange.wait_closed());
-    let (client, _watch) = connected(&server, Polling);
+    let server = Scripted::polling(|exchange| exchange.wait_closed());
+    let (client, _watch) = connected(server.url(), only(Polling));
     for text in ["one", "two", "three"] {
         client.send(text).unwrap();
     }
     client.disconnect_with(Disconnect::new().reason("done")).unwrap();
-    let posts: Vec<_> = server.requests().into_iter().filter(|request| request.method == "POST").collect();
+    let posts: Vec<_> = server.requests().into_iter().filter(|request| request.is_post()).collect();
     let packets: Vec<_> = posts.iter().flat_map(|post| post.text().split('\u{1e}')).collect();
     assert_eq!(packets, ["4one", "4two", "4three", "1"]);
     assert!(posts.iter().all(|post| post.header("content-type") == ["text/plain;charset=UTF-8"]));
 
     let (tell, told) = crossbeam_channel::unbounded();
-    let server = websocket(move |exchange| {
+    let server = Scripted::websocket(move |exchange| {
         for _ in 0..4 {
             tell.send(exchange.ws_read_text()?).map_err(io::Error::other)?;
         }
         exchange.hold()
     });
-    let (client, _watch) = connected(&server, WebSocket);
+    let (client, _watch) = connected(server.url(), only(WebSocket));
     for text in ["one", "two", "three"] {
         client.send(text).unwrap();
     }

@@ -6,38 +6,21 @@
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use common::hang::{Chance, Watchdog, seed, times};
-use common::process;
+use common::process::{alone, threads};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN_UPGRADE, Scripted, open_with};
-use common::{PATIENCE, Watch, eventually, within};
+use common::{PATIENCE, WAYS, Watch, by, eventually, only, within};
 use engineio::{Client, ConnectOptions, Disconnect, Error, Reason, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// The tests see each other's threads.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    no_threads();
-    alone
-}
-
 fn no_threads() {
-    eventually("the client's threads have ended", || process::threads().is_empty());
-}
-
-fn ways() -> [ConnectOptions; 3] {
-    let only = |transport| ConnectOptions::new().transports([transport]);
-    [only(Polling), only(WebSocket), ConnectOptions::new()]
-}
-
-fn only(transport: TransportKind) -> ConnectOptions {
-    ConnectOptions::new().transports([transport])
+    eventually("the client's threads have ended", || threads().is_empty());
 }
 
 /// The order in which connect (true) and disconnect handlers began.
@@ -51,8 +34,8 @@ fn record(order: &Order, connect: bool) {
 fn operate(client: &Client, url: &str, chance: &mut Chance) {
     match chance.below(40) {
         0..8 => {
-            let way = &ways()[chance.below(3) as usize];
-            drop(client.connect_with(url, way.clone()));
+            let way = WAYS[chance.below(3) as usize];
+            drop(client.connect_with(url, by(way)));
         }
         8..16 => drop(client.send(format!("{}", chance.next()))),
         16..20 => drop(client.try_send(vec![1; 100])),
@@ -152,7 +135,7 @@ const CALLS: [(&str, Call); 8] = [
 fn every_call_in_every_handler() {
     let _alone = alone();
     let server = Server::start();
-    for options in ways() {
+    for options in WAYS.map(by) {
         for (first, one) in CALLS {
             for (second, other) in CALLS {
                 for place in ["connect", "message", "disconnect"] {
@@ -222,7 +205,7 @@ fn handler_calls(
 fn the_last_handle_is_dropped_on_the_reader() {
     let _alone = alone();
     let server = Server::start();
-    for (index, options) in ways().into_iter().enumerate() {
+    for (index, options) in WAYS.map(by).into_iter().enumerate() {
         for place in ["connect", "message", "disconnect"] {
             let client = Client::new();
             let (give, given) = mpsc::channel::<Client>();
@@ -300,8 +283,7 @@ fn a_server_that_closes_in_the_middle_of_the_upgrade() {
                 request if request.is_poll() && session_too => exchange.respond("400 Bad Request", "{}"),
                 request if request.is_poll() && exchange.polls() == 1 => exchange.payload("4still here"),
                 request if request.is_poll() => exchange.hold(),
-                request if request.method == "POST" => exchange.payload("ok"),
-                _ => exchange.payload(OPEN_UPGRADE),
+                _ => exchange.answer(OPEN_UPGRADE),
             });
             let client = Client::new();
             let watch = Watch::new(&client);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use common::real::Server;
 use common::scripted::{OPEN, Scripted};
-use common::{PATIENCE, Seen, Watch, within};
+use common::{PATIENCE, Seen, Watch, only, within};
 use crossbeam_channel::{Receiver, unbounded};
-use engineio::{Client, ConnectOptions, Error, Reason, Reconnection, State, TransportKind};
+use engineio::{Client, Error, Reason, Reconnection, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -50,9 +50,7 @@ fn every_loss_is_made_good() {
     let server = losing(8);
     let client = Client::builder().reconnection(quick()).build().unwrap();
     let watch = Watch::new(&client);
-    client
-        .connect_with(server.url(), ConnectOptions::new().transports([WebSocket]).header("X-Kept", "yes"))
-        .unwrap();
+    client.connect_with(server.url(), only(WebSocket).header("X-Kept", "yes")).unwrap();
     for session in 0..8 {
         watch.connected();
         match watch.next() {
@@ -81,7 +79,7 @@ fn wait_goes_on_over_all_connections() {
         let server = Server::start();
         let client = Client::builder().reconnection(quick()).build().unwrap();
         let watch = Watch::new(&client);
-        client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+        client.connect_with(server.url(), only(transport)).unwrap();
         let waiter = thread::spawn({
             let client = client.clone();
             move || client.wait()
@@ -104,7 +102,7 @@ fn disconnect_ends_it_in_the_middle_of_a_pause() {
     let server = losing(1);
     let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
     let client = Client::builder().reconnection(policy).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     assert_eq!(client.state(), State::Disconnected);
     let started = Instant::now();
@@ -125,7 +123,7 @@ fn disconnect_ends_it_in_the_middle_of_an_attempt() {
         _ => exchange.hold(),
     });
     let client = Client::builder().reconnection(quick()).request_timeout(PATIENCE * 10).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     common::eventually("the second attempt", || server.requests().len() == 2);
     let started = Instant::now();
     client.disconnect().unwrap();
@@ -139,7 +137,7 @@ fn dropping_the_last_handle_ends_it() {
     let server = losing(1);
     let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
     let client = Client::builder().reconnection(policy).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     drop(client);
     // The policy, with the channel in it, goes when the last thread does.
@@ -159,7 +157,7 @@ fn it_gives_up_after_max_attempts_and_wait_returns() {
     });
     let (policy, told) = told(quick().max_attempts(3));
     let client = Client::builder().reconnection(policy).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     client.wait();
     heard(&told, "gave up after 3 attempts");
     assert_eq!(gone.load(Ordering::SeqCst), 4);
@@ -178,13 +176,12 @@ fn the_first_connect_is_retried_on_request() {
             }
         }
     });
-    let websocket = || ConnectOptions::new().transports([WebSocket]);
     let plain = Client::builder().reconnection(quick()).build().unwrap();
-    let error = plain.connect_with(server.url(), websocket()).unwrap_err();
+    let error = plain.connect_with(server.url(), only(WebSocket)).unwrap_err();
     assert!(matches!(error, Error::Connection { status: Some(503), .. }), "{error:?}");
     assert_eq!(server.requests().len(), 1, "it is not retried by default");
     let patient = Client::builder().reconnection(quick().first_connect(true)).build().unwrap();
-    patient.connect_with(server.url(), websocket()).unwrap();
+    patient.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(server.requests().len(), 4);
     patient.disconnect().unwrap();
 }
@@ -199,9 +196,9 @@ fn a_handler_that_connects_by_itself_takes_precedence() {
     client.on_connect(move |_| connects.send(()));
     client.on_disconnect(move |client, reason| match reason {
         Reason::ClientDisconnect => Ok(()),
-        _ => client.connect_with(&url, ConnectOptions::new().transports([WebSocket]).header("X-By", "hand")),
+        _ => client.connect_with(&url, only(WebSocket).header("X-By", "hand")),
     });
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     for _ in 0..3 {
         connected.recv_timeout(PATIENCE).unwrap();
     }
@@ -219,11 +216,9 @@ fn the_recipe_of_the_disconnect_handler() {
     let (messages, received) = unbounded();
     client.on_message(move |_, message| messages.send(message.to_string()));
     client.on_disconnect(move |client, reason| {
-        while reason != Reason::ClientDisconnect
-            && client.connect_with(&url, ConnectOptions::new().transports([WebSocket])).is_err()
-        {}
+        while reason != Reason::ClientDisconnect && client.connect_with(&url, only(WebSocket)).is_err() {}
     });
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     while received.recv_timeout(PATIENCE).unwrap() != "session 5" {}
     assert!(!client.wait_timeout(Duration::ZERO));
     client.disconnect().unwrap();
@@ -235,11 +230,11 @@ fn what_is_sent_while_there_is_no_connection_is_refused() {
     let server = losing(1);
     let (policy, told) = told(Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10));
     let client = Client::builder().reconnection(policy).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     assert!(matches!(client.send("x"), Err(Error::SocketIsClosed)));
     // A connect of the user's takes the place of the policy's.
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(client.state(), State::Connected);
     client.disconnect().unwrap();
 }
@@ -252,7 +247,7 @@ fn a_failed_connect_of_ones_own_leaves_the_policy_at_work() {
     let client = Client::builder().reconnection(policy).build().unwrap();
     let (connects, connected) = unbounded();
     client.on_connect(move |_| connects.send(()));
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     connected.recv_timeout(PATIENCE).unwrap();
     heard(&told, "connecting again in");
     assert!(client.is_reconnecting());
@@ -270,9 +265,9 @@ fn a_connect_of_ones_own_ends_the_policys_pause() {
     let server = losing(1);
     let (policy, told) = told(quick().delay(PATIENCE).max_delay(PATIENCE));
     let client = Client::builder().reconnection(policy).build().unwrap();
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
-    client.connect_with(server.url(), ConnectOptions::new().transports([WebSocket])).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
     common::eventually("the policy has ended", || !client.is_reconnecting());
     client.disconnect().unwrap();
     client.wait();

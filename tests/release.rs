@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::scripted::{Exchange, OPEN, Scripted, open_with};
-use common::{Lines, PATIENCE, eventually, within};
+use common::{Lines, PATIENCE, eventually, only, within};
 use crossbeam_channel::{Receiver, unbounded};
-use engineio::{Client, ConnectOptions, Event, Reason, TransportKind};
+use engineio::{Client, Event, Reason, TransportKind};
 use log::Level;
 
 use TransportKind::{Polling, WebSocket};
@@ -44,7 +44,7 @@ fn client(lines: &Lines) -> Client {
 /// Connects, and waits until the connection is over and the reader stuck: nobody reads the channel.
 fn connect_and_lose(client: &Client, events: &Events, transport: TransportKind) -> Scripted {
     let (server, lost) = server(transport);
-    client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+    client.connect_with(server.url(), only(transport)).unwrap();
     eventually("a full channel", || events.is_full());
     if transport == WebSocket {
         lost.recv_timeout(PATIENCE).expect("the client closes a connection that is silent");
@@ -114,11 +114,11 @@ fn disconnect_releases_a_connection_that_waits_for_its_turn() {
     client.on_connect(move |_| open.send(()));
     let mut again = true;
     client.on_disconnect(move |client, _| match std::mem::take(&mut again) {
-        true => client.connect_with(&url, ConnectOptions::new().transports([Polling])),
+        true => client.connect_with(&url, only(Polling)),
         false => Ok(()),
     });
     let events = client.events(6);
-    client.connect_with(server.url(), ConnectOptions::new().transports([Polling])).unwrap();
+    client.connect_with(server.url(), only(Polling)).unwrap();
     (0..2).for_each(|_| opened.recv_timeout(PATIENCE).expect("a connection"));
     let gone = client.clone();
     within(PATIENCE, "disconnect and wait", move || {

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use common::real::{Event, Server};
 use common::scripted::Scripted;
-use common::{PATIENCE, eventually};
-use engineio::{Client, ConnectOptions, Error, Reconnection, TransportKind};
+use common::{PATIENCE, eventually, only};
+use engineio::{Client, Error, Reconnection, TransportKind};
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::SIGINT;
 
@@ -105,7 +105,7 @@ fn clients(part: &str) -> Vec<Client> {
 
 fn connect(client: &Client) -> Result<(), Error> {
     let transport: TransportKind = std::env::var(TRANSPORT).unwrap().parse().unwrap();
-    client.connect_with(std::env::var(URL).unwrap(), ConnectOptions::new().transports([transport]))
+    client.connect_with(std::env::var(URL).unwrap(), only(transport))
 }
 
 /// Nothing can be opened meanwhile.

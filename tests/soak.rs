@@ -5,43 +5,27 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::hang::{Watchdog, resident, times};
-use common::process::{self, descriptors};
+use common::process::{self, alone, descriptors};
 use common::real::{Options, Server};
-use common::{PATIENCE, Seen, Watch, eventually};
-use engineio::{Client, ConnectOptions, Disconnect, Reason, TransportKind};
+use common::{PATIENCE, Seen, WAYS, Watch, abort, by, connected, eventually, only};
+use engineio::{Client, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
 const MIB: usize = 1 << 20;
 
-/// The tests see each other's threads, file descriptors and memory.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    eventually("the client's threads have ended", || threads() == 0);
-    alone
-}
-
 fn threads() -> usize {
     process::threads().len()
 }
 
-fn ways() -> [ConnectOptions; 3] {
-    let only = |transport| ConnectOptions::new().transports([transport]);
-    [only(Polling), only(WebSocket), ConnectOptions::new()]
-}
-
 /// One connection, and one of the ways in which it ends.
 fn cycle(server: &Server, index: usize) {
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(server.url(), ways()[index % 3].clone()).unwrap();
-    watch.connected();
+    let (client, watch) = connected(server.url(), by(WAYS[index % 3]));
     client.send("x").unwrap();
     assert_eq!(watch.message().as_text(), Some("x"));
     let expected = match index / 3 % 5 {
@@ -50,7 +34,7 @@ fn cycle(server: &Server, index: usize) {
             Reason::ClientDisconnect
         }
         1 => {
-            client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+            abort(&client);
             Reason::ClientDisconnect
         }
         2 => {
@@ -130,7 +114,7 @@ fn many_clients_at_once() {
         .map(|index| {
             let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
             let watch = Watch::new(&client);
-            client.connect_with(server.url(), ways()[index % 3].clone()).unwrap();
+            client.connect_with(server.url(), by(WAYS[index % 3])).unwrap();
             watch.connected();
             (client, watch)
         })
@@ -176,7 +160,7 @@ fn messages_each_way_in_order() {
                 done.send((next, memory.clone())).unwrap();
             }
         });
-        client.connect_with(server.url(), ConnectOptions::new().transports([transport])).unwrap();
+        client.connect_with(server.url(), only(transport)).unwrap();
         assert_eq!(server.next(), common::real::Event::Connect);
         let start = Instant::now();
         for i in 0..count {
@@ -211,16 +195,7 @@ fn an_hour_of_pings() {
     let timeout = Duration::from_secs(5);
     let server =
         Server::with(Options { ping_interval: interval, ping_timeout: timeout, ..Options::default() });
-    let clients: Vec<_> = ways()
-        .into_iter()
-        .map(|options| {
-            let client = Client::new();
-            let watch = Watch::new(&client);
-            client.connect_with(server.url(), options).unwrap();
-            watch.connected();
-            (client, watch)
-        })
-        .collect();
+    let clients = WAYS.map(|way| connected(server.url(), by(way)));
     let (before, mut memory) = (descriptors(), Vec::new());
     let fewest = || clients.iter().map(|(client, _)| client.stats().received.packets).min().unwrap();
     while fewest() < pings {

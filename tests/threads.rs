@@ -6,31 +6,16 @@
 mod common;
 
 use std::fs;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::process::{descriptors, threads};
+use common::process::{alone, descriptors, threads};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
-use common::{PATIENCE, Watch, eventually, within};
-use engineio::{Client, ConnectOptions, Disconnect, Message, TransportKind};
-
-use TransportKind::{Polling, WebSocket};
-
-/// The tests see each other's threads and file descriptors.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use common::{PATIENCE, WAYS, Watch, abort, by, carrier, connected, eventually, within};
+use engineio::{Client, Disconnect, Message};
 
 fn names() -> Vec<String> {
     threads().into_iter().map(|(name, _)| name).collect()
-}
-
-/// Each way to connect, with what carries the connection in the end.
-fn ways() -> [(ConnectOptions, TransportKind); 3] {
-    let only = |transport| ConnectOptions::new().transports([transport]);
-    [(only(Polling), Polling), (only(WebSocket), WebSocket), (ConnectOptions::new(), WebSocket)]
 }
 
 fn echo(client: &Client, watch: &Watch, text: &str) {
@@ -42,14 +27,13 @@ fn echo(client: &Client, watch: &Watch, text: &str) {
 fn at_most_three_threads_for_a_connection_and_none_after_it() {
     let _alone = alone();
     let server = Server::start();
-    eventually("no threads at the start", || threads().is_empty());
-    for (options, transport) in ways() {
+    for way in WAYS {
         let client = Client::new();
         assert!(threads().is_empty(), "a client alone has none");
         let watch = Watch::new(&client);
-        client.connect_with(server.url(), options.clone()).unwrap();
+        client.connect_with(server.url(), by(way)).unwrap();
         watch.connected();
-        assert_eq!(client.transport().unwrap(), transport);
+        assert_eq!(client.transport().unwrap(), carrier(way));
         // A thread gives itself its name, when it first runs.
         eventually("two threads", || names().starts_with(&["eio-reader".into(), "eio-watchdog".into()]));
         // What has to wait is for the writer.
@@ -68,7 +52,6 @@ fn at_most_three_threads_for_a_connection_and_none_after_it() {
 #[test]
 fn a_connect_that_fails_leaves_no_threads() {
     let _alone = alone();
-    eventually("no threads at the start", || threads().is_empty());
     let server = Scripted::start(|exchange| exchange.respond("403 Forbidden", ""));
     Client::new().connect(server.url()).unwrap_err();
     assert!(threads().is_empty());
@@ -77,12 +60,12 @@ fn a_connect_that_fails_leaves_no_threads() {
 #[test]
 fn cycles_leave_no_file_descriptors_and_no_threads() {
     let _alone = alone();
-    for (options, transport) in ways() {
+    for way in WAYS {
         let server = Server::start();
         let client = Client::new();
         let watch = Watch::new(&client);
         let cycle = |how: &Disconnect| {
-            client.connect_with(server.url(), options.clone()).unwrap();
+            client.connect_with(server.url(), by(way)).unwrap();
             watch.connected();
             echo(&client, &watch, "x");
             client.disconnect_with(how.clone()).unwrap();
@@ -95,7 +78,7 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
         }
         // The server's own ends are among them.
         let open = || descriptors().saturating_sub(before);
-        eventually(&format!("{transport}: file descriptors closed"), || open() == 0);
+        eventually(&format!("{way:?}: file descriptors closed"), || open() == 0);
         eventually("no threads", || threads().is_empty());
     }
 }
@@ -113,9 +96,8 @@ fn quiet(exchange: &mut Exchange) -> std::io::Result<()> {
             exchange.open_websocket(OPEN)?;
             exchange.hold()
         }
-        request if request.method == "POST" => exchange.payload("ok"),
         request if request.is_poll() => exchange.hold(),
-        _ => exchange.payload(OPEN_UPGRADE),
+        _ => exchange.answer(OPEN_UPGRADE),
     }
 }
 
@@ -134,11 +116,10 @@ fn usage(id: &str) -> (u64, u64) {
 #[test]
 fn an_idle_connection_takes_no_cpu() {
     let _alone = alone();
-    eventually("no threads at the start", || threads().is_empty());
     let server = Scripted::start(quiet);
-    for (options, transport) in ways() {
+    for way in WAYS {
         let client = Client::new();
-        client.connect_with(server.url(), options).unwrap();
+        client.connect_with(server.url(), by(way)).unwrap();
         client.send("x").unwrap();
         client.flush(PATIENCE).unwrap();
         eventually("its threads", || threads().len() >= 2);
@@ -153,10 +134,10 @@ fn an_idle_connection_takes_no_cpu() {
         });
         assert!(!client.wait_timeout(Duration::from_secs(1)));
         for ((before, after), (name, _)) in last.iter().zip(usages()).zip(&all) {
-            assert!(after.0 - before.0 <= 1, "{transport}: {name} took {} ticks", after.0 - before.0);
-            assert!(after.1 - before.1 <= 1, "{transport}: {name} woke {} times", after.1 - before.1);
+            assert!(after.0 - before.0 <= 1, "{way:?}: {name} took {} ticks", after.0 - before.0);
+            assert!(after.1 - before.1 <= 1, "{way:?}: {name} woke {} times", after.1 - before.1);
         }
-        client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+        abort(&client);
         client.wait();
         eventually("no threads", || threads().is_empty());
     }
@@ -164,12 +145,9 @@ fn an_idle_connection_takes_no_cpu() {
 
 /// The whole of a connection's life, blocking.
 fn lives(url: &str) {
-    for (options, transport) in ways() {
-        let client = Client::new();
-        let watch = Watch::new(&client);
-        client.connect_with(url, options).unwrap();
-        watch.connected();
-        assert_eq!(client.transport().unwrap(), transport);
+    for way in WAYS {
+        let (client, watch) = connected(url, by(way));
+        assert_eq!(client.transport().unwrap(), carrier(way));
         echo(&client, &watch, "in a runtime");
         client.disconnect().unwrap();
         client.wait();

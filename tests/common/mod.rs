@@ -49,6 +49,18 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
+/// The ways in which a connection can be made.
+pub(crate) const WAYS: [&[TransportKind]; 3] = [
+    &[TransportKind::Polling],
+    &[TransportKind::WebSocket],
+    &[TransportKind::Polling, TransportKind::WebSocket],
+];
+
+/// What carries a connection in the end that was made in that way.
+pub(crate) fn carrier(way: &[TransportKind]) -> TransportKind {
+    *way.last().expect("a transport")
+}
+
 /// By that transport and no other.
 pub(crate) fn only(transport: TransportKind) -> ConnectOptions {
     by(&[transport])
@@ -92,11 +104,19 @@ pub(crate) struct Watch(pub(crate) Receiver<Seen>);
 
 impl Watch {
     pub(crate) fn new(client: &Client) -> Self {
+        Self::after(client, |_, _| {})
+    }
+
+    /// The message handler does that first.
+    pub(crate) fn after(client: &Client, mut first: impl FnMut(&Client, &Message) + Send + 'static) -> Self {
         let (sender, receiver) = unbounded();
         let connect = sender.clone();
         client.on_connect(move |_| connect.send(Seen::Connect));
         let message = sender.clone();
-        client.on_message(move |_, m| message.send(Seen::Message(m)));
+        client.on_message(move |client, m| {
+            first(client, &m);
+            message.send(Seen::Message(m))
+        });
         client.on_disconnect(move |_, reason| sender.send(Seen::Disconnect(reason)));
         Watch(receiver)
     }

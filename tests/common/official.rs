@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long any wait for a server may take. Only a failing test waits that long.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long any wait for a server, or for a client of one, may take. Only a failing test waits that long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// For the text of a failure.
 const NEEDED: &str = "the interoperation tests need python3 (with venv or pip), node and npm";

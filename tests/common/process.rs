@@ -1,6 +1,17 @@
 //! What this process uses, as Linux tells.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::eventually;
+
+/// For tests that count what is the process's: one of them runs at a time, and finds no connection's threads.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    eventually("the client's threads have ended", || threads().is_empty());
+    alone
+}
 
 /// The ids of the connections' threads by their names, sorted. `eio-sigint` is none: it lives as long as the process.
 pub(crate) fn threads() -> Vec<(String, String)> {

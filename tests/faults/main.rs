@@ -9,24 +9,20 @@ mod common;
 mod line;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::process::{descriptors, threads};
+use common::process::{alone, descriptors, threads};
 use common::real::{Options, Server};
-use common::{PATIENCE, Seen, Watch, eventually, within};
+use common::{PATIENCE, Seen, WAYS, Watch, by, eventually, within};
 use crossbeam_channel::RecvTimeoutError;
-use engineio::{Client, ConnectOptions, Error, Reason, State, TransportKind};
+use engineio::{Client, Error, Reason, State, TransportKind};
 use line::{Fault, Line};
-
-use TransportKind::{Polling, WebSocket};
 
 /// How long the server may be silent. Two of them make a deadline.
 const PING: Duration = Duration::from_millis(150);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
 
-const WAYS: [&[TransportKind]; 3] = [&[Polling], &[WebSocket], &[Polling, WebSocket]];
 const FAULTS: [Fault; 4] = [Fault::Silence, Fault::Reset, Fault::End, Fault::Garbage];
 
 /// Where and how the line breaks.
@@ -52,9 +48,7 @@ fn a_tls_line_that_breaks() {
 }
 
 fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
-    // The tests count the threads of the process.
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let server = Server::with(Options { ping_interval: PING, ping_timeout: PING, tls, ..Options::default() });
     let mut cases = Vec::new();
     for (index, after) in points.enumerate() {
@@ -91,10 +85,6 @@ fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
 
 fn client() -> Client {
     Client::builder().ssl_verify(false).request_timeout(REQUEST_TIMEOUT).build().unwrap()
-}
-
-fn by(way: &[TransportKind]) -> ConnectOptions {
-    ConnectOptions::new().transports(way.iter().copied())
 }
 
 /// True if the client was connected when the line broke.

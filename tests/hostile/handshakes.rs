@@ -100,7 +100,7 @@ fn a_session_id_cannot_leave_its_place() {
         foe.connect(&client, Polling).unwrap();
         assert_eq!(client.sid().as_deref(), Some(sid));
         client.send("x").unwrap();
-        let post = foe.server.wait_for("POST", |request| request.method == "POST");
+        let post = foe.server.wait_for("POST", |request| request.is_post());
         let poll = foe.server.wait_for("poll", |request| request.method == "GET" && request.query.len() > 3);
         for request in [post, poll] {
             assert_eq!(request.path, "/engine.io/", "{sid}");

@@ -6,8 +6,8 @@ use engineio::{Client, ConnectOptions, Error};
 use ureq::http::Uri;
 use ureq::{Agent, Cookie};
 
-use super::common::PATIENCE;
 use super::common::scripted::{OPEN, Scripted};
+use super::common::{PATIENCE, abort};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 
 fn client(agent: &Agent) -> Client {
@@ -84,7 +84,7 @@ fn cookies_of_a_redirect_come_back() {
         let connected = client.connect_with(server.url(), options);
         // By polling alone that is refused, once it is known.
         assert_eq!(connected.is_ok(), way != [Polling], "{connected:?}");
-        client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        abort(&client);
         let expected = ["changed=by-server", "hop=1", "kept=0", "last=3", "next=2"];
         assert_eq!(names(&agent), expected, "{way:?}");
     }
@@ -129,8 +129,7 @@ fn its_timeouts_do_not_end_a_poll() {
             exchange.payload("4late")?;
             exchange.wait_closed()
         }
-        false if exchange.request.method == "POST" => exchange.respond("200 OK", "ok"),
-        false => exchange.payload(OPEN),
+        false => exchange.answer(OPEN),
     });
     let short = Some(Duration::from_millis(150));
     let agent = configured(|c| {
@@ -143,7 +142,7 @@ fn its_timeouts_do_not_end_a_poll() {
     assert!(!client.wait_timeout(Duration::from_millis(600)), "the poll has ended");
     tell.send(()).unwrap();
     assert_eq!(watch.message().as_text(), Some("late"));
-    client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+    abort(&client);
 }
 
 #[test]

@@ -2,7 +2,7 @@ use engineio::{Client, Disconnect};
 
 use super::balancer::Balancer;
 use super::certificates::Authority;
-use super::common::Watch;
+use super::common::connected;
 use super::common::real::{Event, Server};
 use super::common::scripted::Scripted;
 use super::front::{address, tls_front};
@@ -103,10 +103,7 @@ fn a_sticky_cookie_leads_to_the_same_node() {
         let nodes = [Server::start(), Server::start()];
         let balancer = Balancer::start(&[nodes[0].url(), nodes[1].url()]);
         for turn in 0..4 {
-            let client = Client::new();
-            let watch = Watch::new(&client);
-            client.connect_with(balancer.url(), by(way)).unwrap();
-            watch.connected();
+            let (client, watch) = connected(balancer.url(), by(way));
             let expected = *way.last().unwrap();
             assert_eq!(client.transport().unwrap(), expected, "the upgrade met another node");
             client.send("hello").unwrap();

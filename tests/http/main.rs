@@ -25,10 +25,7 @@ use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
 use engineio::{Client, ConnectOptions, TransportKind};
 
 pub(crate) use TransportKind::{Polling, WebSocket};
-pub(crate) use common::by;
-
-/// The ways in which a connection can be made.
-pub(crate) const WAYS: [&[TransportKind]; 3] = [&[Polling], &[WebSocket], &[Polling, WebSocket]];
+pub(crate) use common::{WAYS, by};
 
 /// A server that talks to whoever comes, upgrades, and sets the cookie `set` on its first answer.
 pub(crate) fn server() -> Scripted {

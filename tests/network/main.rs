@@ -135,7 +135,7 @@ fn bulk_server(address: &str, open: String, size: usize) -> Scripted {
             exchange.open_websocket(&open)?;
             exchange.ws_text(&message)?;
             exchange.ws_text("1")
-        } else if exchange.request.method == "POST" {
+        } else if exchange.request.is_post() {
             exchange.respond("200 OK", "ok")
         } else if !exchange.request.is_poll() {
             exchange.payload(&open)

@@ -8,7 +8,7 @@ use engineio::Client;
 use crate::certificates::Authority;
 use crate::common::real::Server;
 use crate::server::{Kind, Proxy, address, tls_front};
-use crate::{WAYS, builder, by, try_visit};
+use crate::{WAYS, builder, try_visit};
 
 const URL: &str = "ENGINEIO_TEST_URL";
 const AUTHORITY: &str = "ENGINEIO_TEST_AUTHORITY";
@@ -31,8 +31,8 @@ fn child() {
         None => builder,
     };
     let client: Client = builder.build().unwrap();
-    for (transports, carrier) in WAYS {
-        match try_visit(&client, &url, by(transports), carrier) {
+    for way in WAYS {
+        match try_visit(&client, &url, way) {
             Ok(()) => println!("visited"),
             Err(error) => println!("error: {error}; {error:?}"),
         }

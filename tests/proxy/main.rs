@@ -12,40 +12,28 @@ mod refusals;
 mod server;
 mod ways;
 
-use engineio::{Client, ClientBuilder, ConnectOptions, Error, Message, TransportKind};
+use engineio::{Client, ClientBuilder, Error, Message, TransportKind};
 
 use common::{PATIENCE, Watch};
+pub(crate) use common::{WAYS, by, carrier, only};
 
 pub(crate) use TransportKind::{Polling, WebSocket};
-
-/// What a connection may start with, and what it is carried by in the end.
-pub(crate) const WAYS: [(&[TransportKind], TransportKind); 3] =
-    [(&[Polling], Polling), (&[WebSocket], WebSocket), (&[Polling, WebSocket], WebSocket)];
 
 pub(crate) fn builder() -> ClientBuilder {
     Client::builder().request_timeout(PATIENCE)
 }
 
-pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
-    ConnectOptions::new().transports(transports.iter().copied())
-}
-
 /// Connects in that way, has a message echoed, and disconnects.
-pub(crate) fn try_visit(
-    client: &Client,
-    url: &str,
-    options: ConnectOptions,
-    carrier: TransportKind,
-) -> Result<(), Error> {
+pub(crate) fn try_visit(client: &Client, url: &str, way: &[TransportKind]) -> Result<(), Error> {
     let watch = Watch::new(client);
-    client.connect_with(url, options)?;
+    client.connect_with(url, by(way))?;
     watch.connected();
-    assert_eq!(client.transport().unwrap(), carrier);
+    assert_eq!(client.transport().unwrap(), carrier(way));
     client.send("hello").unwrap();
     assert_eq!(watch.message(), Message::from("hello"));
     client.disconnect()
 }
 
-pub(crate) fn visit(client: &Client, url: &str, options: ConnectOptions, carrier: TransportKind) {
-    try_visit(client, url, options, carrier).unwrap();
+pub(crate) fn visit(client: &Client, url: &str, way: &[TransportKind]) {
+    try_visit(client, url, way).unwrap();
 }

@@ -7,7 +7,7 @@ use engineio::{Client, Error};
 
 use crate::common::PATIENCE;
 use crate::server::{Kind, Proxy};
-use crate::{Polling, WAYS, WebSocket, builder, by};
+use crate::{Polling, WAYS, WebSocket, builder, by, only};
 
 const SECRET: &str = "s3cr3t";
 
@@ -17,8 +17,8 @@ fn client(scheme: &str, port: u16) -> Client {
 
 /// Every way of connecting fails with that status and these words.
 fn assert_refused(client: &Client, port: u16, expected: &str, expected_status: Option<u16>) {
-    for (transports, _) in WAYS {
-        let error = client.connect_with("http://127.0.0.1:9", by(transports)).unwrap_err();
+    for way in WAYS {
+        let error = client.connect_with("http://127.0.0.1:9", by(way)).unwrap_err();
         let Error::Connection { message, status, .. } = &error else { panic!("{error:?}") };
         assert!(message.contains(&format!("the proxy 127.0.0.1:{port} (set by `proxy`)")), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -90,9 +90,9 @@ fn a_silent_proxy() {
         let proxy = Proxy::start(Kind::Silent);
         let url = format!("{scheme}://127.0.0.1:{}", proxy.port);
         let client = Client::builder().request_timeout(limit).proxy(url).build().unwrap();
-        for transports in [Polling, WebSocket] {
+        for transport in [Polling, WebSocket] {
             let start = Instant::now();
-            let error = client.connect_with("http://127.0.0.1:9", by(&[transports])).unwrap_err();
+            let error = client.connect_with("http://127.0.0.1:9", only(transport)).unwrap_err();
             let took = start.elapsed();
             assert!(
                 matches!(error, Error::Timeout { what: "waiting for the proxy's answer", .. }),

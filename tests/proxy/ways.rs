@@ -9,16 +9,16 @@ use crate::common::Watch;
 use crate::common::real::Server;
 use crate::common::scripted::{OPEN, Scripted};
 use crate::server::{Asked, Kind, Proxy, address, tls_front};
-use crate::{Polling, WAYS, WebSocket, builder, by, visit};
+use crate::{Polling, WAYS, WebSocket, builder, carrier, only, visit};
 
 #[test]
 fn every_way_through_every_proxy() {
     let server = Server::start();
     for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5"), (Kind::Socks5, "socks5h")] {
-        for (transports, carrier) in WAYS {
+        for way in WAYS {
             let proxy = Proxy::start(kind.clone());
             let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
-            visit(&client, server.url(), by(transports), carrier);
+            visit(&client, server.url(), way);
             let asked = proxy.asked();
             let expected = Asked { target: address(server.url()).into(), credentials: None };
             assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == expected), "{asked:?}");
@@ -27,7 +27,7 @@ fn every_way_through_every_proxy() {
             assert!(sent.starts_with("GET /engine.io/?"), "{sent}");
             assert_eq!(
                 sent.contains("Upgrade: websocket") || sent.contains("upgrade: websocket"),
-                carrier == WebSocket,
+                carrier(way) == WebSocket,
                 "{sent}"
             );
         }
@@ -39,7 +39,7 @@ fn ws_urls_go_through_it_too() {
     let server = Server::start();
     let proxy = Proxy::start(Kind::Http);
     let client = builder().proxy(format!("127.0.0.1:{}", proxy.port)).build().unwrap();
-    visit(&client, &server.url().replace("http:", "ws:"), by(&[WebSocket]), WebSocket);
+    visit(&client, &server.url().replace("http:", "ws:"), &[WebSocket]);
     assert_eq!(proxy.asked().len(), 1);
 }
 
@@ -52,8 +52,8 @@ fn tls_in_a_tunnel() {
         let proxy = Proxy::start(kind);
         let client = builder().ca_certificate(authority.pem());
         let client = client.proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
-        for (transports, carrier) in WAYS {
-            visit(&client, &format!("https://localhost:{port}"), by(transports), carrier);
+        for way in WAYS {
+            visit(&client, &format!("https://localhost:{port}"), way);
         }
         assert!(proxy.asked().iter().all(|asked| asked.target == format!("localhost:{port}")));
         assert!(!proxy.sent().contains("engine.io"), "the proxy can read it");
@@ -71,13 +71,13 @@ fn tls_to_the_proxy() {
     let client = builder().ca_certificate(authority.pem());
     let client = client.proxy(format!("https://localhost:{front}")).build().unwrap();
     for url in [server.url(), &format!("https://localhost:{secure}")] {
-        for (transports, carrier) in WAYS {
-            visit(&client, url, by(transports), carrier);
+        for way in WAYS {
+            visit(&client, url, way);
         }
     }
     // Much in both directions, so that TLS in TLS meets full buffers.
     let watch = Watch::new(&client);
-    client.connect_with(format!("https://localhost:{secure}"), by(&[WebSocket])).unwrap();
+    client.connect_with(format!("https://localhost:{secure}"), only(WebSocket)).unwrap();
     watch.connected();
     let sender = client.clone();
     let count = 200;
@@ -99,8 +99,8 @@ fn names_are_for_the_proxy_to_resolve() {
     for (kind, scheme) in [(Kind::Http, "http"), (Kind::Socks5, "socks5")] {
         let proxy = Proxy::resolving(kind, server.url());
         let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
-        for (transports, carrier) in WAYS {
-            visit(&client, "http://only.the.proxy.invalid", by(transports), carrier);
+        for way in WAYS {
+            visit(&client, "http://only.the.proxy.invalid", way);
         }
         assert!(proxy.asked().iter().all(|asked| asked.target == "only.the.proxy.invalid:80"));
     }
@@ -110,16 +110,13 @@ fn names_are_for_the_proxy_to_resolve() {
 fn recorder() -> Scripted {
     Scripted::start(|exchange| {
         if exchange.request.is_websocket() {
-            exchange.accept_websocket_with("")?;
-            exchange.ws_text(OPEN)?;
+            exchange.open_websocket(OPEN)?;
             while exchange.ws_read_text()? != "1" {}
             Ok(())
         } else if exchange.request.is_poll() {
             exchange.wait_closed()
-        } else if exchange.request.method == "POST" {
-            exchange.respond("200 OK", "ok")
         } else {
-            exchange.respond("200 OK", OPEN)
+            exchange.answer(OPEN)
         }
     })
 }
@@ -148,8 +145,8 @@ fn credentials_are_for_the_proxy_alone() {
         let proxy = Proxy::with_credentials(kind, expected);
         let url = format!("{scheme}://user:p%40ss@127.0.0.1:{}", proxy.port);
         let client = builder().proxy(url).build().unwrap();
-        for transports in [Polling, WebSocket] {
-            connect_and_leave(&client, server.url(), by(&[transports]));
+        for transport in [Polling, WebSocket] {
+            connect_and_leave(&client, server.url(), only(transport));
         }
         let expected = Asked { target: address(server.url()).into(), credentials: Some(expected.into()) };
         assert!(proxy.asked().iter().all(|asked| *asked == expected), "{:?}", proxy.asked());
@@ -164,8 +161,8 @@ fn a_header_of_the_user_for_the_proxy() {
     let through = builder().proxy(format!("http://user:other@127.0.0.1:{}", proxy.port)).build().unwrap();
     let direct = builder().no_proxy().build().unwrap();
     for client in [&through, &direct] {
-        for transports in [Polling, WebSocket] {
-            let options = by(&[transports]).header("Proxy-Authorization", "Bearer token");
+        for transport in [Polling, WebSocket] {
+            let options = only(transport).header("Proxy-Authorization", "Bearer token");
             connect_and_leave(client, server.url(), options);
         }
     }
@@ -183,13 +180,13 @@ fn the_proxy_of_an_agent() {
     let of_agent = ureq::Proxy::new(&format!("http://127.0.0.1:{}", proxy.port)).unwrap();
     let agent: ureq::Agent = ureq::Agent::config_builder().proxy(Some(of_agent)).build().into();
     let client = builder().http_agent(agent.clone()).build().unwrap();
-    for (transports, carrier) in WAYS {
-        visit(&client, server.url(), by(transports), carrier);
+    for way in WAYS {
+        visit(&client, server.url(), way);
     }
     let asked = proxy.asked().len();
     assert!(asked >= 3, "{asked}");
     let client = builder().http_agent(agent).no_proxy().build().unwrap();
-    visit(&client, server.url(), by(&[Polling, WebSocket]), WebSocket);
+    visit(&client, server.url(), &[Polling, WebSocket]);
     assert_eq!(proxy.asked().len(), asked);
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use crossbeam_channel::unbounded;
 use engineio::{Client, Message, TransportKind};
 
+use crate::builder;
 use crate::certificates::Authority;
+use crate::common::only;
 use crate::server::{Digest, Server, Setup, chunk};
-use crate::{builder, by};
 
 /// Messages of 64 KiB: 50 MiB.
 const COUNT: usize = 800;
@@ -35,7 +36,7 @@ fn both_directions(transport: TransportKind) {
         Message::Binary(bytes) => digest.lock().unwrap().add(&bytes),
         text => texts_tx.send(text).unwrap(),
     });
-    client.connect_with(server.url("localhost"), by(&[transport])).unwrap();
+    client.connect_with(server.url("localhost"), only(transport)).unwrap();
     client.send(format!("flood {COUNT}")).unwrap();
     (0..COUNT).for_each(|index| client.send(chunk(index)).unwrap());
     client.send("digest").unwrap();

@@ -75,10 +75,10 @@ fn a_server_that_says_little_during_the_handshake() {
 fn assert_times_out(script: impl FnOnce(TcpStream) + Send + Copy + 'static) {
     let limit = Duration::from_millis(300);
     let client = Client::builder().request_timeout(limit).build().unwrap();
-    for (transports, _) in WAYS {
+    for way in WAYS {
         let (port, done) = scripted(script);
         let start = Instant::now();
-        let error = client.connect_with(format!("https://127.0.0.1:{port}"), by(transports)).unwrap_err();
+        let error = client.connect_with(format!("https://127.0.0.1:{port}"), by(way)).unwrap_err();
         let took = start.elapsed();
         assert!(matches!(error, Error::Timeout { what: "the TLS handshake", .. }), "{error:?}");
         assert!(took >= limit && took < PATIENCE / 2, "{took:?}");
@@ -88,7 +88,7 @@ fn assert_times_out(script: impl FnOnce(TcpStream) + Send + Copy + 'static) {
 
 #[test]
 fn disconnect_ends_a_handshake_at_once() {
-    for (transports, _) in WAYS {
+    for way in WAYS {
         let client = builder().build().unwrap();
         let other = client.clone();
         let (port, done) = scripted(move |mut tcp| {
@@ -98,7 +98,7 @@ fn disconnect_ends_a_handshake_at_once() {
             let _ = tcp.read_to_end(&mut Vec::new());
         });
         let start = Instant::now();
-        let error = client.connect_with(format!("https://127.0.0.1:{port}"), by(transports)).unwrap_err();
+        let error = client.connect_with(format!("https://127.0.0.1:{port}"), by(way)).unwrap_err();
         assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
         assert!(error.to_string().contains("ended by disconnect"), "{error}");
         done.recv_timeout(PATIENCE).unwrap();
@@ -137,11 +137,11 @@ fn disconnect_is_a_goodbye_for_a_server() {
     let authority = Authority::new();
     let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
     let client = builder().ca_certificate(authority.pem()).build().unwrap();
-    for (transports, _) in WAYS {
-        client.connect_with(server.url("localhost"), by(transports)).unwrap();
+    for way in WAYS {
+        client.connect_with(server.url("localhost"), by(way)).unwrap();
         client.disconnect().unwrap();
         let end = server.ends.recv_timeout(PATIENCE).unwrap();
-        assert!(matches!(end, DisconnectReason::TransportClose), "{transports:?}: {end:?}");
+        assert!(matches!(end, DisconnectReason::TransportClose), "{way:?}: {end:?}");
     }
 }
 
