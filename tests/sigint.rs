@@ -6,13 +6,14 @@ mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
+use common::process::with_sigint;
 use common::real::{Event, Server};
 use common::scripted::Scripted;
 use common::{PATIENCE, eventually, only};
@@ -133,13 +134,8 @@ struct Program {
 
 impl Program {
     fn start(part: &str, url: &str, transport: TransportKind) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        if part == "alive" {
-            // As a shell without job control does for what it puts into the background.
-            command = Command::new("sh");
-            command.args(["-c", "trap '' INT; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
-        }
-        let mut child = command
+        let disposition = if part == "alive" { "ignore" } else { "default" };
+        let mut child = with_sigint(disposition, std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture"])
             .envs([(PART, part), (URL, url), (TRANSPORT, transport.as_str())])
             .stdin(Stdio::piped())

@@ -1,6 +1,8 @@
 //! What this process uses, as Linux tells.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::eventually;
@@ -27,6 +29,13 @@ pub(crate) fn threads() -> Vec<(String, String)> {
         .collect();
     threads.sort();
     threads
+}
+
+/// A program for which SIGINT is `default` or `ignore`, whatever it is here: in the background of a script it is ignored.
+pub(crate) fn with_sigint(disposition: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("env");
+    command.arg(format!("--{disposition}-signal=INT")).arg(program);
+    command
 }
 
 /// Open file descriptors.

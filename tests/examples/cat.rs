@@ -142,12 +142,12 @@ fn the_server_ends_it_when_all_is_said() {
     assert_eq!(example.code(), 0, "{}", example.report());
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 #[test]
 fn ctrl_c_disconnects_and_ends_it() {
     use std::os::unix::process::ExitStatusExt;
 
-    let mut child = Command::new(program("cat"))
+    let mut child = super::common::process::with_sigint("default", program("cat"))
         .args(["-v", echo().url()])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
