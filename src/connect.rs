@@ -80,6 +80,11 @@ impl Plan {
             EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
             EndpointError::Path { reason } => Error::option("path", reason),
         })?;
+        if endpoint.drops_path() {
+            // Not the path itself, which may hold a secret.
+            let what = "the path of the URL is not used; that is what the option `path` is for";
+            log!(options.logger, Warn, "connecting to {endpoint}: {what}");
+        }
         let mut headers = connect.parsed_headers()?;
         if let Some(basic) = endpoint.credentials().and_then(basic_authorization) {
             // A user's own header is the more deliberate choice.

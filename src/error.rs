@@ -82,8 +82,8 @@ pub enum Error {
         message: String,
     },
 
-    /// The connection is over, or is being closed: nothing can be sent on it.
-    #[error("the connection is closed")]
+    /// There is no connection, or it is over or being closed: nothing can be sent.
+    #[error("there is no open connection")]
     SocketIsClosed,
 
     /// Something took longer than its limit.

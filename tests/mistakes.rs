@@ -5,10 +5,11 @@ mod common;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use common::only;
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
+use common::{Lines, only};
 use engineio::{Client, TransportKind};
+use log::Level;
 
 use TransportKind::{Polling, WebSocket};
 
@@ -79,6 +80,23 @@ fn a_certificate_that_nobody_knows() {
 fn the_wrong_path() {
     let server = answering("404 Not Found", "");
     says(server.url(), &["/engine.io/", "404", "path"]);
+}
+
+#[test]
+fn a_path_in_the_url() {
+    let server = Server::start();
+    for (path, warnings) in [("", 0), ("/", 0), ("/engine.io", 0), ("/engine.io/?a=b", 0), ("/s3cr3t", 1)] {
+        let lines = Lines::default();
+        let client = Client::builder().logger(lines.clone()).build().unwrap();
+        client.connect(format!("{}{path}", server.url())).unwrap();
+        client.disconnect().unwrap();
+        let told = lines.at(Level::Warn);
+        assert_eq!(told.len(), warnings, "{path}: {told:?}");
+        assert!(
+            told.iter().all(|line| line.contains("option `path`") && !line.contains("s3cr3t")),
+            "{told:?}"
+        );
+    }
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl ConnectOptions {
     }
 
     /// The path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL itself is
-    /// ignored, as by the other clients.
+    /// not used, as by the other clients: the log warns of one that differs.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self

@@ -15,6 +15,7 @@ pub(crate) struct Endpoint {
     /// What the user's URL had, with a `&` at its end unless it is empty.
     query: String,
     credentials: Option<(String, String)>,
+    drops_path: bool,
 }
 
 /// There is no endpoint to be had from the URL and the path option.
@@ -55,6 +56,7 @@ impl Endpoint {
         }
         let scheme = if secure { "https" } else { "http" };
         let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| e.to_string())?;
+        let own_path = url.path().trim_matches('/').to_owned();
         url.set_path(&format!("/{path}/"));
         if url.host().is_none() {
             return Err("it has no host".into());
@@ -64,6 +66,7 @@ impl Endpoint {
             path: url.path().to_owned(),
             query: own_query(&url),
             credentials: credentials(&url)?,
+            drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
         };
         // The url crate takes hosts such as `a{b`, and any length: requests cannot be made with them.
         if endpoint.origin.parse::<Uri>().is_err() {
@@ -94,6 +97,11 @@ impl Endpoint {
     /// The user and the password of the URL, percent-decoded.
     pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    /// Whether the user's URL has a path that requests do not go to.
+    pub(crate) fn drops_path(&self) -> bool {
+        self.drops_path
     }
 }
 
@@ -306,6 +314,7 @@ mod tests {
         ];
         for (path, expected) in table {
             let endpoint = Endpoint::parse("http://h/dropped", path).unwrap();
+            assert!(endpoint.drops_path());
             assert_eq!(endpoint.to_string(), format!("http://h{expected}"));
         }
     }

@@ -104,7 +104,7 @@ fn error_handling() {
         "who are you?",
         "no configuration found",
         "the server accepts",
-        "the connection is closed",
+        "there is no open connection",
     ];
     // The body stands in the line of the status.
     let example = run("error_handling", &[], &[&expected[..3], &expected[4..]].concat());
