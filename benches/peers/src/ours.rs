@@ -125,8 +125,14 @@ fn pipeline(case: &Case, url: &str) -> Figures {
     let client = client(case);
     let (done, ended) = bounded(1);
     let (count, size) = (case.count, case.size);
-    let mut echoed = 0;
+    let (mut begun, mut echoed) = (false, 0);
     client.on_message(move |client, message| {
+        if !std::mem::replace(&mut begun, true) {
+            // Here, as all the others are sent here: in order.
+            return (0..WINDOW)
+                .try_for_each(|number| client.send(numbered(number, size)))
+                .map_err(|e| e.to_string());
+        }
         assert_eq!(message.as_text(), Some(&*numbered(echoed, size)), "in order");
         echoed += 1;
         if echoed == count {
@@ -139,9 +145,7 @@ fn pipeline(case: &Case, url: &str) -> Figures {
     });
     connect(&client, case, url);
     let watch = Watch::start();
-    for number in 0..WINDOW {
-        client.send(numbered(number, size)).expect("connected");
-    }
+    client.send("go").expect("connected");
     ended.recv().expect("the echoes come");
     watch.stop(count)
 }
