@@ -42,15 +42,12 @@ struct AttemptState {
 }
 
 impl Attempt {
-    pub(crate) fn cancel(&self) {
-        let http = {
-            let mut state = lock(&self.0);
-            state.cancelled = true;
-            state.http.take()
-        };
-        if let Some(http) = http {
-            http.close();
-        }
+    /// From now on it cannot succeed. What it returns is to be closed, so that it also ends soon.
+    #[must_use]
+    pub(crate) fn cancel(&self) -> Option<HttpClient> {
+        let mut state = lock(&self.0);
+        state.cancelled = true;
+        state.http.take()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

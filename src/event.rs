@@ -157,7 +157,7 @@ impl<T> Slot<T> {
     /// Registers a handler in place of the former one. If that is running, it ends first.
     pub(crate) fn set(&self, handler: Handler<T>) {
         let former = lock(&self.state).handler.replace(handler);
-        // Dropped without the lock: it may hold anything of the user's.
+        // Without the lock: it may hold anything of the user's.
         drop(former);
     }
 
@@ -179,8 +179,7 @@ impl<T> Slot<T> {
         // One that was registered meanwhile stays.
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
-        drop(former);
-        result.unwrap_or_else(Err)
+        guarded(|| drop(former)).and(result).unwrap_or_else(Err)
     }
 }
 
@@ -212,6 +211,25 @@ mod tests {
         let client = Client::new();
         assert_eq!(slot.call(&client, 1), Err("panicked: no 1".into()));
         assert_eq!(slot.call(&client, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_panic_of_what_a_former_handler_held_is_told() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("what the handler held");
+            }
+        }
+        let slot = std::sync::Arc::new(Slot::new());
+        let (inner, bomb) = (slot.clone(), Bomb);
+        slot.set(Box::new(move |_, ()| {
+            let _ = &bomb;
+            inner.set(Box::new(|_, ()| Ok(())));
+            Ok(())
+        }));
+        assert_eq!(slot.call(&Client::new(), ()), Err("panicked: what the handler held".into()));
+        assert_eq!(slot.call(&Client::new(), ()), Ok(()));
     }
 
     #[test]

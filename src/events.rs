@@ -1,5 +1,6 @@
 //! Events as channels, for loops and `select!`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,13 +36,13 @@ impl Default for Hold {
 
 /// The channels that [`Client::events`](crate::Client::events) has given out.
 ///
-/// One connection has the turn, from its first event to its last: when a disconnect handler has connected again, the
-/// new connection's first event waits for the old one's last.
+/// Each connection has a turn, from its first event to its last: when a disconnect handler has connected again, the
+/// new connection's first event waits for the old one's last, if there is a channel for them.
 #[derive(Default)]
 pub(crate) struct Subscriptions {
     state: Mutex<State>,
-    /// The turn is over.
-    free: Signal,
+    /// A turn is over.
+    over: Signal,
     /// Whether there are any, without the lock: asked for each message.
     any: AtomicBool,
 }
@@ -49,8 +50,13 @@ pub(crate) struct Subscriptions {
 #[derive(Default)]
 struct State {
     subscribers: Vec<Sender<Event>>,
-    taken: bool,
+    /// Those that are not over, in order.
+    turns: VecDeque<Turn>,
+    last_turn: Turn,
 }
+
+/// A connection's number.
+pub(crate) type Turn = u64;
 
 impl Subscriptions {
     pub(crate) fn subscribe(&self, capacity: usize) -> Receiver<Event> {
@@ -64,25 +70,34 @@ impl Subscriptions {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Starts a connection's turn. Waits, without a bound, for the end of the former one's.
-    pub(crate) fn begin(&self) {
+    /// A connection's turn, behind those of the connections before.
+    pub(crate) fn begin(&self) -> Turn {
         let mut state = lock(&self.state);
-        while state.taken {
-            state = self.free.wait(state);
-        }
-        state.taken = true;
+        state.last_turn += 1;
+        let turn = state.last_turn;
+        state.turns.push_back(turn);
+        turn
     }
 
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, turn: Turn) {
         let mut state = lock(&self.state);
-        state.taken = false;
-        self.free.notify_one(state);
+        state.turns.retain(|other| *other != turn);
+        self.over.notify_all(state);
+    }
+
+    /// Those who listen. Waits for the turn, without a bound, if there are any.
+    fn subscribers(&self, turn: Turn) -> Vec<Sender<Event>> {
+        let mut state = lock(&self.state);
+        while !state.subscribers.is_empty() && state.turns.front() != Some(&turn) {
+            state = self.over.wait(state);
+        }
+        state.subscribers.clone()
     }
 
     /// Sends the event to every channel. A full one is waited for: as long as it takes, as for a slow handler, but
     /// once the wait is released for `grace` at most. How many have not got it.
-    pub(crate) fn publish(&self, event: &Event, released: &Released, grace: Duration) -> usize {
-        let subscribers = lock(&self.state).subscribers.clone();
+    pub(crate) fn publish(&self, turn: Turn, event: &Event, released: &Released, grace: Duration) -> usize {
+        let subscribers = self.subscribers(turn);
         let mut missed = 0;
         let mut gone = Vec::new();
         for subscriber in subscribers {
@@ -133,35 +148,58 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::event::Reason;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
     fn a_full_channel_is_waited_for_until_released() {
         let subscriptions = Subscriptions::default();
+        let turn = subscriptions.begin();
         let events = subscriptions.subscribe(1);
         let (hold, released) = bounded(0);
-        assert_eq!(subscriptions.publish(&Event::Connect, &released, Duration::ZERO), 0);
+        assert_eq!(subscriptions.publish(turn, &Event::Connect, &released, Duration::ZERO), 0);
         thread::scope(|scope| {
-            let late = scope.spawn(|| subscriptions.publish(&Event::Connect, &released, Duration::ZERO));
+            let late =
+                scope.spawn(|| subscriptions.publish(turn, &Event::Connect, &released, Duration::ZERO));
             assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Connect));
             assert_eq!(late.join().unwrap(), 0);
-            let released = scope.spawn(|| subscriptions.publish(&Event::Connect, &released, Duration::ZERO));
+            let released =
+                scope.spawn(|| subscriptions.publish(turn, &Event::Connect, &released, Duration::ZERO));
             drop(hold);
             assert_eq!(released.join().unwrap(), 1, "the channel is full");
         });
     }
 
     #[test]
+    fn a_connection_waits_for_the_end_of_the_former_ones_turn() {
+        let subscriptions = Subscriptions::default();
+        let (_hold, released) = bounded(0);
+        let (first, second) = (subscriptions.begin(), subscriptions.begin());
+        // Nobody listens.
+        subscriptions.publish(second, &Event::Connect, &released, Duration::ZERO);
+        let events = subscriptions.subscribe(2);
+        thread::scope(|scope| {
+            scope.spawn(|| subscriptions.publish(second, &Event::Connect, &released, Duration::ZERO));
+            let last = Event::Disconnect(Reason::ServerDisconnect);
+            subscriptions.publish(first, &last, &released, Duration::ZERO);
+            subscriptions.end(first);
+            assert_eq!(events.recv_timeout(PATIENCE), Ok(last));
+            assert_eq!(events.recv_timeout(PATIENCE), Ok(Event::Connect));
+        });
+    }
+
+    #[test]
     fn a_channel_that_nobody_reads_is_forgotten() {
         let subscriptions = Subscriptions::default();
+        let turn = subscriptions.begin();
         let (_hold, released) = bounded(0);
         drop(subscriptions.subscribe(0));
         let kept = subscriptions.subscribe(1);
-        assert_eq!(subscriptions.publish(&Event::Connect, &released, Duration::ZERO), 0);
+        assert_eq!(subscriptions.publish(turn, &Event::Connect, &released, Duration::ZERO), 0);
         assert!(subscriptions.any());
         drop(kept);
-        subscriptions.publish(&Event::Connect, &released, Duration::ZERO);
+        subscriptions.publish(turn, &Event::Connect, &released, Duration::ZERO);
         assert!(!subscriptions.any());
     }
 }

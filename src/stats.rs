@@ -24,6 +24,8 @@ pub struct Stats {
     pub inbox_bytes: usize,
     /// How long ago the server's last ping came; `None` before the first one of a connection, or without one.
     pub last_ping: Option<Duration>,
+    /// Messages that were accepted and not written before their connection ended.
+    pub unsent: u64,
     /// How often the reconnection policy has connected again.
     pub reconnections: u64,
 }
@@ -55,6 +57,7 @@ impl Traffic {
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
+    pub(crate) unsent: AtomicU64,
     pub(crate) reconnections: AtomicU64,
 }
 

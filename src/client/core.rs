@@ -1,5 +1,7 @@
 //! What the handles of a client share: its state between connections, and the way from one to the next.
 
+mod disconnect;
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use crossbeam_channel::bounded;
 
 use super::world::ClientWorld;
 use super::{Client, State};
-use crate::builder::{ConnectOptions, Disconnect, Options};
+use crate::builder::{ConnectOptions, Options};
 use crate::connect::{Attempt, Connected, Plan};
 use crate::error::{Error, Result};
 use crate::event::{Handlers, Reason};
@@ -37,8 +39,8 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Subscriptions,
     pub(super) counters: Arc<Counters>,
-    /// Taken after `handle` where both are. Not held while the session's locks are taken, nor while anything
-    /// waits but on `changed`.
+    /// Taken after `handle` where both are, and before an attempt's. Not held while the session's locks are taken, nor
+    /// while anything waits but on `changed`.
     life: Mutex<Life>,
     /// `life.state`, `life.readers` or `life.epoch` changed.
     changed: Signal,
@@ -65,19 +67,8 @@ struct Life {
     /// That of the connections since the last disconnect.
     hold: Hold,
     last_error: Option<Arc<Error>>,
-}
-
-/// What a disconnect has found.
-struct Ended {
-    /// The session to end.
-    session: Option<Arc<Session>>,
-    /// An attempt was.
-    cancelled: bool,
-    /// Dropped when the session takes no more messages: earlier, one that finds no room in a channel could be followed
-    /// by one that does.
-    hold: Hold,
-    /// The one that has begun.
-    epoch: u64,
+    /// Messages that the last connection accepted and did not write.
+    unsent: usize,
 }
 
 impl Life {
@@ -103,6 +94,7 @@ impl Core {
                 reconnecting: 0,
                 hold: Hold::default(),
                 last_error: None,
+                unsent: 0,
             }),
             changed: Signal::default(),
             handle: Mutex::default(),
@@ -132,7 +124,15 @@ impl Core {
     }
 
     pub(super) fn state(&self) -> State {
-        lock(&self.life).state
+        let (state, session) = {
+            let life = lock(&self.life);
+            (life.state, life.session.clone())
+        };
+        match session {
+            // What came before the end is still with the handlers.
+            Some(session) if session.is_over() => State::Disconnecting,
+            _ => state,
+        }
     }
 
     pub(super) fn last_error(&self) -> Option<Arc<Error>> {
@@ -143,6 +143,7 @@ impl Core {
         let mut stats = Stats {
             sent: self.counters.sent.read(),
             received: self.counters.received.read(),
+            unsent: self.counters.unsent.load(Ordering::Relaxed),
             reconnections: self.counters.reconnections.load(Ordering::Relaxed),
             ..Stats::default()
         };
@@ -314,10 +315,10 @@ impl Core {
             released,
             refused: false,
             ending: None,
+            turn: None,
         };
         if let Err(e) = session.start(Box::new(world), self.id()) {
             self.ended(None);
-            self.reader_finished();
             return Err(e);
         }
         let kind = session.transport_kind();
@@ -353,6 +354,7 @@ impl Core {
         life.session = Some(session.clone());
         life.attempt = None;
         life.last_error = None;
+        life.unsent = 0;
         life.readers += 1;
         // The user's own connection begins one.
         life.epoch += u64::from(epoch.is_none());
@@ -370,6 +372,12 @@ impl Core {
         drop(session);
         // No notification: who waits, waits for `reader_finished` as well. The disconnect handler comes first, before
         // another thread gets as far as the connect handler of the next connection.
+    }
+
+    /// The session that has ended had that many messages which it did not write.
+    pub(super) fn left(&self, unsent: usize) {
+        self.counters.unsent.fetch_add(unsent as u64, Ordering::Relaxed);
+        lock(&self.life).unsent += unsent;
     }
 
     pub(super) fn reader_finished(&self) {
@@ -390,6 +398,9 @@ impl Core {
             }
             life = self.changed.wait_until(life, deadline);
         }
+        drop(life);
+        #[cfg(all(feature = "sigint", unix))]
+        super::sigint::stay();
         true
     }
 
@@ -400,93 +411,5 @@ impl Core {
             Message::Json(value) => Packet::Text(self.options.json.dumps(&value)?),
         };
         self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
-    }
-
-    pub(super) fn disconnect(self: &Arc<Self>, options: Disconnect) -> Result<()> {
-        let deadline = Instant::now().checked_add(self.options.request_timeout);
-        let Ended { session, cancelled, hold, epoch } = self.begin_disconnect();
-        if cancelled {
-            self.wait_while_connecting(deadline);
-        }
-        let Some(session) = session else {
-            if !options.abort && !is_reader_of(self.id()) {
-                self.wait_for_last_handler(epoch, deadline);
-            }
-            return Ok(());
-        };
-        let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
-        if options.abort {
-            session.abort(reason);
-            drop(hold);
-        } else {
-            session.close(reason);
-            drop(hold);
-            if is_reader_of(self.id()) {
-                return Ok(());
-            }
-            if !session.wait_finished(deadline) {
-                session.tear_down();
-                log!(
-                    self.options.logger,
-                    Warn,
-                    "disconnect does not wait any longer: a handler is still running"
-                );
-            }
-        }
-        match session.unsent() {
-            0 => Ok(()),
-            messages => Err(Error::Unsent { messages }),
-        }
-    }
-
-    fn begin_disconnect(&self) -> Ended {
-        let mut life = lock(&self.life);
-        life.epoch += 1;
-        if life.state == State::Connected {
-            life.state = State::Disconnecting;
-        }
-        let hold = std::mem::take(&mut life.hold);
-        let (session, attempt, epoch) = (life.session.clone(), life.attempt.clone(), life.epoch);
-        self.changed.notify_all(life);
-        let cancelled = attempt.inspect(|attempt| attempt.cancel()).is_some();
-        Ended { session, cancelled, hold, epoch }
-    }
-
-    /// The connection is over, and its disconnect handler may still be running: until that has returned, or another
-    /// connection has begun.
-    fn wait_for_last_handler(&self, epoch: u64, deadline: Option<Instant>) {
-        let mut life = lock(&self.life);
-        while life.readers > 0
-            && life.epoch == epoch
-            && deadline.is_none_or(|deadline| Instant::now() < deadline)
-        {
-            life = self.changed.wait_until(life, deadline);
-        }
-    }
-
-    fn wait_while_connecting(&self, deadline: Option<Instant>) {
-        let mut life = lock(&self.life);
-        while life.state == State::Connecting && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            life = self.changed.wait_until(life, deadline);
-        }
-    }
-
-    /// The last handle is gone: closes without waiting.
-    fn abandon(&self) {
-        {
-            let current = lock(&self.handle);
-            if current.strong_count() > 0 {
-                // A handler has made a new one meanwhile.
-                return;
-            }
-            lock(&self.life).abandoned = true;
-        }
-        self.begin_closing();
-    }
-
-    /// Starts a graceful end, of a session or of an attempt to get one, and does not wait for it.
-    pub(super) fn begin_closing(&self) -> Option<Arc<Session>> {
-        let ended = self.begin_disconnect();
-        ended.session.inspect(|session| session.close(Reason::ClientDisconnect))
     }
 }

@@ -5,7 +5,7 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Instant;
@@ -19,6 +19,9 @@ use crate::sync::lock;
 
 /// The clients to disconnect. Its lock is not held while a client's are taken.
 static CLIENTS: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
+
+/// The process is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// What Ctrl-C did to the process before we came.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,9 @@ fn install() -> io::Result<()> {
     let run = move || {
         // As long as the process lives: it waits for a signal, and for nothing else.
         for _ in signals.forever() {
+            if before == Before::Ends {
+                ENDING.store(true, Ordering::SeqCst);
+            }
             disconnect_all();
             if before == Before::Ends {
                 // Ends the process by the signal, so that a shell sees that. Known signals do not fail.
@@ -77,6 +83,14 @@ fn install() -> io::Result<()> {
         flag::register(SIGINT, again)?;
     }
     Ok(())
+}
+
+/// For whoever has waited for a connection's end: does not return if that was Ctrl-C, as what follows may end the process
+/// before the signal does, and with success. The signal is the end of this wait, within the request timeouts.
+pub(super) fn stay() {
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
 }
 
 /// All at once, so that none waits for another's server or handlers.

@@ -8,7 +8,7 @@ use super::Client;
 use super::core::Core;
 use crate::connect::Plan;
 use crate::event::{Event, Reason};
-use crate::events::Released;
+use crate::events::{Released, Turn};
 use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
@@ -29,6 +29,16 @@ pub(super) struct ClientWorld {
     pub(super) refused: bool,
     /// The last event, until it is published.
     pub(super) ending: Option<Reason>,
+    /// In the event channels, while it lasts.
+    pub(super) turn: Option<Turn>,
+}
+
+/// The reader thread has ended, however it came to that.
+impl Drop for ClientWorld {
+    fn drop(&mut self) {
+        self.end_turn();
+        self.core.reader_finished();
+    }
 }
 
 impl ClientWorld {
@@ -40,9 +50,16 @@ impl ClientWorld {
 
     /// Also passes the event on to the channels, behind the handler.
     fn publish(&self, event: &Event, grace: Duration) {
-        let missed = self.core.subscriptions.publish(event, &self.released, grace);
+        let Some(turn) = self.turn else { return };
+        let missed = self.core.subscriptions.publish(turn, event, &self.released, grace);
         if missed > 0 {
             log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
+        }
+    }
+
+    fn end_turn(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            self.core.subscriptions.end(turn);
         }
     }
 
@@ -60,11 +77,13 @@ impl World for ClientWorld {
         let result = self.core.handlers.connect.call(&self.client, ());
         self.refused = result.is_err();
         self.report("connect", result.clone());
+        if !self.refused {
+            self.turn = Some(self.core.subscriptions.begin());
+        }
         // Only a thread that waits for it can have gone, and `connect` does not before it has come.
         let _ = self.outcome.take().map(|outcome| outcome.send(result));
         if !self.refused {
             // `connect` has returned, so that whoever called it can read the channel.
-            self.core.subscriptions.begin();
             self.publish(&Event::Connect, Duration::ZERO);
         }
         !self.refused
@@ -93,15 +112,18 @@ impl World for ClientWorld {
         }
     }
 
+    fn left(&mut self, unsent: usize) {
+        self.core.left(unsent);
+    }
+
     fn finished(&mut self) {
         // `disconnect` has returned, so that whoever called it can read the channel.
         if let Some(reason) = self.ending.take() {
             self.publish(&Event::Disconnect(reason), self.core.options.request_timeout);
-            self.core.subscriptions.end();
         }
+        self.end_turn();
         if !self.refused && self.core.is_in(self.epoch) {
             self.connect_again();
         }
-        self.core.reader_finished();
     }
 }

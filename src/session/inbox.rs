@@ -52,6 +52,8 @@ pub(super) enum StandIn {
     Receive,
     /// The inbox is full, and it is time to see whether anything moves.
     Full,
+    /// The close has taken too long.
+    Overdue,
     /// The intake is given back.
     Done,
 }
@@ -91,7 +93,7 @@ impl Inbox {
         state.bytes -= state.with_reader;
         state.with_reader = 0;
         loop {
-            if matches!(state.end, End::Closing(_) | End::Dropped) {
+            if state.end == End::Dropped {
                 state.bytes = 0;
                 state.queue.clear();
             }
@@ -141,6 +143,9 @@ impl Inbox {
         let mut state = lock(&self.state);
         // Something has come: from now on the server's silence counts again.
         state.paused = false;
+        if matches!(state.end, End::Closing(_)) {
+            messages.clear();
+        }
         state.bytes += messages.iter().map(Packet::memory).sum::<usize>();
         state.queue.append(messages);
     }
@@ -164,8 +169,12 @@ impl Inbox {
                 self.changed.notify_all(state);
                 return StandIn::Done;
             }
-            if state.bytes < self.limit {
-                return StandIn::Receive;
+            match state.end {
+                End::Closing(by) if Instant::now() >= by => return StandIn::Overdue,
+                // What comes is not kept.
+                End::Closing(_) => return StandIn::Receive,
+                _ if state.bytes < self.limit => return StandIn::Receive,
+                _ => {}
             }
             state.paused = true;
             if Instant::now() >= look {
@@ -190,6 +199,8 @@ impl Inbox {
         let mut state = lock(&self.state);
         if state.end == End::Open {
             state.end = End::Closing(by);
+            state.queue.clear();
+            state.bytes = state.with_reader;
         }
         self.muted.store(true, Ordering::Release);
         self.changed.notify_all(state);

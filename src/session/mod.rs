@@ -39,7 +39,7 @@ use crate::sync::{Signal, lock};
 use crate::transport::{Transport, TransportError, TransportKind, TrySend};
 
 use inbox::Inbox;
-use outbox::{Admission, Outbox};
+use outbox::{Admission, Given, Outbox};
 use watchdog::Watchdog;
 use writer::Writer;
 
@@ -56,7 +56,9 @@ pub(crate) trait World: Send + 'static {
     fn message(&mut self, packet: Packet);
     /// It is over.
     fn ended(&mut self, ending: Ending);
-    /// The session's other threads have ended too.
+    /// The session's other threads have ended too. So many messages were accepted and not written.
+    fn left(&mut self, unsent: usize);
+    /// The session is gone.
     fn finished(&mut self);
 }
 
@@ -132,7 +134,7 @@ impl Session {
     /// Starts the watchdog and the reader. The writer starts when something has to wait.
     pub(crate) fn start(self: &Arc<Self>, world: Box<dyn World>, owner: usize) -> Result<()> {
         let started = self
-            .spawn("eio-watchdog", watchdog::run)
+            .spawn("eio-watchdog", |session| watchdog::run(&session))
             .and_then(|watchdog| self.spawn("eio-reader", move |s| reader::run(s, world, watchdog, owner)));
         if started.is_err() {
             self.end(Reason::TransportError, None);
@@ -140,10 +142,11 @@ impl Session {
         started.map(drop)
     }
 
-    fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Self>) + Send + 'static) -> Result<Thread> {
+    fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(Arc<Self>) + Send + 'static) -> Result<Thread> {
         let session = self.clone();
         let run = move || {
-            if let Err(panic) = guarded(|| run(&session)) {
+            let panicking = Arc::downgrade(&session);
+            if let (Err(panic), Some(session)) = (guarded(|| run(session)), panicking.upgrade()) {
                 session.end(Reason::TransportError, Some(panicked(panic)));
             }
         };
@@ -172,11 +175,7 @@ impl Session {
                 Err(Error::SocketIsClosed)
             }
             Admission::Full(_) if when_full == WhenFull::Fail => Err(Error::QueueFull),
-            Admission::Full(packet) => {
-                // If this is a handler, nobody receives: the server may be waiting for that before it reads.
-                self.watchdog.stand_in();
-                self.outbox.wait_for_room(packet)
-            }
+            Admission::Full(packet) => self.outbox.wait_for_room(packet, || self.watchdog.stand_in()),
             admission => self.write(admission),
         }
     }
@@ -216,13 +215,13 @@ impl Session {
 
     fn write_direct(self: &Arc<Self>, packet: Packet) -> Result<Admission> {
         self.log_packets("sending", [&packet]);
-        let (traffic, message) = (Traffic::of([&packet]), packet.is_message());
+        let (traffic, given) = (Traffic::of([&packet]), Given::of(&packet));
         match self.transport.try_send(packet) {
             Ok(written) => {
                 if !matches!(written, TrySend::Refused(_)) {
                     self.options.counters.sent.add(traffic);
                 }
-                Ok(self.outbox.written_direct(written, message))
+                Ok(self.outbox.written_direct(written, given))
             }
             Err(e) => {
                 // The turn stays taken: nothing can be written any more.
@@ -241,7 +240,7 @@ impl Session {
     }
 
     pub(crate) fn flush(&self, timeout: Duration) -> Result<()> {
-        self.outbox.flush(timeout)
+        self.outbox.flush(timeout, || self.watchdog.stand_in())
     }
 
     /// Receives once, for whoever holds the intake: messages go to the inbox, everything else is done here.
@@ -336,7 +335,8 @@ impl Session {
     }
 
     /// Closes gracefully: no more messages are accepted, those that were are written, then the server is told.
-    /// Returns at once; the watchdog or the reader ends what takes longer than the close timeout.
+    /// Returns at once; the watchdog or the reader ends what takes longer than the close timeout. A stand-in does when it
+    /// has next received something, which a silent server's ping timeout bounds.
     pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
         self.claim_ending(reason, None);
         let by = Instant::now() + self.options.close_timeout;
@@ -370,6 +370,11 @@ impl Session {
         self.inbox.close(deliver);
         self.transport.close();
         self.watchdog.stop();
+    }
+
+    /// It has been torn down, or is being.
+    pub(crate) fn is_over(&self) -> bool {
+        lock(&self.ending).torn_down
     }
 
     fn ending(&self) -> Ending {
@@ -408,7 +413,7 @@ impl Session {
         stats.last_ping = lock(&self.last_ping).map(|last| last.elapsed());
     }
 
-    /// Messages that were accepted and never written, as far as is known.
+    /// Messages that were accepted and never written, of a session that is over or is being torn down.
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.unsent()
     }

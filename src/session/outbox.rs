@@ -11,6 +11,9 @@ use crate::transport::TrySend;
 /// ping-pong the direct way and a stream of messages the batched one; 10 µs would batch a ping-pong as well.
 const QUIET: Duration = Duration::from_micros(3);
 
+/// How long the writer may take to come back from a transport that is closed. Only user code in an HTTP agent takes time.
+const RETURN: Duration = Duration::from_secs(1);
+
 /// How many packets the writer takes at most at once, so that senders are let in again meanwhile.
 const BATCH: usize = 4096;
 
@@ -31,20 +34,22 @@ struct State {
     queue: VecDeque<Packet>,
     /// Goes ahead of all that is not written yet, what the writer has taken included.
     pong: Option<Packet>,
-    /// What the queue and the batch in flight take in memory.
+    /// What the queue, the batch and `unflushed` take in memory.
     bytes: usize,
-    /// How much of `bytes` is in flight.
-    in_flight: usize,
     /// Somebody has the turn.
     writing: bool,
-    /// Since when the writer has it, if it does.
-    batch_since: Option<Instant>,
-    /// The transport accepted a packet that it has not written in full; whether that is a message.
-    unflushed: Option<bool>,
+    /// What the writer has taken, while it has the turn.
+    batch: Option<Batch>,
+    /// The transport accepted it and has not written it in full.
+    unflushed: Option<Given>,
+    /// How many packets were written, or are lost. Not pongs, which overtake others.
+    done: u64,
     last_write: Instant,
     phase: Phase,
     /// The writer thread was started, or is about to be.
     has_writer: bool,
+    /// Threads that wait for room, or for everything to be written.
+    waiting: usize,
     /// Messages that will never be written.
     unsent: usize,
 }
@@ -56,12 +61,45 @@ impl State {
         self.queue.is_empty() && self.pong.is_none() && !self.writing && self.unflushed.is_none()
     }
 
+    /// What `done` will be when everything that was accepted so far is written.
+    fn accepted(&self) -> u64 {
+        let turn = match &self.batch {
+            Some(batch) => batch.packets,
+            None => usize::from(self.writing),
+        };
+        self.done + (turn + usize::from(self.unflushed.is_some()) + self.queue.len()) as u64
+    }
+
+    /// What was written so far is all that will be.
+    fn is_over(&self) -> bool {
+        self.phase == Phase::Closed && self.batch.is_none()
+    }
+
     /// At the end of a turn: whether that wrote the close.
     fn said(&mut self) {
         if self.phase == Phase::Closing && self.queue.back() != Some(&Packet::Close) {
             self.phase = Phase::Said;
             self.pong = None;
         }
+    }
+}
+
+struct Batch {
+    since: Instant,
+    packets: usize,
+    bytes: usize,
+}
+
+/// A packet that is the transport's now.
+#[derive(Clone, Copy)]
+pub(super) struct Given {
+    message: bool,
+    bytes: usize,
+}
+
+impl Given {
+    pub(super) fn of(packet: &Packet) -> Self {
+        Given { message: packet.is_message(), bytes: packet.memory() }
     }
 }
 
@@ -102,13 +140,14 @@ impl Outbox {
                 queue: VecDeque::new(),
                 pong: None,
                 bytes: 0,
-                in_flight: 0,
                 writing: false,
-                batch_since: None,
+                batch: None,
                 unflushed: None,
+                done: 0,
                 last_write: Instant::now(),
                 phase: Phase::Open,
                 has_writer: false,
+                waiting: 0,
                 unsent: 0,
             }),
             work: Signal::default(),
@@ -133,17 +172,40 @@ impl Outbox {
     }
 
     /// Waits for room, and queues the message. The wait ends with the connection at the latest.
-    pub(super) fn wait_for_room(&self, packet: Packet) -> Result<()> {
-        let mut state = lock(&self.state);
-        while state.phase == Phase::Open && !self.has_room(&state, &packet) {
-            state = self.room.wait(state);
-        }
+    pub(super) fn wait_for_room(&self, packet: Packet, receive: impl FnOnce()) -> Result<()> {
+        let full = |state: &State| state.phase == Phase::Open && !self.has_room(state, &packet);
+        let state = self.wait_while(full, None, receive);
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
         }
         // Something waited already, so that there is a writer.
         self.push(state, packet);
         Ok(())
+    }
+
+    /// Waits while that holds, until the deadline.
+    ///
+    /// If this is a handler, nobody receives, and the server may be waiting for that before it reads. `receive` sees to
+    /// it, and the reader does when it goes to a handler later on.
+    fn wait_while(
+        &self,
+        holds: impl Fn(&State) -> bool,
+        deadline: Option<Instant>,
+        receive: impl FnOnce(),
+    ) -> MutexGuard<'_, State> {
+        lock(&self.state).waiting += 1;
+        receive();
+        let mut state = lock(&self.state);
+        while holds(&state) && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            state = self.room.wait_until(state, deadline);
+        }
+        state.waiting -= 1;
+        state
+    }
+
+    /// Somebody waits until more is written.
+    pub(super) fn is_waited_for(&self) -> bool {
+        lock(&self.state).waiting > 0
     }
 
     /// A message above the limit has to itself.
@@ -170,18 +232,24 @@ impl Outbox {
         Admission::Queued
     }
 
-    /// Gives back the turn of [`Admission::Direct`], with what became of the packet, which was a message or not.
-    pub(super) fn written_direct(&self, written: TrySend, message: bool) -> Admission {
+    /// Gives back the turn of [`Admission::Direct`], with what became of the packet.
+    pub(super) fn written_direct(&self, written: TrySend, given: Given) -> Admission {
         let mut state = lock(&self.state);
         state.writing = false;
         state.last_write = Instant::now();
         match written {
-            TrySend::Sent => {}
+            TrySend::Sent => state.done += 1,
             TrySend::Unflushed | TrySend::Refused(_) if state.phase == Phase::Closed => {
-                state.unsent += usize::from(message);
+                state.unsent += usize::from(given.message);
             }
-            TrySend::Unflushed => state.unflushed = Some(message),
-            TrySend::Refused(pong @ Packet::Pong(_)) => state.pong = Some(pong),
+            TrySend::Unflushed => {
+                state.bytes += given.bytes;
+                state.unflushed = Some(given);
+            }
+            TrySend::Refused(pong @ Packet::Pong(_)) => {
+                state.done += 1;
+                state.pong = Some(pong);
+            }
             TrySend::Refused(packet) => {
                 state.bytes += packet.memory();
                 // Others may have queued theirs meanwhile.
@@ -236,15 +304,16 @@ impl Outbox {
         state.pong = None;
         let queued = state.queue.drain(..).filter(Packet::is_message).count();
         // Of a packet written directly nobody else keeps count.
-        let unflushed = state.unflushed.take() == Some(true);
+        let unflushed = state.unflushed.take().is_some_and(|given| given.message);
         state.unsent += queued + usize::from(unflushed);
         self.room.notify_all_held(&state);
         self.work.notify_all(state);
     }
 
-    /// How many messages were accepted and not written, once nobody writes any more.
+    /// How many messages were accepted and not written, once the connection is over or is being torn down: waits for the
+    /// writer's count.
     pub(super) fn unsent(&self) -> usize {
-        lock(&self.state).unsent
+        self.wait_while(|state| !state.is_over(), Some(Instant::now() + RETURN), || {}).unsent
     }
 
     /// For the writer: waits for work and moves it into `batch`; false at the end. An empty batch is work too.
@@ -262,15 +331,18 @@ impl Outbox {
             return false;
         }
         state.writing = true;
-        state.batch_since = Some(Instant::now());
-        state.unflushed = None;
+        let unflushed = state.unflushed.take();
         if state.queue.len() <= BATCH {
             // The writer's buffer and the queue change places: neither allocates.
             std::mem::swap(&mut state.queue, batch);
         } else {
             batch.extend(state.queue.drain(..BATCH));
         }
-        state.in_flight = batch.iter().map(Packet::memory).sum();
+        state.batch = Some(Batch {
+            since: Instant::now(),
+            packets: batch.len() + usize::from(unflushed.is_some()),
+            bytes: batch.iter().map(Packet::memory).sum::<usize>() + unflushed.map_or(0, |given| given.bytes),
+        });
         if let Some(pong) = state.pong.take() {
             batch.push_front(pong);
         }
@@ -281,18 +353,19 @@ impl Outbox {
     pub(super) fn written(&self, lost: usize) {
         let mut state = lock(&self.state);
         state.writing = false;
-        state.batch_since = None;
         state.last_write = Instant::now();
         state.unsent += lost;
-        state.bytes -= state.in_flight;
-        state.in_flight = 0;
+        if let Some(batch) = state.batch.take() {
+            state.bytes -= batch.bytes;
+            state.done += batch.packets as u64;
+        }
         state.said();
         self.room.notify_all(state);
     }
 
     /// Since when the writer has been at its batch; `None` while it has none.
     pub(super) fn batch_since(&self) -> Option<Instant> {
-        lock(&self.state).batch_since
+        lock(&self.state).batch.as_ref().map(|batch| batch.since)
     }
 
     /// What it holds, in bytes of memory.
@@ -300,16 +373,18 @@ impl Outbox {
         lock(&self.state).bytes
     }
 
-    /// Waits until everything that was accepted is written.
-    pub(super) fn flush(&self, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now().checked_add(timeout);
+    /// Waits until everything is written that was accepted before.
+    pub(super) fn flush(&self, timeout: Duration, receive: impl FnOnce()) -> Result<()> {
         let mut state = lock(&self.state);
-        while state.phase != Phase::Closed && !state.idle() {
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Err(Error::Timeout { what: "writing what was sent" });
-            }
-            state = self.room.wait_until(state, deadline);
+        let all = state.accepted();
+        if state.done < all {
+            drop(state);
+            let waits = |state: &State| state.done < all && !state.is_over();
+            state = self.wait_while(waits, Instant::now().checked_add(timeout), receive);
         }
-        if state.phase == Phase::Closed && state.unsent > 0 { Err(Error::SocketIsClosed) } else { Ok(()) }
+        if state.is_over() {
+            return if state.unsent > 0 { Err(Error::SocketIsClosed) } else { Ok(()) };
+        }
+        if state.done < all { Err(Error::Timeout { what: "writing what was sent" }) } else { Ok(()) }
     }
 }

@@ -78,6 +78,8 @@ impl World for Handlers {
         self.tell(Told::Ended(ending.reason));
     }
 
+    fn left(&mut self, _unsent: usize) {}
+
     fn finished(&mut self) {
         lock(&self.told).push(Told::Finished);
     }

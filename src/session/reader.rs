@@ -19,10 +19,10 @@ pub(crate) fn is_reader_of(owner: usize) -> bool {
 }
 
 /// The reader thread: connect, every message in order, disconnect.
-pub(super) fn run(session: &Arc<Session>, mut world: Box<dyn World>, watchdog: Thread, owner: usize) {
+pub(super) fn run(session: Arc<Session>, mut world: Box<dyn World>, watchdog: Thread, owner: usize) {
     OWNER.set(Some(owner));
     // The world is told the end whatever happens here.
-    if let Err(panic) = guarded(|| deliver(session, world.as_mut())) {
+    if let Err(panic) = guarded(|| deliver(&session, world.as_mut())) {
         session.end(Reason::TransportError, Some(panicked(panic)));
     }
     let ending = session.ending();
@@ -35,7 +35,10 @@ pub(super) fn run(session: &Arc<Session>, mut world: Box<dyn World>, watchdog: T
     if unsent > 0 {
         log!(session.options.logger, Warn, "{unsent} message(s) were not sent before the connection ended");
     }
+    world.left(unsent);
     session.finish();
+    // The world may go on for long, with other connections.
+    drop(session);
     world.finished();
 }
 
@@ -48,6 +51,8 @@ fn deliver(session: &Arc<Session>, world: &mut dyn World) {
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {
+            // If a handler waits for the thread that waits for room, nobody receives.
+            Next::Deliver if session.outbox.is_waited_for() => session.watchdog.stand_in(),
             Next::Deliver => {}
             Next::Receive => {
                 session.receive(&mut received);

@@ -1,5 +1,7 @@
 //! The session over a scripted transport: what its threads do together.
 
+mod waits;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -47,6 +49,8 @@ impl World for Reporter {
     fn ended(&mut self, ending: Ending) {
         self.happened.send(Happened::Ended(ending.reason)).unwrap();
     }
+
+    fn left(&mut self, _unsent: usize) {}
 
     fn finished(&mut self) {
         self.happened.send(Happened::Finished).unwrap();
@@ -278,9 +282,9 @@ fn an_abort_counts_what_is_lost() {
     f.server.stall(true);
     f.session.send(text("lost"), WhenFull::Wait).unwrap();
     f.session.abort(Reason::ClientDisconnect);
+    assert_eq!(f.session.unsent(), 1);
     f.expect(Happened::Connected);
     f.expect_end(Reason::ClientDisconnect);
-    assert_eq!(f.session.unsent(), 1);
 }
 
 #[test]

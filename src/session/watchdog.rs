@@ -36,8 +36,9 @@ impl Watchdog {
         self.order(|orders| orders.stand_in = true);
     }
 
+    /// What is left to write may need a server that reads on when we receive.
     pub(super) fn closing(&self, by: Instant) {
-        self.order(|orders| orders.close_by = Some(by));
+        self.order(|orders| (orders.close_by, orders.stand_in) = (Some(by), true));
     }
 
     pub(super) fn stop(&self) {
@@ -93,6 +94,7 @@ fn stand_in(session: &Arc<Session>) {
         match session.inbox.stand_in(look) {
             StandIn::Receive => session.receive(&mut received),
             StandIn::Full => look = check_progress(session),
+            StandIn::Overdue => session.tear_down(),
             StandIn::Done => return,
         }
     }

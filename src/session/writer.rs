@@ -29,7 +29,7 @@ impl Writer {
         if !matches!(*state, State::NotStarted) {
             return;
         }
-        match session.spawn("eio-writer", run) {
+        match session.spawn("eio-writer", |session| run(&session)) {
             Ok(thread) => *state = State::Running(thread),
             Err(e) => {
                 drop(state);

@@ -1,0 +1,171 @@
+//! Waits for what is written: what they promise, and that somebody receives meanwhile, as a server that only writes
+//! reads nothing.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use super::super::outbox::{Admission, Given, Outbox};
+use super::*;
+use crate::sync::lock;
+use crate::transport::TrySend;
+
+/// Long enough for a thread to get as far as it can. A test is right however short it is.
+fn settle() {
+    thread::sleep(Duration::from_millis(50));
+}
+
+/// The watchdog has no reason of its own to look at the reader for a long time.
+fn let_rest(f: &Fixture) {
+    f.server.send([Packet::Ping(String::new())]);
+    f.server.receive();
+}
+
+/// The server reads again only when all that it has sent is received.
+fn read_when_all_is_received(server: &Server) {
+    eventually("all is received", || server.unread() == 0);
+    server.stall(false);
+}
+
+/// Before the watchdog looks at the reader by itself, half way to the ping timeout.
+fn eventually(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE / 3;
+    while !done() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_flush_and_an_abort_tell_of_a_batch_that_is_lost() {
+    for abort in [false, true] {
+        for _ in 0..50 {
+            let f = start(&QUIET, |_, _| {});
+            f.server.stall(true);
+            f.session.send(text("lost"), WhenFull::Wait).unwrap();
+            eventually("the writer has it", || f.session.outbox.batch_since().is_some());
+            let session = f.session.clone();
+            let flush = thread::spawn(move || session.flush(PATIENCE));
+            if abort {
+                f.session.abort(Reason::ClientDisconnect);
+                assert_eq!(f.session.unsent(), 1);
+            } else {
+                f.server.fail(failed());
+            }
+            assert!(matches!(flush.join().unwrap(), Err(Error::SocketIsClosed)));
+        }
+    }
+}
+
+#[test]
+fn a_flush_waits_for_what_was_sent_before_it_only() {
+    let outbox = Outbox::new(1000);
+    let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
+    // The first has the turn, so that the others wait.
+    admitted.extend((0..2).map(|i| outbox.admit(text(i)).unwrap()));
+    let (begun, begins) = unbounded();
+    thread::scope(|scope| {
+        let flush = scope.spawn(|| outbox.flush(PATIENCE, || begun.send(()).unwrap()));
+        begins.recv_timeout(PATIENCE).unwrap();
+        outbox.written_direct(TrySend::Sent, Given::of(&text(0)));
+        assert!(outbox.take(&mut batch));
+        admitted.push(outbox.admit(text("later")).unwrap());
+        outbox.written(0);
+        flush.join().unwrap().unwrap();
+        assert!(outbox.take(&mut batch), "the later one waits still");
+        outbox.written(0);
+    });
+    assert!(matches!(&admitted[..], [Admission::Direct(_), Admission::First, Admission::Queued]));
+}
+
+#[test]
+fn a_flush_in_a_handler_lets_the_server_write_on() {
+    let f = start(&QUIET, |session, packet| {
+        if *packet == text(0) {
+            session.send(text("answer"), WhenFull::Wait).unwrap();
+            session.flush(PATIENCE).unwrap();
+        }
+    });
+    f.expect(Happened::Connected);
+    let_rest(&f);
+    f.server.stall(true);
+    f.server.send([text(0)]);
+    settle();
+    f.server.send((1..50).map(text));
+    read_when_all_is_received(&f.server);
+    (0..50).for_each(|i| f.expect(Happened::Message(text(i))));
+    f.session.close(Reason::ClientDisconnect);
+}
+
+/// The sender waits first, and then the handler waits for the sender.
+#[test]
+fn a_handler_that_waits_for_a_blocked_sender_lets_the_server_write_on() {
+    let held = Arc::new(Mutex::new(()));
+    let wanted = held.clone();
+    let f = start(&Setup { outbox: 500, ..QUIET }, move |_, _| drop(lock(&wanted)));
+    f.expect(Happened::Connected);
+    let_rest(&f);
+    f.server.stall(true);
+    let session = f.session.clone();
+    let sender = thread::spawn(move || {
+        let _held = lock(&held);
+        (0..100).for_each(|i| session.send(text(i), WhenFull::Wait).unwrap());
+    });
+    settle();
+    f.server.send([text(0)]);
+    settle();
+    f.server.send((1..50).map(text));
+    read_when_all_is_received(&f.server);
+    sender.join().unwrap();
+    f.session.close(Reason::ClientDisconnect);
+}
+
+#[test]
+fn a_close_during_a_handler_lets_the_server_write_on() {
+    let (release, released) = unbounded::<()>();
+    let f = start(&Setup { inbox: 500, ..QUIET }, move |_, _| {
+        let _ = released.recv_timeout(PATIENCE);
+    });
+    f.expect(Happened::Connected);
+    let_rest(&f);
+    f.server.stall(true);
+    f.server.send([text(0)]);
+    settle();
+    f.server.send((1..50).map(text));
+    (0..10).for_each(|i| f.session.send(text(i), WhenFull::Wait).unwrap());
+    f.session.close(Reason::ClientDisconnect);
+    read_when_all_is_received(&f.server);
+    drop(release);
+    f.expect(Happened::Message(text(0)));
+    f.expect_end(Reason::ClientDisconnect);
+    assert_eq!(f.session.unsent(), 0);
+}
+
+/// The stand-in receives, and the handler does not end before it is over.
+#[test]
+fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
+    let setup = Setup { interval: 50, timeout: 1_000, close_timeout: Duration::from_millis(200), ..QUIET };
+    let (release, released) = unbounded();
+    let f = start(&setup, move |session, _| {
+        released.recv_timeout(PATIENCE).unwrap();
+        session.close(Reason::ClientDisconnect);
+        eventually("it is over", || session.is_over());
+    });
+    f.server.be_rude();
+    f.server.send([text("go"), Packet::Ping(String::new())]);
+    f.expect(Happened::Connected);
+    f.server.receive();
+    // This one reaches the stand-in.
+    f.server.send([Packet::Ping(String::new())]);
+    f.server.receive();
+    release.send(()).unwrap();
+    let (server, session) = (f.server.clone(), f.session.clone());
+    let pings = thread::spawn(move || {
+        while !session.is_over() {
+            server.send([Packet::Ping(String::new())]);
+            thread::sleep(Duration::from_millis(10));
+        }
+    });
+    f.expect(Happened::Message(text("go")));
+    f.expect_end(Reason::ClientDisconnect);
+    pings.join().unwrap();
+}
