@@ -56,7 +56,7 @@ pub enum State {
     Connecting,
     /// Messages can be sent. So it is when the connect handler runs.
     Connected,
-    /// The client has asked for the end.
+    /// The client has asked for the end; or the connection is over, and what came before that is still with the handlers.
     Disconnecting,
 }
 
@@ -225,13 +225,13 @@ impl Client {
         self.send(self.core.json().serialize(value)?)
     }
 
-    /// Waits until everything that was sent is written: to the socket, or, by polling, until the server has
+    /// Waits until everything that was sent before is written: to the socket, or, by polling, until the server has
     /// confirmed it.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] after `timeout`; what is queued stays so. [`Error::SocketIsClosed`] if the
-    /// connection is over.
+    /// [`Error::Timeout`] after `timeout`; what is queued stays so. [`Error::SocketIsClosed`] without a connection, and if
+    /// it ends before all of its messages are written.
     ///
     /// # Examples
     ///
@@ -246,15 +246,16 @@ impl Client {
     }
 
     /// Ends the connection: writes what was sent, tells the server, and returns when the disconnect handler
-    /// has run, at the latest after the request timeout. Without a connection it does nothing.
+    /// has run, at the latest after the request timeout. Without a connection it only tells what the last one left.
     ///
     /// It can be called from any thread at any time, more than once too; it ends a `connect` that is at work.
-    /// In a handler it returns at once, and takes effect when the handler returns. Messages that were received
-    /// but not yet delivered are dropped.
+    /// In a handler it returns at once: from then on nothing can be sent, and the disconnect handler runs when that handler
+    /// has returned. Messages that were received but not yet delivered are dropped.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsent`] if messages could not be written in that time.
+    /// [`Error::Unsent`] if messages could not be written in that time, or were lost when the last connection broke. In a
+    /// handler that is not known yet: see [`Stats::unsent`].
     ///
     /// # Examples
     ///

@@ -23,7 +23,9 @@
 //!
 //! # Threads
 //!
-//! A connection has at most three threads, and none is left when [`Client::wait`] or [`Client::disconnect`] has returned.
+//! A connection has at most three threads, and none is left when [`Client::wait`] has returned. [`Client::disconnect`]
+//! waits for them too, for the request timeout at most; the reader lives on while a handler runs or an event channel is
+//! full.
 //!
 //! | thread | what it does |
 //! |---|---|
@@ -31,7 +33,8 @@
 //! | `eio-writer` | writes what was sent while the connection was busy, many messages at a time; starts when it is needed |
 //! | `eio-watchdog` | receives in the reader's place while a handler runs, so that the server gets its pongs |
 //!
-//! All handlers run on one thread, one after the other. A handler may take as long as it likes: the heartbeat goes
+//! All handlers of a connection run on one thread, one after the other, and no handler runs twice at the same time. When
+//! a disconnect handler connects again, the new connection's handlers run on a thread of their own. A handler may take as long as it likes: the heartbeat goes
 //! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
 //! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts, and one thread of the
 //! process, `eio-sigint`, waits for Ctrl-C: from the first connection of a client with
@@ -52,7 +55,8 @@
 //! Messages arrive once and in the order of the calls to `send`, or not at all: nothing is ever sent twice. `Ok`
 //! from `send` means accepted. [`Client::flush`] waits until everything accepted was written, and
 //! [`Client::disconnect`] writes it before it ends the connection, or returns [`Error::Unsent`] with the number of
-//! messages that it could not write. Those that a connection still held when it broke are counted in the log.
+//! messages that it could not write: also if the connection was lost before, as long as no other has followed.
+//! [`Stats::unsent`] counts them over all connections.
 //!
 //! A program that sends and ends must wait for that: a dropped client closes its connection, and the end of `main` does
 //! not wait for it. End with [`Client::disconnect`], or with [`Client::flush`].

@@ -64,9 +64,15 @@ pub enum ReconnectionEvent<'a> {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// There will be no more attempts.
+    /// There will be no more attempts: [`max_attempts`](Reconnection::max_attempts) were made.
     #[non_exhaustive]
     GaveUp {
+        /// How many there were.
+        attempts: u32,
+    },
+    /// There will be no more attempts: the user has disconnected, connected, or dropped the last handle.
+    #[non_exhaustive]
+    Cancelled {
         /// How many there were.
         attempts: u32,
     },
@@ -82,7 +88,10 @@ impl fmt::Display for ReconnectionEvent<'_> {
                 write!(f, "attempt {attempt} to connect again failed: {error}")
             }
             Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
-            Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempts to connect again"),
+            Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempt(s) to connect again"),
+            Self::Cancelled { attempts } => {
+                write!(f, "connecting again was called off after {attempts} attempt(s)")
+            }
         }
     }
 }
@@ -106,7 +115,7 @@ impl Reconnection {
         Self::default()
     }
 
-    /// The pause before the first attempt. Default: 1 s.
+    /// The pause before the first attempt. Default: 1 s. With zero there is no pause before any.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -118,8 +127,9 @@ impl Reconnection {
         self
     }
 
-    /// How much of a pause is left to chance, from 0 to 1: with 0.5, a pause of 1 s is between 0.5 s and 1.5 s.
-    /// Values outside of that range are brought into it. Default: 0.5.
+    /// How much of a pause is left to chance, from 0 to 1: with 0.5, a pause of 1 s is between 0.5 s and 1.5 s. It is
+    /// never longer than [`max_delay`](Self::max_delay): then it is between half of that and that.
+    /// Values outside of the range are brought into it. Default: 0.5.
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         self.randomization_factor = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1.0) };
         self
@@ -153,16 +163,20 @@ impl Reconnection {
     /// The pause before an attempt; `random` is from 0 to 1.
     fn pause(&self, attempt: u32, random: f64) -> Duration {
         let doubled = self.delay.saturating_mul(2u32.saturating_pow(attempt - 1)).min(self.max_delay);
-        let factor = 1.0 + self.randomization_factor * (2.0 * random - 1.0);
+        let (middle, chance) = (doubled.as_secs_f64(), self.randomization_factor);
+        // Cut before the choice: else many clients would have the longest pause, all the same one.
+        let shortest = middle * (1.0 - chance);
+        let longest = (middle * (1.0 + chance)).min(self.max_delay.as_secs_f64());
         // A pause beyond what a duration can hold is the longest.
-        let pause = Duration::try_from_secs_f64(doubled.as_secs_f64() * factor);
+        let pause = Duration::try_from_secs_f64(shortest + random * (longest - shortest));
         pause.unwrap_or(self.max_delay).min(self.max_delay)
     }
 
-    /// Makes attempts until one succeeds, or fails with the last one's error. `sleep` returns false when they
-    /// are to end.
+    /// Makes attempts until one succeeds, or fails with the last one's error. `goes_on` tells whether they are wanted
+    /// still, and so does `sleep` at its end.
     pub(crate) fn run(
         &self,
+        goes_on: impl Fn() -> bool,
         mut sleep: impl FnMut(Duration) -> bool,
         mut connect: impl FnMut() -> Result<()>,
         mut report: impl FnMut(&ReconnectionEvent<'_>),
@@ -176,10 +190,15 @@ impl Reconnection {
         };
         let (mut attempt, mut last) = (0, None);
         while self.max_attempts.is_none_or(|max| attempt < max) {
+            if !goes_on() {
+                tell(&ReconnectionEvent::Cancelled { attempts: attempt });
+                return Err(last);
+            }
             attempt += 1;
             let delay = self.pause(attempt, random());
             tell(&ReconnectionEvent::Waiting { attempt, delay });
             if !sleep(delay) {
+                tell(&ReconnectionEvent::Cancelled { attempts: attempt - 1 });
                 return Err(last);
             }
             match connect() {
@@ -231,7 +250,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest() {
         let policy = Reconnection::new();
-        assert_eq!(pauses(&policy, 0.5), [1.0, 2.0, 4.0, 5.0, 5.0]);
+        assert_eq!(pauses(&policy, 0.5), [1.0, 2.0, 3.5, 3.75, 3.75]);
         assert_eq!(pauses(&policy, 0.0), [0.5, 1.0, 2.0, 2.5, 2.5]);
         assert_eq!(pauses(&policy, 1.0), [1.5, 3.0, 5.0, 5.0, 5.0]);
         assert_eq!(pauses(&policy.randomization_factor(f64::NAN), 1.0), [1.0, 2.0, 4.0, 5.0, 5.0]);
@@ -241,7 +260,7 @@ mod tests {
     fn pauses_do_not_overflow() {
         let policy = Reconnection::new().delay(Duration::MAX).max_delay(Duration::MAX);
         assert_eq!(policy.pause(u32::MAX, 1.0), Duration::MAX);
-        assert_eq!(Reconnection::new().pause(u32::MAX, 0.5), 5 * SECOND);
+        assert_eq!(Reconnection::new().pause(u32::MAX, 1.0), 5 * SECOND);
     }
 
     #[test]
@@ -260,7 +279,7 @@ mod tests {
     fn attempts_go_on_until_one_succeeds() {
         let (policy, told) = told(Reconnection::new());
         let mut answers = [Err(Error::connection("no")), Ok(())].into_iter();
-        policy.run(|_| true, || answers.next().unwrap(), |_| {}).unwrap();
+        policy.run(|| true, |_| true, || answers.next().unwrap(), |_| {}).unwrap();
         let expected = [
             "connecting again in 1.0s (attempt 1)",
             "attempt 1 to connect again failed: no",
@@ -273,13 +292,34 @@ mod tests {
     #[test]
     fn attempts_end_at_their_number() {
         let (policy, told) = told(Reconnection::new().max_attempts(2));
-        let last = policy.run(|_| true, || Err(Error::connection("no")), |_| {}).unwrap_err();
+        let last = policy.run(|| true, |_| true, || Err(Error::connection("no")), |_| {}).unwrap_err();
         assert_eq!(last.unwrap().to_string(), "no");
-        assert_eq!(lock(&told).last().unwrap(), "gave up after 2 attempts to connect again");
+        assert_eq!(lock(&told).last().unwrap(), "gave up after 2 attempt(s) to connect again");
     }
 
     #[test]
     fn an_interrupted_pause_is_the_end() {
-        assert!(matches!(Reconnection::new().run(|_| false, || unreachable!(), |_| {}), Err(None)));
+        let (policy, told) = told(Reconnection::new());
+        assert!(matches!(policy.run(|| true, |_| false, || unreachable!(), |_| {}), Err(None)));
+        let expected =
+            ["connecting again in 1.0s (attempt 1)", "connecting again was called off after 0 attempt(s)"];
+        assert_eq!(*lock(&told), expected);
+    }
+
+    #[test]
+    fn nothing_is_announced_that_does_not_come() {
+        let (policy, told) = told(Reconnection::new());
+        let wanted = std::cell::Cell::new(true);
+        let connect = || {
+            wanted.set(false);
+            Err(Error::connection("ended by disconnect"))
+        };
+        policy.run(|| wanted.get(), |_| true, connect, |_| {}).unwrap_err();
+        let expected = [
+            "connecting again in 1.0s (attempt 1)",
+            "attempt 1 to connect again failed: ended by disconnect",
+            "connecting again was called off after 1 attempt(s)",
+        ];
+        assert_eq!(*lock(&told), expected);
     }
 }

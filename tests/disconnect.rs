@@ -56,7 +56,13 @@ fn ends(what: &str, server: &Scripted, transport: TransportKind, reason: Reason,
     assert!(matches!(client.send("late"), Err(Error::SocketIsClosed)));
     assert!(matches!(client.try_send("late"), Err(Error::SocketIsClosed)));
     assert!(matches!(client.flush(PATIENCE), Err(Error::SocketIsClosed)));
-    client.disconnect().unwrap();
+    match client.disconnect() {
+        Ok(()) => assert_eq!(client.stats().unsent, 0, "{what}"),
+        Err(Error::Unsent { messages, .. }) => {
+            assert_eq!((messages, client.stats().unsent), (1, 1), "{what}")
+        }
+        Err(e) => panic!("{what}: {e}"),
+    }
     watch.nothing_more();
 }
 

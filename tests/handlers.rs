@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use common::real::{Event, Server};
-use common::{Lines, PATIENCE, Stuck, Watch, only};
-use engineio::{Client, Error, Message, Reason, TransportKind};
+use common::scripted::Scripted;
+use common::{Lines, PATIENCE, Stuck, Watch, eventually, only};
+use engineio::{Client, Error, Message, Reason, State, TransportKind};
 use log::Level;
 
 use Reason::ClientDisconnect;
@@ -85,4 +87,54 @@ fn a_handler_that_does_not_end_does_not_hold_disconnect_up() {
     stuck.release();
     client.wait();
     assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
+}
+
+#[test]
+fn a_connection_that_is_over_is_not_connected_though_a_handler_runs() {
+    let server = Scripted::websocket(|exchange| {
+        exchange.ws_text("4x")?;
+        exchange.ws_text("1")?;
+        exchange.hold()
+    });
+    let client = Client::new();
+    let stuck = Stuck::new(&client);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    stuck.entered();
+    eventually("it is over", || !client.is_connected());
+    assert_eq!(client.state(), State::Disconnecting);
+    assert!(matches!(client.send("y"), Err(Error::SocketIsClosed)));
+    assert!(matches!(client.connect(server.url()), Err(Error::AlreadyConnected)));
+    stuck.release();
+    client.wait();
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+/// As in a login by hand, after a connection was lost.
+#[test]
+fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
+    let sessions = AtomicUsize::new(0);
+    let server = Scripted::websocket(move |exchange| {
+        if sessions.fetch_add(1, Ordering::SeqCst) == 0 {
+            return exchange.ws_text("1");
+        }
+        while exchange.ws_read_text()? != "4login" {}
+        exchange.ws_text("4welcome")?;
+        exchange.hold()
+    });
+    let client = Client::new();
+    let answers = client.create_queue(1);
+    let messages = answers.clone();
+    client.on_message(move |_, message| messages.put(message));
+    let url = server.url().to_owned();
+    let (tell, told) = mpsc::channel();
+    client.on_disconnect(move |client, reason| {
+        if reason == Reason::ServerDisconnect {
+            client.connect_with(&url, only(WebSocket)).unwrap();
+            client.send("login").unwrap();
+            tell.send(answers.get_timeout(PATIENCE)).unwrap();
+        }
+    });
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE * 2).unwrap(), Ok(Message::from("welcome")));
+    client.disconnect().unwrap();
 }

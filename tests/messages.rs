@@ -3,13 +3,14 @@
 
 mod common;
 
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::real::{Event, Server};
 use common::scripted::Scripted;
 use common::{PATIENCE, Watch, abort, connected, only};
-use engineio::{Client, ConnectOptions, Error, Message, Reason, TransportKind};
+use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, TransportKind};
 use serde_json::json;
 
 use TransportKind::{Polling, WebSocket};
@@ -247,5 +248,56 @@ fn a_message_may_have_the_limits_size_and_no_byte_more() {
                 assert!(error.contains("max_message_size") && error.contains("1000 bytes"), "{error}");
             }
         }
+    }
+}
+
+#[test]
+fn what_a_lost_connection_has_not_written_is_told() {
+    let (lose, lost) = crossbeam_channel::bounded::<()>(0);
+    let server = Scripted::websocket(move |exchange| {
+        lost.recv().map_err(std::io::Error::other)?;
+        exchange.reset()
+    });
+    let (client, watch) = connected(server.url(), only(WebSocket));
+    let mut accepted = 0;
+    while client.try_send(vec![0; 900_000]).is_ok() {
+        accepted += 1;
+    }
+    let flush = thread::spawn({
+        let client = client.clone();
+        move || client.flush(PATIENCE)
+    });
+    lose.send(()).unwrap();
+    assert_eq!(watch.disconnected(), Reason::TransportError);
+    assert!(matches!(flush.join().unwrap(), Err(Error::SocketIsClosed)));
+    // It does not matter when it is asked, nor how often.
+    for _ in 0..2 {
+        let Err(Error::Unsent { messages, .. }) = client.disconnect() else { panic!("none is missing") };
+        // The kernel may have taken a few.
+        assert!((1..=accepted).contains(&messages), "{messages} of {accepted}");
+        assert_eq!(client.stats().unsent, messages as u64);
+    }
+    let quiet = Scripted::silent(common::scripted::OPEN);
+    client.connect_with(quiet.url(), only(WebSocket)).unwrap();
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn an_abort_tells_of_a_message_in_flight() {
+    for transport in [Polling, WebSocket] {
+        // By websocket it reads nothing, by polling it confirms nothing.
+        let open = common::scripted::OPEN.replace("1000000", "100000000");
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_websocket() => {
+                exchange.open_websocket(&open)?;
+                exchange.wait_closed()
+            }
+            request if request.is_poll() || request.is_post() => exchange.hold(),
+            _ => exchange.payload(&open),
+        });
+        let (client, _watch) = connected(server.url(), only(transport));
+        client.send(vec![0; 20 << 20]).unwrap();
+        let aborted = client.disconnect_with(Disconnect::new().abort(true));
+        assert!(matches!(aborted, Err(Error::Unsent { .. })), "{transport}: {aborted:?}");
     }
 }

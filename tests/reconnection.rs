@@ -19,6 +19,8 @@ fn quick() -> Reconnection {
     Reconnection::new().delay(Duration::from_millis(5)).max_delay(Duration::from_millis(20))
 }
 
+const CALLED_OFF: &str = "connecting again was called off after 0 attempt(s)";
+
 fn told(policy: Reconnection) -> (Reconnection, Receiver<String>) {
     let (tell, told) = unbounded();
     (policy.on_event(move |event| drop(tell.send(event.to_string()))), told)
@@ -122,7 +124,8 @@ fn disconnect_ends_it_in_the_middle_of_an_attempt() {
         }
         _ => exchange.hold(),
     });
-    let client = Client::builder().reconnection(quick()).request_timeout(PATIENCE * 10).build().unwrap();
+    let (policy, told) = told(quick());
+    let client = Client::builder().reconnection(policy).request_timeout(PATIENCE * 10).build().unwrap();
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     common::eventually("the second attempt", || server.requests().len() == 2);
     let started = Instant::now();
@@ -130,6 +133,9 @@ fn disconnect_ends_it_in_the_middle_of_an_attempt() {
     client.wait();
     assert!(started.elapsed() < PATIENCE);
     assert_eq!(client.state(), State::Disconnected);
+    // It is not told of another that does not come.
+    heard(&told, "attempt 1 to connect again failed");
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF.replace('0', "1")]);
 }
 
 #[test]
@@ -140,6 +146,7 @@ fn dropping_the_last_handle_ends_it() {
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     drop(client);
+    heard(&told, CALLED_OFF);
     // The policy, with the channel in it, goes when the last thread does.
     assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()));
 }
@@ -159,7 +166,7 @@ fn it_gives_up_after_max_attempts_and_wait_returns() {
     let client = Client::builder().reconnection(policy).build().unwrap();
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     client.wait();
-    heard(&told, "gave up after 3 attempts");
+    heard(&told, "gave up after 3 attempt(s)");
     assert_eq!(gone.load(Ordering::SeqCst), 4);
     assert_eq!(client.state(), State::Disconnected);
 }
@@ -203,7 +210,7 @@ fn a_handler_that_connects_by_itself_takes_precedence() {
         connected.recv_timeout(PATIENCE).unwrap();
     }
     client.disconnect().unwrap();
-    assert!(told.is_empty(), "{:?}", told.try_iter().collect::<Vec<_>>());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
     assert!(server.requests()[1..].iter().all(|request| request.header("x-by") == ["hand"]));
 }
 

@@ -164,16 +164,24 @@ impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
         let plan = Arc::new(Plan::new(url, options, &self.options)?);
         self.watch_for_sigint();
+        let connected = self.connect_by(&plan);
+        if connected.is_err() {
+            self.stay_if_ending();
+        }
+        connected
+    }
+
+    fn connect_by(self: &Arc<Self>, plan: &Arc<Plan>) -> Result<()> {
         let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
         if !retries {
-            return self.attempt(&plan, None);
+            return self.attempt(plan, None);
         }
         let epoch = self.begin_epoch()?;
-        let first = match self.attempt(&plan, Some(epoch)) {
+        let first = match self.attempt(plan, Some(epoch)) {
             Err(e) => e,
             connected => return connected,
         };
-        match self.connect_again(&plan, epoch) {
+        match self.connect_again(plan, epoch) {
             Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
             None => Err(first),
         }
@@ -188,8 +196,19 @@ impl Core {
         }
     }
 
+    /// For whoever has waited: Ctrl-C ends the process by the signal, and not by what would follow here.
+    #[cfg(all(feature = "sigint", unix))]
+    fn stay_if_ending(self: &Arc<Self>) {
+        if !is_reader_of(self.id()) {
+            super::sigint::stay();
+        }
+    }
+
     #[cfg(not(all(feature = "sigint", unix)))]
     fn watch_for_sigint(&self) {}
+
+    #[cfg(not(all(feature = "sigint", unix)))]
+    fn stay_if_ending(&self) {}
 
     #[cfg(all(feature = "sigint", unix))]
     pub(super) fn request_timeout(&self) -> Duration {
@@ -205,6 +224,7 @@ impl Core {
         let policy = self.options.reconnection.as_ref()?;
         lock(&self.life).reconnecting += 1;
         let connected = policy.run(
+            || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
             || self.attempt(plan, Some(epoch)),
             |event| log!(self.options.logger, Info, "{event}"),
@@ -399,8 +419,7 @@ impl Core {
             life = self.changed.wait_until(life, deadline);
         }
         drop(life);
-        #[cfg(all(feature = "sigint", unix))]
-        super::sigint::stay();
+        self.stay_if_ending();
         true
     }
 

@@ -120,6 +120,9 @@ impl Client {
     /// disconnects, or its last handle is dropped, messages that find no room are dropped, and the last event waits for
     /// it for the request timeout: also if the server was first to end the connection.
     ///
+    /// The events of one connection come before those of the next. So while a disconnect handler that has connected again
+    /// goes on, nothing of the new connection is delivered: with a channel, that handler must not wait for a message.
+    ///
     /// Drop the receiver to end it. The channel ends when the last handle of the client is dropped and its
     /// connection is over: the receiver does not keep the client alive.
     ///

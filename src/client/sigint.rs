@@ -85,8 +85,8 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// For whoever has waited for a connection's end: does not return if that was Ctrl-C, as what follows may end the process
-/// before the signal does, and with success. The signal is the end of this wait, within the request timeouts.
+/// Does not return if Ctrl-C is about to end the process: what follows might end it first, and with success. The signal is
+/// the end of this wait, within the clients' request timeouts.
 pub(super) fn stay() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();

@@ -60,7 +60,8 @@ fn a_flush_and_an_abort_tell_of_a_batch_that_is_lost() {
 fn a_flush_waits_for_what_was_sent_before_it_only() {
     let outbox = Outbox::new(1000);
     let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
-    // The first has the turn, so that the others wait.
+    // Long enough after the last write, the first has the turn, and the others wait.
+    settle();
     admitted.extend((0..2).map(|i| outbox.admit(text(i)).unwrap()));
     let (begun, begins) = unbounded();
     thread::scope(|scope| {
