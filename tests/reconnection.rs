@@ -210,7 +210,7 @@ fn a_handler_that_connects_by_itself_takes_precedence() {
         connected.recv_timeout(PATIENCE).unwrap();
     }
     client.disconnect().unwrap();
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
+    assert!(told.is_empty(), "{:?}", told.try_iter().collect::<Vec<_>>());
     assert!(server.requests()[1..].iter().all(|request| request.header("x-by") == ["hand"]));
 }
 
@@ -278,5 +278,5 @@ fn a_connect_of_ones_own_ends_the_policys_pause() {
     common::eventually("the policy has ended", || !client.is_reconnecting());
     client.disconnect().unwrap();
     client.wait();
-    assert!(told.is_empty(), "{:?}", told.try_iter().collect::<Vec<_>>());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
 }
