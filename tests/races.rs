@@ -8,14 +8,14 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::hang::{Chance, Watchdog, seed, times};
 use common::process::{alone, threads};
 use common::real::Server;
-use common::scripted::{Exchange, OPEN_UPGRADE, Scripted, open_with};
+use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted, open_with};
 use common::{PATIENCE, WAYS, Watch, by, eventually, only, within};
-use engineio::{Client, ConnectOptions, Disconnect, Error, Reason, State, TransportKind};
+use engineio::{Client, ConnectOptions, Disconnect, Error, Reason, Reconnection, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -107,6 +107,38 @@ fn threads_do_everything_at_once() {
         }
     }
     no_threads();
+}
+
+/// Whichever is first, and whatever the policy would do.
+#[test]
+fn a_disconnect_that_meets_the_end_of_a_connect() {
+    let _alone = alone();
+    let server = Scripted::silent(OPEN);
+    let policy = Reconnection::new().delay(Duration::from_millis(1)).max_delay(Duration::from_millis(2));
+    let builder = Client::builder().reconnection(policy);
+    let (mut chance, mut typical) = (Chance::new(seed()), Duration::from_millis(1));
+    for _ in 0..times(500, 20_000) {
+        let client = builder.clone().build().unwrap();
+        thread::scope(|scope| {
+            let connect = scope.spawn(|| {
+                let began = Instant::now();
+                client.connect_with(server.url(), only(WebSocket)).is_ok().then(|| began.elapsed())
+            });
+            while client.state() == State::Disconnected {
+                thread::yield_now();
+            }
+            let disconnect = Instant::now() + typical * (50 + chance.below(60) as u32) / 100;
+            while Instant::now() < disconnect {
+                std::hint::spin_loop();
+            }
+            client.disconnect().unwrap();
+            match connect.join().unwrap() {
+                Some(took) => typical = (typical * 7 + took) / 8,
+                None => typical += Duration::from_micros(2),
+            }
+        });
+        assert!(client.wait_timeout(PATIENCE), "{:?}", client.state());
+    }
 }
 
 /// What a handler calls, and whether that may succeed in it: `None` where it has nothing to say.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use common::process::{alone, descriptors, threads};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
-use common::{PATIENCE, WAYS, Watch, abort, by, carrier, connected, eventually, within};
-use engineio::{Client, Disconnect, Message};
+use common::{PATIENCE, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
+use engineio::{Client, Disconnect, Message, Reconnection, TransportKind};
 
 fn names() -> Vec<String> {
     threads().into_iter().map(|(name, _)| name).collect()
@@ -81,6 +81,22 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
         eventually(&format!("{way:?}: file descriptors closed"), || open() == 0);
         eventually("no threads", || threads().is_empty());
     }
+}
+
+#[test]
+fn a_lost_connection_keeps_nothing_while_the_policy_waits() {
+    let _alone = alone();
+    let before = descriptors();
+    let server = Scripted::websocket(Exchange::reset);
+    let policy = Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10);
+    let client = Client::builder().handle_sigint(false).reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
+    eventually("it is lost", || client.is_reconnecting());
+    // It keeps its ends of all connections.
+    drop(server);
+    eventually("file descriptors closed", || descriptors() <= before);
+    client.disconnect().unwrap();
+    client.wait();
 }
 
 /// Opens a session, and then says nothing: not even a ping is due for 25 s.
