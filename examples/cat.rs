@@ -243,8 +243,8 @@ fn finish_input(client: &Client, verbose: bool) -> Result<(), ClientError> {
 /// How a connection ended that we did not end.
 fn over(client: &Client, reason: &Reason, all_sent: bool) -> Result<(), Box<dyn Error>> {
     if *reason == Reason::ClientDisconnect {
-        // Ctrl-C: the signal ends this process as soon as all connections have ended.
-        std::thread::sleep(Duration::from_secs(10));
+        // Ctrl-C: the signal ends this process in here.
+        client.wait();
     }
     eprintln!("disconnected: {reason}");
     match client.last_error() {

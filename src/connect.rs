@@ -113,7 +113,8 @@ impl Plan {
             let connected = match kind {
                 // A websocket that has failed already is not tried again as an upgrade.
                 TransportKind::Polling => {
-                    self.polling(&http, self.transports[index..].contains(&TransportKind::WebSocket))
+                    let upgrade = self.transports[index..].contains(&TransportKind::WebSocket);
+                    self.polling(&http, upgrade, attempt)
                 }
                 TransportKind::WebSocket => self.websocket(&http),
             };
@@ -130,7 +131,7 @@ impl Plan {
         Err(first.unwrap_or_else(|| Error::option("transports", "the list is empty")))
     }
 
-    fn polling(&self, http: &HttpClient, upgrade: bool) -> Result<Connected, HttpError> {
+    fn polling(&self, http: &HttpClient, upgrade: bool, attempt: &Attempt) -> Result<Connected, HttpError> {
         let options = &self.options;
         // A payload is longer than the messages in it by base64's third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
@@ -141,6 +142,7 @@ impl Plan {
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &handshake, &mut early) {
                 Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
+                Err(_) if attempt.is_cancelled() => return Err(self.leave(http, handshake.sid())),
                 Err(e) => {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
                 }
@@ -160,6 +162,15 @@ impl Plan {
         let transport =
             Polling::new(http.clone(), &self.endpoint, handshake.sid(), options.timestamp_requests, limits);
         Ok(Connected { transport: Box::new(transport), handshake, early })
+    }
+
+    /// The attempt was ended between the handshake and the end of the upgrade.
+    fn leave(&self, http: &HttpClient, sid: &str) -> HttpError {
+        let options = &self.options;
+        if let Err(e) = Polling::leave(http, &self.endpoint, sid, options.timestamp_requests) {
+            log!(options.logger, Debug, "the server was not told that its session is over: {}", e.error);
+        }
+        HttpError::reached(Attempt::cancelled_error())
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {

@@ -469,6 +469,11 @@ fn disconnect_ends_a_connect_at_any_phase() {
         assert_eq!(client.state(), State::Disconnected, "{what}");
         let error = within(PATIENCE, what, move || connecting.join().unwrap().unwrap_err());
         assert!(message_of(&error).contains("ended by disconnect"), "{what}: {error}");
+        if probing {
+            // The session is there already.
+            let told = |request: &Request| request.is_post() && request.body == b"1";
+            assert_eq!(server.wait_for("end", told).query["sid"], "abc");
+        }
         watch.nothing_more();
     }
 }

@@ -176,6 +176,24 @@ impl HttpClient {
         HttpClient { agent, link, settings: Arc::new(settings) }
     }
 
+    /// Another that is as this one was, with its cookies for that URL: for a last word, when this one is closed.
+    pub(crate) fn reopened(&self, url: &str) -> Self {
+        let link = Arc::new(Link {
+            heard: Arc::new(Heard::new()),
+            tls: self.link.tls.clone(),
+            routes: self.link.routes.clone(),
+            proxy_authorization: self.link.proxy_authorization.clone(),
+            timeout: self.link.timeout,
+            silence: AtomicU64::new(0),
+            handover: Mutex::default(),
+        });
+        let agent = Agent::with_parts(self.agent.config().clone(), Dialer(link.clone()), NoResolver);
+        if let Ok(uri) = url.parse::<Uri>() {
+            agent::copy_cookies(&self.agent, &agent, &uri);
+        }
+        HttpClient { agent, link, settings: self.settings.clone() }
+    }
+
     /// The proxy for requests to that URL, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
         url.parse::<Uri>().ok().and_then(|uri| self.link.routes.find(&uri).ok().flatten())

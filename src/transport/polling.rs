@@ -154,6 +154,20 @@ impl Polling {
         Ok((packets, response.redirected))
     }
 
+    /// Ends a session that nobody will use, of an attempt whose client is closed: the server would keep it until its ping
+    /// timeout.
+    pub(crate) fn leave(
+        http: &HttpClient,
+        endpoint: &Endpoint,
+        sid: &str,
+        timestamps: bool,
+    ) -> Result<(), HttpError> {
+        let stamp = timestamps.then(timestamp);
+        let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), stamp.as_deref());
+        let (body, _) = payload::encode(&VecDeque::from([Packet::Close]), 1, None);
+        http.reopened(&url).post(&url, CONTENT_TYPE, &body).map(drop)
+    }
+
     fn request_url(&self) -> String {
         if self.timestamps { format!("{}&t={}", self.url, timestamp()) } else { self.url.clone() }
     }
