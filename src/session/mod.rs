@@ -262,6 +262,7 @@ impl Session {
             closed |= *packet == Packet::Close;
             message
         });
+        self.outbox.received();
         self.inbox.push(packets);
         if let Some(pong) = pong {
             // What cannot be written ends the session by itself.

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,9 @@ use crate::protocol::Packet;
 use crate::sync::{Signal, lock};
 use crate::transport::TrySend;
 
-/// A sender that follows a write this closely goes through the writer, which batches. Measured: it gives a
-/// ping-pong the direct way and a stream of messages the batched one; 10 µs would batch a ping-pong as well.
+/// A sender that follows a write this closely goes through the writer, which batches, unless it may be answering what
+/// has come since. Measured: it gives a ping-pong the direct way and a stream of messages the batched one; 10 µs would
+/// batch a ping-pong as well.
 const QUIET: Duration = Duration::from_micros(3);
 
 /// How long the writer may take to come back from a transport that is closed. Only user code in an HTTP agent takes time.
@@ -23,6 +25,8 @@ const BATCH: usize = 4096;
 /// a batch. The lock is never held while anything is written.
 pub(super) struct Outbox {
     limit: usize,
+    /// Messages have come since something was written directly.
+    answering: AtomicBool,
     state: Mutex<State>,
     /// For the writer: there is work, or the end.
     work: Signal,
@@ -136,6 +140,7 @@ impl Outbox {
     pub(super) fn new(limit: usize) -> Self {
         Outbox {
             limit,
+            answering: AtomicBool::new(false),
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 pong: None,
@@ -164,11 +169,17 @@ impl Outbox {
         if !self.has_room(&state, &packet) {
             return Ok(Admission::Full(packet));
         }
-        if state.idle() && state.last_write.elapsed() > QUIET {
+        if state.idle() && (self.answering.load(Ordering::Relaxed) || state.last_write.elapsed() > QUIET) {
+            self.answering.store(false, Ordering::Relaxed);
             state.writing = true;
             return Ok(Admission::Direct(packet));
         }
         Ok(self.push(state, packet))
+    }
+
+    /// What is sent next may be an answer.
+    pub(super) fn received(&self) {
+        self.answering.store(true, Ordering::Relaxed);
     }
 
     /// Waits for room, and queues the message. The wait ends with the connection at the latest.
@@ -386,5 +397,22 @@ impl Outbox {
             return if state.unsent > 0 { Err(Error::SocketIsClosed) } else { Ok(()) };
         }
         if state.done < all { Err(Error::Timeout { what: "writing what was sent" }) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_written_directly_however_close_it_follows() {
+        let outbox = Outbox::new(1000);
+        for _ in 0..1000 {
+            outbox.received();
+            let packet = Packet::Text("answer".into());
+            let given = Given::of(&packet);
+            assert!(matches!(outbox.admit(packet), Ok(Admission::Direct(_))));
+            outbox.written_direct(TrySend::Sent, given);
+        }
     }
 }
