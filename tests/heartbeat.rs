@@ -135,6 +135,31 @@ fn strict() -> Server {
 /// Three times what that server waits.
 const LONG: Duration = Duration::from_millis(3 * 600);
 
+/// Pings come all the time; the server takes longer for the POST than it may be silent.
+#[test]
+fn a_slow_post_keeps_the_connection() {
+    let server = Scripted::start(|exchange| match &exchange.request {
+        request if request.is_poll() => {
+            thread::sleep(ms(100));
+            exchange.payload("2")
+        }
+        request if request.is_post() => {
+            if request.body != b"3" {
+                thread::sleep(ms(1_500));
+            }
+            exchange.payload("ok")
+        }
+        _ => exchange.payload(open_with(300, 500)),
+    });
+    let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    client.send("x").unwrap();
+    client.flush(PATIENCE).unwrap();
+    assert_eq!(client.last_error().map(|e| e.to_string()), None);
+    assert!(client.is_connected());
+    client.disconnect().unwrap();
+}
+
 /// Runs a test for each way to connect, all at once: it is sleep for the most part.
 fn each_way(test: impl Fn(ConnectOptions) + Sync) {
     thread::scope(|scope| {

@@ -2,7 +2,6 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::replace;
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -89,8 +88,6 @@ struct Link {
     /// The user's own `Proxy-Authorization`.
     proxy_authorization: Option<HeaderValue>,
     timeout: Duration,
-    /// How long a read may wait for a byte, in ms: 0 is for ever. It bounds long polls, which have no timeout.
-    silence: AtomicU64,
     handover: Mutex<Handover>,
 }
 
@@ -162,7 +159,6 @@ impl HttpClient {
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
-            silence: AtomicU64::new(0),
             handover: Mutex::default(),
         });
         let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
@@ -184,7 +180,6 @@ impl HttpClient {
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
             timeout: self.link.timeout,
-            silence: AtomicU64::new(0),
             handover: Mutex::default(),
         });
         let agent = Agent::with_parts(self.agent.config().clone(), Dialer(link.clone()), NoResolver);
@@ -220,12 +215,10 @@ impl HttpClient {
         silence: Duration,
         max_body: usize,
     ) -> Result<Option<Response>, HttpError> {
-        let ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-        self.link.silence.store(ms, Ordering::Relaxed);
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
         let request = self.prepare(self.agent.get(url), &[]).config();
         // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
-        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(None);
+        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(Some(silence));
         let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
         let answer = match self.run(url, || request.call()) {
             Ok(response) => read(response, max_body)?,
@@ -421,9 +414,8 @@ struct HttpTransport {
 }
 
 impl HttpTransport {
-    fn stream(&mut self, timeout: NextTimeout, silence: Duration) -> std::io::Result<&mut Stream> {
+    fn stream(&mut self, timeout: NextTimeout) -> std::io::Result<&mut Stream> {
         let after = timeout.not_zero().map(|after| *after);
-        let after = if silence.is_zero() { after } else { Some(after.map_or(silence, |a| a.min(silence))) };
         let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
         stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
         Ok(stream)
@@ -436,7 +428,7 @@ impl Transport for HttpTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream(timeout.for_write(), Duration::ZERO)?;
+        self.stream(timeout.for_write())?;
         // Borrowed apart: the stream reads from the buffers.
         if let Some(stream) = &mut self.stream {
             stream.write_all(&self.buffers.output()[..amount])?;
@@ -445,9 +437,8 @@ impl Transport for HttpTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let silence = Duration::from_millis(self.link.silence.load(Ordering::Relaxed));
         self.buffers.written();
-        self.stream(timeout.for_read(), silence)?;
+        self.stream(timeout.for_read())?;
         let Some(stream) = &mut self.stream else { return Ok(false) };
         let count = stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(count);
