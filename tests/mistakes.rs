@@ -107,7 +107,7 @@ fn credentials_are_missing() {
 
 #[test]
 fn several_workers_without_sticky_sessions() {
-    for body in [r#"{"code":1,"message":"Session ID unknown"}"#, r#""Invalid session""#] {
+    for body in [r#"{"code":1,"message":"Session ID unknown"}"#, r#""Invalid session abc""#] {
         // The first worker opens the session, the second one has never heard of it.
         let server = Scripted::start(move |exchange| match exchange.request.query.contains_key("sid") {
             true => exchange.respond("400 Bad Request", body),
@@ -119,6 +119,7 @@ fn several_workers_without_sticky_sessions() {
         client.wait();
         let error = client.last_error().unwrap().to_string();
         assert!(error.contains("400") && error.contains("sticky sessions"), "{error}");
+        assert!(!error.contains("abc"), "the session's id: {error}");
     }
 }
 

@@ -32,14 +32,18 @@ impl HttpError {
 /// The error for an unexpected status. Servers differ in the body they send with it: any JSON is kept.
 pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
     let status = response.status();
-    let path = response.get_uri().path().to_owned();
+    let (path, query) =
+        (response.get_uri().path().to_owned(), response.get_uri().query().unwrap_or_default());
+    let sid = query.split('&').find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default().to_owned();
     let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
     let body: Option<Value> = serde_json::from_slice(&body).ok();
     // engine.io and engineioxide send an object with a message, python-engineio a string.
     let said = body.as_ref().and_then(|body| body.get("message").unwrap_or(body).as_str());
-    let quoted =
-        said.map_or(String::new(), |said| format!(": {:?}", said.chars().take(QUOTED).collect::<String>()));
-    let advice = advice(status.as_u16(), said.unwrap_or_default());
+    // Who reads it in a log could take the session over.
+    let said = said.map(|said| if sid.is_empty() { said.to_owned() } else { said.replace(&sid, "***") });
+    let quote = |said: &str| format!(": {:?}", said.chars().take(QUOTED).collect::<String>());
+    let quoted = said.as_deref().map_or(String::new(), quote);
+    let advice = advice(status.as_u16(), &said.unwrap_or_default());
     HttpError::reached(Error::Connection {
         message: format!("the server answered the request for {path} with status {status}{quoted}{advice}"),
         status: Some(status.as_u16()),
