@@ -32,15 +32,22 @@ fn what_is_wrong(value: &str) -> &'static str {
     }
 }
 
-/// Headers that say how a request is framed, or that the websocket's handshake needs as they are.
-const RESERVED_HEADERS: [&str; 9] = [
+/// Headers that say how a request or its answer is framed, or that the websocket's handshake needs as they are.
+const RESERVED_HEADERS: [&str; 16] = [
+    "accept-encoding",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
+    "expect",
+    "keep-alive",
+    "range",
     "sec-websocket-extensions",
     "sec-websocket-key",
     "sec-websocket-protocol",
     "sec-websocket-version",
+    "te",
+    "trailer",
     "transfer-encoding",
     "upgrade",
 ];
