@@ -157,8 +157,8 @@ impl ClientBuilder {
     /// What holds of it: the proxy, the TLS settings (authorities, client certificate, verification, SNI), the user
     /// agent, redirects, middleware, and timeouts, where they are shorter than the client's own. Cookies for the
     /// server are copied from it when a connection is made, and those that the server sets go back into it. The
-    /// agent itself stays as it is: connections have an agent of their own, with their own sockets, so a resolver
-    /// or a connector of the agent's is not used. Settings of the client are added to those of the agent.
+    /// agent itself stays as it is: connections have an agent of their own, with their own sockets, so a resolver,
+    /// an IP family or a connector of the agent's is not used. Settings of the client are added to those of the agent.
     ///
     /// ureq's built-in list of authorities, its default, is that of the system here. Timeouts do not bound
     /// a long poll, which ends when the server has been silent for too long.
@@ -261,7 +261,7 @@ impl ClientBuilder {
     }
 
     /// The size of a message above which a received one ends the connection, in bytes. A polling response with many
-    /// may be half as much again. Default: 64 MiB.
+    /// may be half as much again. A websocket keeps the memory that its biggest message took. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
@@ -302,7 +302,7 @@ impl ClientBuilder {
 
     /// Whether a received text that is JSON arrives as [`Message::Json`](crate::Message::Json), unless it starts
     /// with a digit. Default: false, a text stays a text, and [`Message::json`](crate::Message::json) reads it on
-    /// demand.
+    /// demand. A handler that asks a message [`as_text`](crate::Message::as_text) does not get those that arrive as JSON.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
         self
@@ -312,8 +312,9 @@ impl ClientBuilder {
     ///
     /// All connected clients disconnect at once, each for its request timeout at most, and attempts to connect end.
     /// Then the process does what it would have done: a handler that was there before the first connection has run,
-    /// and the process goes on; without one it ends by the signal, at a second Ctrl-C at once. If the signal was
-    /// ignored, it stays so.
+    /// and the process goes on; without one it ends by the signal, at a second Ctrl-C at once, and until then neither
+    /// [`Client::wait`] nor a `connect` that was ended returns. If the signal was ignored, it stays so. SIGTERM is the
+    /// program's own business.
     ///
     /// A program says `false` here, and calls [`Client::disconnect`] itself, if it installs its handler after the first
     /// connection, as ours does not see that one and ends the process, or if its handler ends the process, as that one

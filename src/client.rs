@@ -23,7 +23,8 @@ use crate::transport::TransportKind;
 /// An Engine.IO client: a handle to one connection at a time. Clones are handles to the same client.
 ///
 /// Handlers run on one thread, in order: connect, each message in the order in which the server sent it, then
-/// disconnect, once. When the last handle is dropped, the connection is closed without waiting for it.
+/// disconnect, once. When the last handle is dropped, the connection is closed without waiting for it. A clone that a
+/// handler keeps is a handle: it keeps the client alive, and the handler need not have one, as it is given the client.
 ///
 /// # Examples
 ///
@@ -335,7 +336,8 @@ impl Client {
     }
 
     /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in its pauses,
-    /// when the state is [`State::Disconnected`], and in its attempts.
+    /// when the state is [`State::Disconnected`], and in its attempts. Not yet in the disconnect handler, which may still
+    /// decide otherwise.
     ///
     /// # Examples
     ///

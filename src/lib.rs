@@ -23,7 +23,7 @@
 //!
 //! # Threads
 //!
-//! A connection has at most three threads, and none is left when [`Client::wait`] has returned. [`Client::disconnect`]
+//! A connection has at most three threads, which are over when [`Client::wait`] has returned. [`Client::disconnect`]
 //! waits for them too, for the request timeout at most; the reader lives on while a handler runs or an event channel is
 //! full.
 //!
@@ -38,7 +38,7 @@
 //! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
 //! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts, and one thread of the
 //! process, `eio-sigint`, waits for Ctrl-C: from the first connection of a client with
-//! [`ClientBuilder::handle_sigint`] on, for as long as the process lives.
+//! `ClientBuilder::handle_sigint` on, for as long as the process lives.
 //!
 //! Instead of handlers, or beside them, [`Client::events`] gives a channel for loops and `select!`.
 //!
@@ -104,7 +104,7 @@
 //!
 //! # Features
 //!
-//! - `sigint`, on by default: Ctrl-C disconnects ([`ClientBuilder::handle_sigint`]).
+//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`).
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 mod builder;

@@ -15,6 +15,9 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 /// this client ended is not made again, and [`Client::disconnect`](crate::Client::disconnect) ends the attempts
 /// at once.
 ///
+/// Each attempt has the URL and the options of the last `connect`, and is followed by another whatever the error was. Where
+/// they do not last, as with a token that expires, connect in the disconnect handler with new ones: that takes precedence.
+///
 /// # Examples
 ///
 /// ```
@@ -135,7 +138,7 @@ impl Reconnection {
         self
     }
 
-    /// How many attempts follow one another without success. Default: no limit.
+    /// How many attempts follow one another without success; with 0 there are none. Default: no limit.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
