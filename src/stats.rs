@@ -1,3 +1,4 @@
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -49,6 +50,27 @@ impl Traffic {
             packets: sum.packets + 1,
             bytes: sum.bytes + packet.frame_len() as u64,
         })
+    }
+
+    /// What is left of it without `part`.
+    pub(crate) fn without(self, part: Traffic) -> Traffic {
+        Traffic {
+            messages: self.messages.saturating_sub(part.messages),
+            packets: self.packets.saturating_sub(part.packets),
+            bytes: self.bytes.saturating_sub(part.bytes),
+        }
+    }
+}
+
+impl Add for Traffic {
+    type Output = Traffic;
+
+    fn add(self, other: Traffic) -> Traffic {
+        Traffic {
+            messages: self.messages + other.messages,
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::hang::{Watchdog, resident, times};
 use common::real::{Event, Server};
 use common::scripted::{OPEN, Scripted, open_with};
-use common::{PATIENCE, Stuck, abort, only};
+use common::{PATIENCE, Stuck, abort, eventually, only};
 use engineio::{Client, Error, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
@@ -93,6 +93,8 @@ fn a_handler_that_sends_for_every_message_of_a_flood() {
         let client = Client::builder().outbox_limit(4_000).inbox_limit(4_000).build().unwrap();
         client.on_message(|client, message| client.send(message));
         client.connect_with(server.url(), only(transport)).unwrap();
+        // engineioxide ends a session whose queue is full at its first ping.
+        eventually("the first ping", || client.stats().last_ping.is_some());
         client.send("cmd:quiet").unwrap();
         client.send(format!("cmd:burst {count} ")).unwrap();
         assert_eq!(server.next(), Event::Connect);

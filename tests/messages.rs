@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -299,5 +300,28 @@ fn an_abort_tells_of_a_message_in_flight() {
         client.send(vec![0; 20 << 20]).unwrap();
         let aborted = client.disconnect_with(Disconnect::new().abort(true));
         assert!(matches!(aborted, Err(Error::Unsent { .. })), "{transport}: {aborted:?}");
+    }
+}
+
+/// The first five POSTs arrive, and no more.
+#[test]
+fn what_is_not_unsent_was_sent() {
+    for _ in 0..20 {
+        let posts = AtomicUsize::new(0);
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_poll() => exchange.hold(),
+            request if !request.is_post() => exchange.payload(common::scripted::OPEN),
+            _ if posts.fetch_add(1, Ordering::SeqCst) < 5 => exchange.payload("ok"),
+            _ => exchange.respond("500 Internal Server Error", ""),
+        });
+        let (client, watch) = connected(server.url(), only(Polling));
+        let accepted = (0..1000).take_while(|i| client.send(i.to_string()).is_ok()).count() as u64;
+        let flushed = client.flush(PATIENCE);
+        assert!(matches!(flushed, Err(Error::SocketIsClosed)), "{flushed:?}");
+        assert_eq!(watch.disconnected(), Reason::TransportError);
+        client.wait();
+        let stats = client.stats();
+        assert!(stats.unsent > 0);
+        assert_eq!(stats.sent.messages + stats.unsent, accepted, "{stats:?}");
     }
 }

@@ -39,6 +39,8 @@ struct State {
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Open,
+    /// Nothing can be written: receiving goes on until then, as the server may have said why.
+    Ending(Instant),
     /// The client closes: receiving goes on until the server has closed too, or until then.
     Closing(Instant),
     /// What is queued is still delivered.
@@ -107,17 +109,17 @@ impl Inbox {
             }
             match state.end {
                 End::Drained | End::Dropped => return Next::End,
-                End::Closing(by) if Instant::now() >= by => return Next::Overdue,
-                End::Open | End::Closing(_) if !state.receiving => {
+                End::Ending(by) | End::Closing(by) if Instant::now() >= by => return Next::Overdue,
+                End::Open | End::Ending(_) | End::Closing(_) if !state.receiving => {
                     state.receiving = true;
                     return Next::Receive;
                 }
-                End::Open | End::Closing(_) => {}
+                End::Open | End::Ending(_) | End::Closing(_) => {}
             }
             state.reader_waits = true;
             self.changed.notify_all_held(&state);
             state = match state.end {
-                End::Closing(by) => self.changed.wait_until(state, Some(by)),
+                End::Ending(by) | End::Closing(by) => self.changed.wait_until(state, Some(by)),
                 _ => self.changed.wait(state),
             };
             state.reader_waits = false;
@@ -132,7 +134,7 @@ impl Inbox {
     /// For the watchdog: the intake, if the reader does not have it.
     pub(super) fn claim(&self) -> bool {
         let mut state = lock(&self.state);
-        let open = matches!(state.end, End::Open | End::Closing(_));
+        let open = matches!(state.end, End::Open | End::Ending(_) | End::Closing(_));
         let claimed = open && !state.receiving && !state.reader_waits;
         state.receiving |= claimed;
         claimed
@@ -170,7 +172,7 @@ impl Inbox {
                 return StandIn::Done;
             }
             match state.end {
-                End::Closing(by) if Instant::now() >= by => return StandIn::Overdue,
+                End::Ending(by) | End::Closing(by) if Instant::now() >= by => return StandIn::Overdue,
                 // What comes is not kept.
                 End::Closing(_) => return StandIn::Receive,
                 _ if state.bytes < self.limit => return StandIn::Receive,
@@ -194,10 +196,19 @@ impl Inbox {
         lock(&self.state).bytes
     }
 
+    /// Nothing can be written any more.
+    pub(super) fn ending(&self, by: Instant) {
+        let mut state = lock(&self.state);
+        if state.end == End::Open {
+            state.end = End::Ending(by);
+        }
+        self.changed.notify_all(state);
+    }
+
     /// The client closes: nothing more is delivered.
     pub(super) fn closing(&self, by: Instant) {
         let mut state = lock(&self.state);
-        if state.end == End::Open {
+        if matches!(state.end, End::Open | End::Ending(_)) {
             state.end = End::Closing(by);
             state.queue.clear();
             state.bytes = state.with_reader;

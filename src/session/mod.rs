@@ -46,6 +46,10 @@ use writer::Writer;
 pub(crate) use outbox::WhenFull;
 pub(crate) use reader::is_reader_of;
 
+/// How long the server's last words are waited for when nothing can be written any more. What it said before that is here,
+/// or in the answer to a poll.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// One of a session's.
 type Thread = JoinHandle<()>;
 
@@ -101,6 +105,8 @@ pub(crate) struct Session {
 struct EndingState {
     /// Written once, by the first who has a reason.
     ending: Option<Ending>,
+    /// Why nothing can be written.
+    failed_write: Option<Arc<Error>>,
     torn_down: bool,
     /// All threads but the reader have ended, and the disconnect handler has run.
     finished: bool,
@@ -225,7 +231,7 @@ impl Session {
             }
             Err(e) => {
                 // The turn stays taken: nothing can be written any more.
-                self.fail(e);
+                self.write_failed(e);
                 Err(Error::SocketIsClosed)
             }
         }
@@ -301,6 +307,23 @@ impl Session {
         log!(self.options.logger, Trace, "{what} {packet:?}");
     }
 
+    /// Nothing can be written any more. What the server said before that is still received, and may be the reason.
+    fn write_failed(&self, error: TransportError) {
+        let TransportError::Failed(cause) = error else { return self.fail(error) };
+        {
+            let mut state = lock(&self.ending);
+            if state.ending.is_some() {
+                drop(state);
+                return self.tear_down();
+            }
+            state.failed_write.get_or_insert(Arc::new(cause));
+        }
+        self.outbox.close();
+        let by = Instant::now() + LAST_WORDS.min(self.options.close_timeout);
+        self.inbox.ending(by);
+        self.watchdog.closing(by);
+    }
+
     /// Ends the session for what the transport met.
     fn fail(&self, error: TransportError) {
         match error {
@@ -331,7 +354,9 @@ impl Session {
     fn claim_ending(&self, reason: Reason, error: Option<Error>) {
         let mut state = lock(&self.ending);
         if state.ending.is_none() {
-            state.ending = Some(Ending { reason, error: error.map(Arc::new) });
+            // What broke first tells more than what followed from it.
+            let first = state.failed_write.clone().filter(|_| reason == Reason::TransportError);
+            state.ending = Some(Ending { reason, error: first.or(error.map(Arc::new)) });
         }
     }
 
@@ -373,14 +398,16 @@ impl Session {
         self.watchdog.stop();
     }
 
-    /// It has been torn down, or is being.
+    /// Nothing can be sent any more, and that was not our doing; or it has been torn down.
     pub(crate) fn is_over(&self) -> bool {
-        lock(&self.ending).torn_down
+        let state = lock(&self.ending);
+        state.torn_down || state.failed_write.is_some()
     }
 
     fn ending(&self) -> Ending {
-        let ending = lock(&self.ending).ending.clone();
-        ending.unwrap_or(Ending { reason: Reason::TransportError, error: None })
+        let state = lock(&self.ending);
+        let broken = || Ending { reason: Reason::TransportError, error: state.failed_write.clone() };
+        state.ending.clone().unwrap_or_else(broken)
     }
 
     fn finish(&self) {

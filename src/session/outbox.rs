@@ -393,10 +393,15 @@ impl Outbox {
             let waits = |state: &State| state.done < all && !state.is_over();
             state = self.wait_while(waits, Instant::now().checked_add(timeout), receive);
         }
-        if state.is_over() {
-            return if state.unsent > 0 { Err(Error::SocketIsClosed) } else { Ok(()) };
+        // A loss is counted before the connection is over.
+        if state.unsent > 0 {
+            return Err(Error::SocketIsClosed);
         }
-        if state.done < all { Err(Error::Timeout { what: "writing what was sent" }) } else { Ok(()) }
+        if state.done < all && !state.is_over() {
+            Err(Error::Timeout { what: "writing what was sent" })
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::inbox::Next;
-use super::{Session, Thread, World, panicked};
+use super::{Ending, Session, Thread, World, panicked};
 use crate::event::Reason;
 use crate::guarded::guarded;
 use crate::logger::log;
@@ -26,7 +26,7 @@ pub(super) fn run(session: Arc<Session>, mut world: Box<dyn World>, watchdog: Th
         session.end(Reason::TransportError, Some(panicked(panic)));
     }
     let ending = session.ending();
-    log!(session.options.logger, Info, "disconnected: {}", ending.reason);
+    log_end(&session, &ending);
     world.ended(ending);
     // Both have been told to end.
     session.writer.join();
@@ -40,6 +40,16 @@ pub(super) fn run(session: Arc<Session>, mut world: Box<dyn World>, watchdog: Th
     // The world may go on for long, with other connections.
     drop(session);
     world.finished();
+}
+
+fn log_end(session: &Session, ending: &Ending) {
+    let reason = &ending.reason;
+    match &ending.error {
+        Some(error) if matches!(reason, Reason::TransportError | Reason::PingTimeout) => {
+            log!(session.options.logger, Warn, "disconnected: {reason}: {error:?}");
+        }
+        _ => log!(session.options.logger, Info, "disconnected: {reason}"),
+    }
 }
 
 /// Connect, and messages until there will be no more.

@@ -53,24 +53,25 @@ fn run(session: &Arc<Session>) {
     while session.outbox.take(&mut batch) {
         session.log_packets("sending", &batch);
         let traffic = Traffic::of(&batch);
-        match send(session, &mut batch, traffic.messages) {
+        match send(session, &mut batch, traffic) {
             Ok(()) => {
                 // Before `flush` can return.
                 session.options.counters.sent.add(traffic);
                 session.outbox.written(0);
             }
             Err(e) => {
-                session.outbox.written(e.lost);
-                session.fail(e.cause);
+                session.options.counters.sent.add(traffic.without(e.lost));
+                session.outbox.written(e.lost.messages as usize);
+                session.write_failed(e.cause);
             }
         }
     }
 }
 
-/// Of a batch in which the transport panics all messages count as lost.
-fn send(session: &Session, batch: &mut VecDeque<Packet>, messages: u64) -> Result<(), SendError> {
+/// Of a batch in which the transport panics everything counts as lost.
+fn send(session: &Session, batch: &mut VecDeque<Packet>, traffic: Traffic) -> Result<(), SendError> {
     guarded(|| session.transport.send(batch, &|| session.take_pong())).unwrap_or_else(|panic| {
         let cause = TransportError::Failed(panicked(panic));
-        Err(SendError { cause, lost: messages as usize })
+        Err(SendError { cause, lost: traffic })
     })
 }

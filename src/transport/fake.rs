@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{SendError, Transport, TransportError, TransportKind, TrySend, Urgent};
 use crate::protocol::Packet;
+use crate::stats::Traffic;
 use crate::sync::{Signal, lock};
 
 /// How long a test waits for what must happen.
@@ -136,7 +137,7 @@ impl Transport for Fake {
             state = self.0.changed.wait(state);
         }
         if state.closed {
-            let lost = batch.drain(..).chain(state.half.take()).filter(Packet::is_message).count();
+            let lost = Traffic::of(&batch.drain(..).chain(state.half.take()).collect::<Vec<_>>());
             return Err(SendError { cause: TransportError::Closed, lost });
         }
         if let Some(packet) = state.half.take() {

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::protocol::Packet;
+use crate::stats::Traffic;
 
 pub(crate) use polling::{Polling, PollingLimits};
 pub(crate) use websocket::{WebSocket, WebSocketSettings};
@@ -122,8 +123,8 @@ pub(crate) enum TrySend {
 #[derive(Debug)]
 pub(crate) struct SendError {
     pub(crate) cause: TransportError,
-    /// How many messages were not written, or are not known to have been.
-    pub(crate) lost: usize,
+    /// What was not written, or is not known to have been.
+    pub(crate) lost: Traffic,
 }
 
 /// Why a transport carries nothing any more.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::net::{HttpClient, HttpError};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
+use crate::stats::Traffic;
 use crate::sync::{Signal, lock};
 
 /// The JS server refuses the octet-stream that the specification asks for.
@@ -242,7 +243,8 @@ impl Transport for Polling {
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
             if let Err(e) = self.http.post(&self.request_url(), CONTENT_TYPE, &body) {
                 // Not again: a POST that failed may have arrived.
-                let lost = batch.drain(..).filter(Packet::is_message).count();
+                let lost = Traffic::of(&*batch);
+                batch.clear();
                 return Err(SendError { cause: self.failed(e.error), lost });
             }
             if batch.drain(..count).any(|packet| packet == Packet::Close) {

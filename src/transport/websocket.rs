@@ -22,9 +22,13 @@ use super::{
 use crate::error::{Error, Result};
 use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
 use crate::protocol::{Endpoint, Frame, Packet};
+use crate::stats::Traffic;
 
 /// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
 const RATION: usize = 2 * BURST_BYTES;
+
+/// How much of tungstenite's own answers may wait to be written, beyond what it buffers in any case.
+const PONGS: usize = 4096;
 
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
 const COPY_BELOW: usize = 16 * 1024;
@@ -76,8 +80,8 @@ struct Inner {
     max_message: usize,
     /// The `1` is written: what remains is to flush it and to half-close.
     finishing: bool,
-    /// Messages given to tungstenite since everything was last written.
-    unflushed: usize,
+    /// What was given to tungstenite since everything was last written.
+    unflushed: Traffic,
 }
 
 impl WebSocket {
@@ -108,7 +112,7 @@ impl WebSocket {
             ended: None,
             max_message: settings.max_message,
             finishing: false,
-            unflushed: 0,
+            unflushed: Traffic::default(),
         });
         Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
     }
@@ -178,7 +182,7 @@ impl Transport for WebSocket {
                 urgent().into_iter().for_each(|packet| batch.push_front(packet));
             }
             let mut inner = self.inner.lock();
-            let written = inner.write_burst(batch).map_err(|e| inner.why(e));
+            let written = inner.write_burst(batch);
             drop(inner);
             match written {
                 Ok(true) => break Ok(()),
@@ -190,8 +194,9 @@ impl Transport for WebSocket {
             }
         };
         written.map_err(|cause| {
-            let left = batch.drain(..).filter(Packet::is_message).count();
-            SendError { cause, lost: left + self.inner.lock().unflushed }
+            let lost = Traffic::of(&*batch) + self.inner.lock().unflushed;
+            batch.clear();
+            SendError { cause, lost }
         })
     }
 
@@ -201,7 +206,7 @@ impl Transport for WebSocket {
             return Ok(TrySend::Refused(packet));
         };
         let written = inner.write_packet(packet).and_then(|more| Ok(more && inner.flush()?));
-        match written.map_err(|e| self.own(inner.why(e)))? {
+        match written.map_err(|e| self.own(e))? {
             true => Ok(TrySend::Sent),
             false => Ok(TrySend::Unflushed),
         }
@@ -239,6 +244,15 @@ impl Inner {
         }
         // Frames and not packets: other threads want the lock, whatever the server sends.
         self.socket.get_mut().ration(RATION);
+        // A pong that does not fit replaces the one before: a server that sends pings and reads nothing would fill the
+        // memory with them.
+        self.socket.set_config(|config| config.max_write_buffer_size = config.write_buffer_size + PONGS);
+        let more = self.read_frames(packets);
+        self.socket.set_config(|config| config.max_write_buffer_size = usize::MAX);
+        more
+    }
+
+    fn read_frames(&mut self, packets: &mut VecDeque<Packet>) -> Result<bool, TransportError> {
         let (mut frames, mut bytes) = (0, 0);
         while frames < BURST && bytes < BURST_BYTES {
             frames += 1;
@@ -302,15 +316,10 @@ impl Inner {
         self.flush()
     }
 
-    /// Why nothing can be written: the server may have said so, behind packets that are still to be handed on.
-    fn why(&mut self, error: TransportError) -> TransportError {
-        self.ended.take().unwrap_or(error)
-    }
-
     /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered.
     fn write_packet(&mut self, packet: Packet) -> Result<bool, TransportError> {
         self.finishing |= packet == Packet::Close;
-        self.unflushed += usize::from(packet.is_message());
+        self.unflushed = self.unflushed + Traffic::of([&packet]);
         let message = match packet.into_frame() {
             Frame::Text(text) => Message::Text(text.into()),
             Frame::Binary(bytes) => Message::Binary(bytes),
@@ -327,7 +336,7 @@ impl Inner {
         if !ready(self.socket.flush())? {
             return Ok(false);
         }
-        self.unflushed = 0;
+        self.unflushed = Traffic::default();
         if self.finishing {
             self.socket.get_mut().finish();
         }

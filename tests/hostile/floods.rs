@@ -147,13 +147,19 @@ fn of_pings_whose_pongs_nobody_reads() {
 
 #[test]
 fn of_websocket_pings_whose_pongs_nobody_reads() {
-    let foe = Foe::by_websocket(|exchange| {
-        let pings = [0x89, 0].repeat(10_000);
-        loop {
+    let (sender, flooded) = mpsc::channel();
+    let foe = Foe::by_websocket(move |exchange| {
+        let pings = [&[0x89, 125][..], &[7; 125]].concat().repeat(1000);
+        // More than may be kept, and then on and on.
+        for sent in (0..).step_by(pings.len()) {
             exchange.raw(&pings)?;
+            if (ROOM..ROOM + pings.len()).contains(&sent) {
+                let _ = sender.send(());
+            }
         }
+        Ok(())
     });
-    unread(&foe, || ());
+    unread(&foe, || flooded.recv_timeout(common::PATIENCE * 4).expect("the client reads"));
 }
 
 /// Messages are taken all the same.

@@ -1,0 +1,82 @@
+//! What a server says last reaches the handlers, though nothing can be written to it any more.
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, Watch, only};
+use engineio::{Client, Error, Message, Reason, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+/// It closes in order, while answers to what it says are on their way.
+#[test]
+fn by_websocket() {
+    for _ in 0..10 {
+        let server = Scripted::websocket(|exchange| {
+            exchange.ws_read_text()?;
+            // More than is read at once, and in one piece: what is still in the server's kernel when an answer meets the
+            // closed socket is lost.
+            let texts = (0..1000).map(|i| format!("4{i}"));
+            let frames = texts.flat_map(|text| [&[0x81, text.len() as u8], text.as_bytes()].concat());
+            exchange.raw(frames.chain([0x88, 2, 3, 0xe8]).collect::<Vec<_>>())?;
+            exchange.close()
+        });
+        let client = Client::new();
+        let watch = Watch::after(&client, |client, _| {
+            // From some point on there is nobody to take it.
+            let _ = client.send("answer");
+            thread::sleep(Duration::from_micros(50));
+        });
+        client.connect_with(server.url(), only(WebSocket)).unwrap();
+        watch.connected();
+        client.send("go").unwrap();
+        for i in 0..1000 {
+            assert_eq!(watch.message(), Message::from(i.to_string()));
+        }
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
+    }
+}
+
+/// The session is over for the server: it refuses the POST, and the answer to the poll is on its way.
+#[test]
+fn by_polling() {
+    for _ in 0..5 {
+        let server = Scripted::start(|exchange| match &exchange.request {
+            request if request.is_poll() => {
+                thread::sleep(Duration::from_millis(100));
+                exchange.payload("4bye\u{1e}1")
+            }
+            request if request.is_post() => exchange.respond("400 Bad Request", "{}"),
+            _ => exchange.payload(OPEN),
+        });
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        client.send("x").unwrap();
+        watch.connected();
+        assert_eq!(watch.message(), Message::from("bye"));
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
+        assert!(matches!(client.disconnect(), Err(Error::Unsent { messages: 1, .. })));
+    }
+}
+
+/// A server that takes nothing any more and says nothing is not waited for.
+#[test]
+fn none_come() {
+    let server = Scripted::start(|exchange| match &exchange.request {
+        request if request.is_poll() => exchange.hold(),
+        request if request.is_post() => exchange.respond("500 Internal Server Error", ""),
+        _ => exchange.payload(OPEN),
+    });
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    watch.connected();
+    client.send("x").unwrap();
+    assert_eq!(watch.disconnected(), Reason::TransportError);
+    assert!(matches!(&*client.last_error().unwrap(), Error::Connection { status: Some(500), .. }));
+    assert!(client.wait_timeout(PATIENCE));
+}
