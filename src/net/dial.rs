@@ -1,6 +1,6 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,44 @@ use native_tls::{HandshakeError, TlsConnector, TlsStream};
 use super::socket::{Heard, Patience, Socket, Stream};
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
+use crate::sync::lock;
 
 /// The least that is left for each address of a host with many.
 const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 
-/// Opens a TCP connection to the first address of the host that answers before the deadline.
-pub(super) fn tcp(host: &str, port: u16, deadline: Instant, heard: &Arc<Heard>) -> Result<Socket> {
+/// The addresses that have answered, by host and port. A session lives on one of a host's machines: what belongs to it
+/// goes there as long as that answers, and no name has to be looked up.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Vec<(String, u16, SocketAddr)>>);
+
+impl Known {
+    fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        let known = lock(&self.0);
+        known.iter().find(|known| known.0 == host && known.1 == port).map(|known| known.2)
+    }
+
+    fn set(&self, host: &str, port: u16, address: SocketAddr) {
+        let mut known = lock(&self.0);
+        known.retain(|known| (&*known.0, known.1) != (host, port));
+        known.push((host.to_owned(), port, address));
+    }
+}
+
+/// Opens a TCP connection to the address that has answered before, else to the first one of the host that answers before
+/// the deadline.
+pub(super) fn tcp(
+    host: &str,
+    port: u16,
+    deadline: Instant,
+    known: &Known,
+    heard: &Arc<Heard>,
+) -> Result<Socket> {
+    if let Some(address) = known.find(host, port) {
+        let left = deadline.saturating_duration_since(Instant::now()) / 2;
+        if let Ok(tcp) = TcpStream::connect_timeout(&address, left.max(MIN_PER_ADDRESS)) {
+            return socket(tcp, address, heard);
+        }
+    }
     let addresses = resolve(host, port, deadline)?;
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
@@ -24,13 +56,18 @@ pub(super) fn tcp(host: &str, port: u16, deadline: Instant, heard: &Arc<Heard>) 
         let share = if index + 1 == addresses.len() { left } else { left / 2 };
         match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
             Ok(tcp) => {
-                return Socket::new(tcp, heard.clone())
-                    .map_err(|e| Error::connection_from(format!("cannot use the socket to {address}"), e));
+                known.set(host, port, *address);
+                return socket(tcp, *address, heard);
             }
             Err(e) => last = Some(e),
         }
     }
     Err(refused(host, port, last))
+}
+
+fn socket(tcp: TcpStream, address: SocketAddr, heard: &Arc<Heard>) -> Result<Socket> {
+    Socket::new(tcp, heard.clone())
+        .map_err(|e| Error::connection_from(format!("cannot use the socket to {address}"), e))
 }
 
 fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
@@ -124,9 +161,30 @@ mod tests {
             hello
         });
         let deadline = Instant::now() + Duration::from_secs(10);
-        let socket = tcp("127.0.0.1", port, deadline, &Arc::new(Heard::new())).unwrap();
+        let socket = tcp("127.0.0.1", port, deadline, &Known::default(), &Arc::new(Heard::new())).unwrap();
         tls(&TlsSettings::default().connector().unwrap(), host, Stream::Plain(socket), deadline).unwrap_err();
         server.join().unwrap()
+    }
+
+    #[test]
+    fn the_address_that_has_answered_is_tried_first() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (known, heard) = (Known::default(), Arc::new(Heard::new()));
+        let dial = |host| {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            tcp(host, address.port(), deadline, &known, &heard)
+                .map(|socket| socket.tcp().peer_addr().unwrap())
+        };
+        dial("name.invalid").unwrap_err();
+        known.set("name.invalid", address.port(), address);
+        assert_eq!(dial("name.invalid").unwrap(), address);
+        // One that does not answer any more is looked up again.
+        let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        known.set("localhost", address.port(), gone);
+        assert_eq!(dial("localhost").unwrap(), address);
+        assert_eq!(known.find("localhost", address.port()), Some(address));
+        assert_eq!(known.find("localhost", 1), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 use super::agent;
 use super::buffers::HttpBuffers;
 use super::cookies::{self, OwnCookie};
-use super::dial;
+use super::dial::{self, Known};
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::{Proxy, Routes};
 use super::socket::{Heard, Patience, Socket, Stream};
@@ -83,6 +83,7 @@ pub(crate) struct HttpClient {
 #[derive(Debug)]
 struct Link {
     heard: Arc<Heard>,
+    known: Arc<Known>,
     tls: TlsSettings,
     routes: Routes,
     /// The user's own `Proxy-Authorization`.
@@ -155,6 +156,7 @@ impl HttpClient {
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
+            known: Arc::default(),
             tls: settings.tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
@@ -176,6 +178,7 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
+            known: self.link.known.clone(),
             tls: self.link.tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
@@ -344,9 +347,9 @@ impl Dialer {
         let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
         let proxy = self.0.routes.find(details.uri).map_err(other)?;
         let socket = match &proxy {
-            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.heard)
+            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.known, &self.0.heard)
                 .map_err(|e| other(proxy.unreachable(e)))?,
-            None => dial::tcp(host, port, deadline, &self.0.heard).map_err(other)?,
+            None => dial::tcp(host, port, deadline, &self.0.known, &self.0.heard).map_err(other)?,
         };
         // From here on `close` can interrupt what this connection does.
         let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
