@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::scripted::{OPEN, Scripted};
-use common::{PATIENCE, Watch, only};
+use common::{PATIENCE, Watch, only, within};
 use engineio::{Client, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
@@ -66,17 +66,24 @@ fn by_polling() {
 /// A server that takes nothing any more and says nothing is not waited for.
 #[test]
 fn none_come() {
-    let server = Scripted::start(|exchange| match &exchange.request {
-        request if request.is_poll() => exchange.hold(),
-        request if request.is_post() => exchange.respond("500 Internal Server Error", ""),
-        _ => exchange.payload(OPEN),
-    });
-    let client = Client::new();
-    let watch = Watch::new(&client);
-    client.connect_with(server.url(), only(Polling)).unwrap();
-    watch.connected();
-    client.send("x").unwrap();
-    assert_eq!(watch.disconnected(), Reason::TransportError);
-    assert!(matches!(&*client.last_error().unwrap(), Error::Connection { status: Some(500), .. }));
-    assert!(client.wait_timeout(PATIENCE));
+    for disconnect in [false, true] {
+        let server = Scripted::start(|exchange| match &exchange.request {
+            request if request.is_poll() => exchange.hold(),
+            request if request.is_post() => exchange.respond("500 Internal Server Error", ""),
+            _ => exchange.payload(OPEN),
+        });
+        let client = Client::builder().request_timeout(PATIENCE * 10).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        watch.connected();
+        client.send("x").unwrap();
+        client.flush(PATIENCE).unwrap_err();
+        if disconnect {
+            let client = client.clone();
+            within(PATIENCE, "disconnect", move || client.disconnect().unwrap_err());
+        }
+        assert_eq!(watch.disconnected(), Reason::TransportError);
+        assert!(matches!(&*client.last_error().unwrap(), Error::Connection { status: Some(500), .. }));
+        assert!(client.wait_timeout(PATIENCE));
+    }
 }

@@ -364,6 +364,10 @@ impl Session {
     /// Returns at once; the watchdog or the reader ends what takes longer than the close timeout. A stand-in does when it
     /// has next received something, which a silent server's ping timeout bounds.
     pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
+        if lock(&self.ending).failed_write.is_some() {
+            // Nobody can be told, and the reason is another.
+            return self.tear_down();
+        }
         self.claim_ending(reason, None);
         let by = Instant::now() + self.options.close_timeout;
         let last = self.outbox.finish();

@@ -61,8 +61,9 @@ fn run(session: &Arc<Session>) {
             }
             Err(e) => {
                 session.options.counters.sent.add(traffic.without(e.lost));
-                session.outbox.written(e.lost.messages as usize);
+                // Before anybody sees the loss, and acts on it.
                 session.write_failed(e.cause);
+                session.outbox.written(e.lost.messages as usize);
             }
         }
     }
