@@ -1,9 +1,13 @@
+mod builder;
+mod channels;
+mod connecting;
+mod connection;
 mod core;
+mod disconnecting;
 mod handlers;
-mod helpers;
-#[cfg(all(feature = "sigint", unix))]
-mod sigint;
-mod world;
+mod life;
+mod listener;
+mod slot;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,13 +16,15 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use self::core::{Core, Handle};
-use crate::builder::{ClientBuilder, ConnectOptions, Disconnect, Options};
 use crate::error::{Error, Result};
 use crate::message::Message;
+use crate::options::{ConnectOptions, Disconnect, Options};
 use crate::protocol::Handshake;
 use crate::session::WhenFull;
 use crate::stats::Stats;
 use crate::transport::TransportKind;
+
+pub use builder::ClientBuilder;
 
 /// An Engine.IO client: a handle to one connection at a time. Clones are handles to the same client.
 ///
@@ -74,19 +80,18 @@ impl Client {
         Self::from_options(Options::default())
     }
 
-    /// Options for a client.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::builder().ssl_verify(false).build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn builder() -> ClientBuilder {
-        ClientBuilder::new()
+    /// A client without Ctrl-C, for a model.
+    #[cfg(shuttle)]
+    pub(crate) fn for_model(reconnection: Option<crate::reconnection::Reconnection>) -> Self {
+        Self::from_options(Options { reconnection, ..Options::default() })
     }
 
-    pub(crate) fn from_options(options: Options) -> Self {
+    #[cfg(shuttle)]
+    pub(crate) fn connect_by(&self, way: Arc<dyn crate::connect::Way>) -> Result<()> {
+        self.core.connect_by(way)
+    }
+
+    fn from_options(options: Options) -> Self {
         Core::new(options).handle()
     }
 

@@ -1,20 +1,21 @@
 //! The way to a session: the first transport that answers, the handshake, the upgrade.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD as STANDARD;
 use ureq::http::header::{AUTHORIZATION, HeaderValue};
 
-use crate::builder::{ConnectOptions, Options};
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings, Routes};
+use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
-use crate::sync::lock;
-use crate::transport::{Polling, PollingLimits, Transport, TransportError, TransportKind, WebSocket};
+use crate::sync::{Mutex, lock};
+use crate::transport::{
+    Polling, PollingLimits, Progress, Transport, TransportError, TransportKind, WebSocket, Written,
+};
 
 /// A connected transport, and what came with the handshake.
 pub(crate) struct Connected {
@@ -31,7 +32,12 @@ pub(crate) struct Plan {
     options: Options,
 }
 
-/// Lets another thread end an attempt.
+/// A way to connect, which can be repeated.
+pub(crate) trait Way: Send + Sync {
+    fn connect(&self, attempt: &Attempt) -> Result<Connected>;
+}
+
+/// Lets another thread end an attempt to connect.
 #[derive(Default)]
 pub(crate) struct Attempt(Mutex<AttemptState>);
 
@@ -42,12 +48,16 @@ struct AttemptState {
 }
 
 impl Attempt {
-    /// From now on it cannot succeed. What it returns is to be closed, so that it also ends soon.
-    #[must_use]
-    pub(crate) fn cancel(&self) -> Option<HttpClient> {
-        let mut state = lock(&self.0);
-        state.cancelled = true;
-        state.http.take()
+    /// Ends the attempt soon, whatever it is waiting for.
+    pub(crate) fn cancel(&self) {
+        let http = {
+            let mut state = lock(&self.0);
+            state.cancelled = true;
+            state.http.take()
+        };
+        if let Some(http) = http {
+            http.close();
+        }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -58,7 +68,8 @@ impl Attempt {
         Error::connection("the connection attempt was ended by disconnect")
     }
 
-    fn uses(&self, http: &HttpClient) -> Result<()> {
+    /// Registers what `cancel` closes.
+    fn register(&self, http: &HttpClient) -> Result<()> {
         let mut state = lock(&self.0);
         if state.cancelled {
             return Err(Self::cancelled_error());
@@ -92,8 +103,7 @@ impl Plan {
         Ok(Plan { endpoint, headers, transports: connect.transports.clone(), options: options.clone() })
     }
 
-    /// Connects by the first transport that works. If none does, the first one's error is told.
-    pub(crate) fn connect(&self, attempt: &Attempt) -> Result<Connected> {
+    fn connect_with(&self, attempt: &Attempt) -> Result<Connected> {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
@@ -103,7 +113,7 @@ impl Plan {
             agent,
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
-        attempt.uses(&http)?;
+        attempt.register(&http)?;
         if let Some(proxy) = http.proxy(&self.endpoint.to_string()) {
             log!(self.options.logger, Info, "connecting through {proxy}");
         }
@@ -142,7 +152,9 @@ impl Plan {
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &handshake, &mut early) {
                 Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
-                Err(_) if attempt.is_cancelled() => return Err(self.leave(http, handshake.sid())),
+                Err(_) if attempt.is_cancelled() => {
+                    return Err(self.end_unused_session(http, handshake.sid()));
+                }
                 Err(e) => {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
                 }
@@ -165,9 +177,9 @@ impl Plan {
     }
 
     /// The attempt was ended between the handshake and the end of the upgrade.
-    fn leave(&self, http: &HttpClient, sid: &str) -> HttpError {
+    fn end_unused_session(&self, http: &HttpClient, sid: &str) -> HttpError {
         let options = &self.options;
-        if let Err(e) = Polling::leave(http, &self.endpoint, sid, options.timestamp_requests) {
+        if let Err(e) = Polling::end_unused_session(http, &self.endpoint, sid, options.timestamp_requests) {
             log!(options.logger, Debug, "the server was not told that its session is over: {}", e.error);
         }
         HttpError::reached(Attempt::cancelled_error())
@@ -208,8 +220,7 @@ impl Plan {
 
     fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let send =
-            |packet| websocket.send(&mut VecDeque::from([packet]), &|| None).map_err(|e| no_answer(e.cause));
+        let send = |packet| websocket.send(&mut VecDeque::from([packet]), &Unwatched).map_err(no_answer);
         send(Packet::Ping("probe".into()))?;
         let mut packets = VecDeque::new();
         websocket.recv_by(&mut packets, deadline).map_err(no_answer)?;
@@ -219,6 +230,13 @@ impl Plan {
         send(Packet::Upgrade)?;
         early.append(&mut packets);
         Ok(())
+    }
+}
+
+impl Way for Plan {
+    /// Connects by the first transport that works. If none does, the first one's error is told.
+    fn connect(&self, attempt: &Attempt) -> Result<Connected> {
+        self.connect_with(attempt)
     }
 }
 
@@ -249,12 +267,25 @@ fn opened(mut packets: VecDeque<Packet>) -> Result<(Handshake, VecDeque<Packet>)
     }
 }
 
+/// The progress of a probe, which nobody asks for.
+struct Unwatched;
+
+impl Progress for Unwatched {
+    fn written(&self, _: Written) {}
+
+    fn urgent(&self) -> Option<Packet> {
+        None
+    }
+}
+
 fn no_answer(error: TransportError) -> Error {
     match error {
         TransportError::Silent => {
             Error::Timeout { what: "waiting for the server's first packet by websocket" }
         }
-        TransportError::ClosedByServer(error) | TransportError::Failed(error) => error,
+        TransportError::ClosedByServer(error)
+        | TransportError::Failed(error)
+        | TransportError::Unwritable { error, .. } => error,
         TransportError::Closed => Attempt::cancelled_error(),
     }
 }

@@ -107,41 +107,42 @@
 //! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`).
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
-mod builder;
 mod client;
+mod clock;
 mod connect;
 mod error;
 mod event;
-mod events;
-mod flag;
 mod guarded;
-#[cfg(test)]
-#[allow(dead_code, reason = "shared with the tests in `tests/`")]
-mod hang;
 mod json;
 mod logger;
 mod message;
 mod net;
+mod options;
 mod protocol;
-mod queue;
 mod reconnection;
 mod session;
+#[cfg(all(feature = "sigint", unix))]
+mod sigint;
 mod stats;
 mod sync;
 mod task;
+#[cfg(any(test, shuttle))]
+mod testing;
 mod transport;
 
-pub use builder::{ClientBuilder, ConnectOptions, Disconnect, WebSocketOptions};
-pub use client::{Client, State};
+#[cfg(shuttle)]
+pub use testing::models;
+
+pub use client::{Client, ClientBuilder, State};
 pub use error::{Error, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
-pub use flag::Flag;
 pub use json::JsonCodec;
 pub use message::Message;
+pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
-pub use queue::{Queue, QueueEmpty};
 pub use reconnection::{Reconnection, ReconnectionEvent};
 pub use stats::{Stats, Traffic};
+pub use task::{Flag, Queue, QueueEmpty};
 pub use transport::{TransportKind, UnknownTransport};
 
 /// Compiles the README's snippets.

@@ -51,15 +51,6 @@ impl Traffic {
             bytes: sum.bytes + packet.frame_len() as u64,
         })
     }
-
-    /// What is left of it without `part`.
-    pub(crate) fn without(self, part: Traffic) -> Traffic {
-        Traffic {
-            messages: self.messages.saturating_sub(part.messages),
-            packets: self.packets.saturating_sub(part.packets),
-            bytes: self.bytes.saturating_sub(part.bytes),
-        }
-    }
 }
 
 impl Add for Traffic {

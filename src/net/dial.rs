@@ -1,16 +1,16 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
-use super::socket::{Heard, Patience, Socket, Stream};
+use super::socket::{LastActivity, Patience, Socket, Stream};
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// The least that is left for each address of a host with many.
 const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
@@ -40,12 +40,12 @@ pub(super) fn tcp(
     port: u16,
     deadline: Instant,
     known: &Known,
-    heard: &Arc<Heard>,
+    activity: &Arc<LastActivity>,
 ) -> Result<Socket> {
     if let Some(address) = known.find(host, port) {
         let left = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Ok(tcp) = TcpStream::connect_timeout(&address, left.max(MIN_PER_ADDRESS)) {
-            return socket(tcp, address, heard);
+            return socket(tcp, address, activity);
         }
     }
     let addresses = resolve(host, port, deadline)?;
@@ -57,7 +57,7 @@ pub(super) fn tcp(
         match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
             Ok(tcp) => {
                 known.set(host, port, *address);
-                return socket(tcp, *address, heard);
+                return socket(tcp, *address, activity);
             }
             Err(e) => last = Some(e),
         }
@@ -65,8 +65,8 @@ pub(super) fn tcp(
     Err(refused(host, port, last))
 }
 
-fn socket(tcp: TcpStream, address: SocketAddr, heard: &Arc<Heard>) -> Result<Socket> {
-    Socket::new(tcp, heard.clone())
+fn socket(tcp: TcpStream, address: SocketAddr, activity: &Arc<LastActivity>) -> Result<Socket> {
+    Socket::new(tcp, activity.clone())
         .map_err(|e| Error::connection_from(format!("cannot use the socket to {address}"), e))
 }
 
@@ -161,7 +161,8 @@ mod tests {
             hello
         });
         let deadline = Instant::now() + Duration::from_secs(10);
-        let socket = tcp("127.0.0.1", port, deadline, &Known::default(), &Arc::new(Heard::new())).unwrap();
+        let socket =
+            tcp("127.0.0.1", port, deadline, &Known::default(), &Arc::new(LastActivity::new())).unwrap();
         tls(&TlsSettings::default().connector().unwrap(), host, Stream::Plain(socket), deadline).unwrap_err();
         server.join().unwrap()
     }
@@ -170,10 +171,10 @@ mod tests {
     fn the_address_that_has_answered_is_tried_first() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (known, heard) = (Known::default(), Arc::new(Heard::new()));
+        let (known, activity) = (Known::default(), Arc::new(LastActivity::new()));
         let dial = |host| {
             let deadline = Instant::now() + Duration::from_secs(10);
-            tcp(host, address.port(), deadline, &known, &heard)
+            tcp(host, address.port(), deadline, &known, &activity)
                 .map(|socket| socket.tcp().peer_addr().unwrap())
         };
         dial("name.invalid").unwrap_err();

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::replace;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
@@ -20,13 +20,17 @@ use super::cookies::{self, OwnCookie};
 use super::dial::{self, Known};
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::{Proxy, Routes};
-use super::socket::{Heard, Patience, Socket, Stream};
+use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
+use crate::sync::{Mutex, lock};
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
 /// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
 const IDLE: Duration = Duration::from_millis(1500);
+
+/// Marks the reads of a poll, which wait as long as the server lives.
+const WHILE_ALIVE: Duration = Duration::new(u32::MAX as u64, 1);
 
 /// What every HTTP request of a client is made with.
 #[derive(Clone)]
@@ -80,9 +84,8 @@ pub(crate) struct HttpClient {
 }
 
 /// What the connector, its transports and the client share.
-#[derive(Debug)]
 struct Link {
-    heard: Arc<Heard>,
+    activity: Arc<LastActivity>,
     known: Arc<Known>,
     tls: TlsSettings,
     routes: Routes,
@@ -90,6 +93,8 @@ struct Link {
     proxy_authorization: Option<HeaderValue>,
     timeout: Duration,
     handover: Mutex<Handover>,
+    /// Tells the reads of polls how long they may wait.
+    server: Mutex<Option<Arc<dyn TimeLeft>>>,
 }
 
 /// How the stream of a 101 comes out of ureq: its transport leaves it here when ureq drops it.
@@ -108,11 +113,11 @@ enum Handover {
 
 impl Link {
     fn set_handover(&self, handover: Handover) -> Handover {
-        replace(&mut self.handover.lock().unwrap_or_else(PoisonError::into_inner), handover)
+        replace(&mut lock(&self.handover), handover)
     }
 
     fn hand_over(&self, stream: Stream, early: &[u8]) {
-        let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut handover = lock(&self.handover);
         if !matches!(*handover, Handover::Off) {
             *handover = Handover::Done { stream, early: early.to_vec() };
         }
@@ -137,7 +142,7 @@ pub(crate) struct Upgraded {
     /// Bytes that came behind the response's head.
     pub(crate) early: Vec<u8>,
     pub(crate) headers: HeaderMap,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) activity: Arc<LastActivity>,
 }
 
 impl HttpClient {
@@ -155,13 +160,14 @@ impl HttpClient {
         }
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
-            heard: Arc::new(Heard::new()),
+            activity: Arc::new(LastActivity::new()),
             known: Arc::default(),
             tls: settings.tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
             handover: Mutex::default(),
+            server: Mutex::default(),
         });
         let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
         if let Ok(uri) = url.parse::<Uri>() {
@@ -177,13 +183,14 @@ impl HttpClient {
     /// Another that is as this one was, with its cookies for that URL: for a last word, when this one is closed.
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
-            heard: Arc::new(Heard::new()),
+            activity: Arc::new(LastActivity::new()),
             known: self.link.known.clone(),
             tls: self.link.tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
             timeout: self.link.timeout,
             handover: Mutex::default(),
+            server: Mutex::default(),
         });
         let agent = Agent::with_parts(self.agent.config().clone(), Dialer(link.clone()), NoResolver);
         if let Ok(uri) = url.parse::<Uri>() {
@@ -197,8 +204,8 @@ impl HttpClient {
         url.parse::<Uri>().ok().and_then(|uri| self.link.routes.find(&uri).ok().flatten())
     }
 
-    pub(crate) fn heard(&self) -> &Arc<Heard> {
-        &self.link.heard
+    pub(crate) fn activity(&self) -> &Arc<LastActivity> {
+        &self.link.activity
     }
 
     /// A GET that has the request timeout to end.
@@ -211,17 +218,18 @@ impl HttpClient {
         Ok(Response { redirected, ..response })
     }
 
-    /// A GET that may take for ever, as long as a byte comes at least every `silence`: `None` when none did.
+    /// A GET that may take for ever, as long as the server lives: `None` when it has been silent for too long.
     pub(crate) fn poll(
         &self,
         url: &str,
-        silence: Duration,
+        server: &Arc<dyn TimeLeft>,
         max_body: usize,
     ) -> Result<Option<Response>, HttpError> {
+        *lock(&self.link.server) = Some(server.clone());
         let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
         let request = self.prepare(self.agent.get(url), &[]).config();
         // Of the agent's timeouts, those that do not bound the wait for the server's answer stay.
-        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(Some(silence));
+        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(Some(WHILE_ALIVE));
         let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
         let answer = match self.run(url, || request.call()) {
             Ok(response) => read(response, max_body)?,
@@ -296,7 +304,12 @@ impl HttpClient {
             )));
         };
         stream.set_patience(Patience::None);
-        Ok(Upgraded { stream, early, headers: response.headers().clone(), heard: self.link.heard.clone() })
+        Ok(Upgraded {
+            stream,
+            early,
+            headers: response.headers().clone(),
+            activity: self.link.activity.clone(),
+        })
     }
 
     /// Ends every request in flight, and every later one, at once.
@@ -333,8 +346,13 @@ pub(super) fn place(uri: &Uri) -> String {
 }
 
 /// ureq's connector: opens sockets through [`dial`].
-#[derive(Debug)]
 struct Dialer(Arc<Link>);
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dialer")
+    }
+}
 
 impl Dialer {
     fn dial(&self, details: &ConnectionDetails) -> Result<Stream, ureq::Error> {
@@ -347,9 +365,9 @@ impl Dialer {
         let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
         let proxy = self.0.routes.find(details.uri).map_err(other)?;
         let socket = match &proxy {
-            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.known, &self.0.heard)
+            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.known, &self.0.activity)
                 .map_err(|e| other(proxy.unreachable(e)))?,
-            None => dial::tcp(host, port, deadline, &self.0.known, &self.0.heard).map_err(other)?,
+            None => dial::tcp(host, port, deadline, &self.0.known, &self.0.activity).map_err(other)?,
         };
         // From here on `close` can interrupt what this connection does.
         let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
@@ -441,7 +459,12 @@ impl Transport for HttpTransport {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.buffers.written();
-        self.stream(timeout.for_read())?;
+        let server = lock(&self.link.server).clone();
+        let server = server.filter(|_| timeout.per_read.is_some_and(|limit| *limit == WHILE_ALIVE));
+        let stream = self.stream(timeout.for_read())?;
+        if let Some(server) = server {
+            stream.set_patience(Patience::Alive(server));
+        }
         let Some(stream) = &mut self.stream else { return Ok(false) };
         let count = stream.read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(count);

@@ -19,5 +19,5 @@ pub(crate) use http::{Headers, HttpClient, HttpSettings};
 pub(crate) use http_error::HttpError;
 pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use read_ahead::ReadAhead;
-pub(crate) use socket::{Heard, wait_for};
+pub(crate) use socket::{LastActivity, TimeLeft, wait_for};
 pub(crate) use tls::TlsSettings;

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -8,68 +9,72 @@ use native_tls::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// When bytes last came from the server and went to it: shared by all sockets of a connection, written at every
+use crate::clock::Moment;
+use crate::sync::after;
+
+/// When bytes last came from the server and went to it. All sockets of a connection share it, and write it at every
 /// read and write.
 #[derive(Debug)]
-pub(crate) struct Heard {
-    start: Instant,
-    /// Microseconds since `start`.
-    read: AtomicU64,
-    written: AtomicU64,
+pub(crate) struct LastActivity {
+    /// In microseconds of the clock that [`Moment`] reads.
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
-impl Heard {
+impl LastActivity {
     pub(crate) fn new() -> Self {
-        Heard { start: Instant::now(), read: AtomicU64::new(0), written: AtomicU64::new(0) }
+        let now = Moment::now().as_micros();
+        LastActivity { received: AtomicU64::new(now), sent: AtomicU64::new(now) }
+    }
+
+    pub(crate) fn mark_received(&self, now: Moment) {
+        self.received.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn mark_sent(&self, now: Moment) {
+        self.sent.store(now.as_micros(), Ordering::Relaxed);
     }
 
     /// The time of the last received byte.
-    pub(crate) fn last(&self) -> Instant {
-        self.time(&self.read)
+    pub(crate) fn received(&self) -> Moment {
+        Moment::from_micros(self.received.load(Ordering::Relaxed))
     }
 
     /// The time of the last byte that the system took to send.
-    pub(crate) fn last_written(&self) -> Instant {
-        self.time(&self.written)
-    }
-
-    pub(crate) fn now(&self) {
-        self.stamp(&self.read);
-    }
-
-    fn time(&self, micros: &AtomicU64) -> Instant {
-        self.start + Duration::from_micros(micros.load(Ordering::Relaxed))
-    }
-
-    fn stamp(&self, micros: &AtomicU64) {
-        let now = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
-        micros.store(now, Ordering::Relaxed);
+    pub(crate) fn sent(&self) -> Moment {
+        Moment::from_micros(self.sent.load(Ordering::Relaxed))
     }
 }
 
 /// What a read or write on a [`Socket`] does when the socket is not ready.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Patience {
     /// Fail with `WouldBlock`: the caller waits, with [`wait_for`] and without its lock.
     None,
     /// Wait until then, and fail with `TimedOut`.
     Until(Option<Instant>),
+    /// Wait as long as the server lives, and fail with `TimedOut`.
+    Alive(Arc<dyn TimeLeft>),
+}
+
+/// Tells how long a server may still be silent. It is asked again at the end of every wait.
+pub(crate) trait TimeLeft: Send + Sync {
+    fn time_left(&self) -> Duration;
 }
 
 /// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as well.
-#[derive(Debug)]
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
-    heard: Arc<Heard>,
+    activity: Arc<LastActivity>,
 }
 
 impl Socket {
-    pub(crate) fn new(tcp: TcpStream, heard: Arc<Heard>) -> io::Result<Self> {
+    pub(crate) fn new(tcp: TcpStream, activity: Arc<LastActivity>) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
         // Without it the first message after an upgrade waits 40 ms for a delayed ACK.
         tcp.set_nodelay(true)?;
-        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, heard })
+        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, activity })
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
@@ -84,13 +89,31 @@ impl Socket {
         loop {
             match io(&self.tcp) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match self.patience {
-                    Patience::None => return Err(e),
-                    Patience::Until(deadline) => wait_for(&self.tcp, flags, deadline)?,
-                },
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(flags, e)?,
                 done => return done,
             }
         }
+    }
+
+    /// Waits until the socket may be ready, or fails: with `refusal` if nothing is waited for.
+    fn wait(&self, flags: PollFlags, refusal: io::Error) -> io::Result<()> {
+        match &self.patience {
+            Patience::None => Err(refusal),
+            Patience::Until(deadline) => wait_for(&self.tcp, flags, *deadline),
+            Patience::Alive(server) => match server.time_left() {
+                Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+                left => match wait_for(&self.tcp, flags, Some(after(left))) {
+                    Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
+                    _ => Ok(()),
+                },
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("tcp", &self.tcp).finish_non_exhaustive()
     }
 }
 
@@ -98,7 +121,7 @@ impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
         if count > 0 {
-            self.heard.now();
+            self.activity.mark_received(Moment::now());
         }
         Ok(count)
     }
@@ -107,7 +130,7 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
-        self.heard.stamp(&self.heard.written);
+        self.activity.mark_sent(Moment::now());
         Ok(count)
     }
 

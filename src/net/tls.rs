@@ -1,12 +1,12 @@
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use native_tls::{Certificate, Identity, TlsConnector};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::pem;
 use crate::error::{Error, Result};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
 /// How many connectors are kept. Each holds the system's roots, parsed: some 2 MB. A program that uses more sets
 /// of certificates than this by turns pays for building some of them again.

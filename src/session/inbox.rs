@@ -1,62 +1,65 @@
 use std::collections::VecDeque;
 use std::mem::swap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::protocol::Packet;
-use crate::sync::{Signal, lock};
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Signal, lock, now};
 
-/// Messages that were received and not yet given to the reader, in wire order, and the right to receive.
+/// Messages that were received and not yet given to their handler, in wire order, and the right to receive.
 ///
 /// Only the holder of that right (the intake) calls `Transport::recv`: the reader, or the watchdog in its
-/// place. It is a flag and not a lock, as it is held while the transport waits.
+/// place. The intake is a flag and not a lock, as it is held while the transport waits.
 pub(super) struct Inbox {
     limit: usize,
-    /// The client has closed: what was received is not delivered any more. Set with `state.end`, read for each
-    /// message without the lock.
+    /// The memory of the messages that no handler has been given yet: those of the queue and of the reader's batch.
+    bytes: AtomicUsize,
+    /// The client has closed: nothing is delivered any more. Set for good.
     muted: AtomicBool,
-    state: Mutex<State>,
-    /// For the reader: messages, the intake, or the end. For the stand-in: room, or the reader is back.
+    /// The stand-in does not read, because the inbox is full.
+    paused: AtomicBool,
+    state: Mutex<InboxState>,
+    /// Notified for the reader when there are messages, the intake or the end; for the stand-in when there is room or
+    /// the reader is back.
     changed: Signal,
 }
 
-struct State {
+struct InboxState {
     queue: VecDeque<Packet>,
-    /// What the queue and the reader's batch take in memory.
-    bytes: usize,
-    /// How much of `bytes` the reader has.
-    with_reader: usize,
     /// Somebody has the intake.
     receiving: bool,
     /// The reader has nothing to deliver, and waits for the stand-in.
     reader_waits: bool,
-    /// Reading has stopped because the inbox is full.
-    paused: bool,
-    end: End,
+    receive: Receive,
 }
 
+/// How long packets are received.
 #[derive(Clone, Copy, PartialEq)]
-enum End {
-    Open,
-    /// Nothing can be written: receiving goes on until then, as the server may have said why.
-    Ending(Instant),
-    /// The client closes: receiving goes on until the server has closed too, or until then.
-    Closing(Instant),
-    /// What is queued is still delivered.
-    Drained,
-    /// Nothing is delivered any more.
-    Dropped,
+enum Receive {
+    Unbounded,
+    /// The session is closing or broken.
+    Until(Instant),
+    /// The session is over. What is queued is delivered, unless the inbox is muted.
+    Over,
+}
+
+impl Receive {
+    fn is_overdue(self) -> bool {
+        matches!(self, Receive::Until(by) if now() >= by)
+    }
+
+    fn deadline(self) -> Option<Instant> {
+        if let Receive::Until(by) = self { Some(by) } else { None }
+    }
 }
 
 /// What the stand-in does next.
 pub(super) enum StandIn {
     Receive,
-    /// The inbox is full, and it is time to see whether anything moves.
-    Full,
-    /// The close has taken too long.
+    /// See whether anything moves: the inbox is full.
+    CheckProgress,
+    /// End the session, which is closing or broken for too long.
     Overdue,
-    /// The intake is given back.
+    /// Give the intake back.
     Done,
 }
 
@@ -64,7 +67,7 @@ pub(super) enum StandIn {
 pub(super) enum Next {
     Deliver,
     Receive,
-    /// The close has taken too long.
+    /// End the session, which is closing or broken for too long.
     Overdue,
     End,
 }
@@ -73,69 +76,66 @@ impl Inbox {
     pub(super) fn new(limit: usize) -> Self {
         Inbox {
             limit,
+            bytes: AtomicUsize::new(0),
             muted: AtomicBool::new(false),
-            state: Mutex::new(State {
+            paused: AtomicBool::new(false),
+            state: Mutex::new(InboxState {
                 queue: VecDeque::new(),
-                bytes: 0,
-                with_reader: 0,
                 receiving: false,
                 reader_waits: false,
-                paused: false,
-                end: End::Open,
+                receive: Receive::Unbounded,
             }),
             changed: Signal::default(),
         }
     }
 
-    /// For the reader, whose batch is empty: fills it, or hands it the intake.
+    /// Fills the reader's batch, which is empty, or hands the reader the intake.
     ///
-    /// No bound but a close's: the stand-in's own wait is bounded by the server's silence.
+    /// The wait has no bound but a close's, as the stand-in's own wait is bounded by the server's silence.
     pub(super) fn next(&self, batch: &mut VecDeque<Packet>) -> Next {
         let mut state = lock(&self.state);
-        state.bytes -= state.with_reader;
-        state.with_reader = 0;
         loop {
-            if state.end == End::Dropped {
-                state.bytes = 0;
-                state.queue.clear();
-            }
             if !state.queue.is_empty() {
                 swap(&mut state.queue, batch);
-                state.with_reader = state.bytes;
-                if state.paused {
-                    self.changed.notify_all(state);
-                }
                 return Next::Deliver;
             }
-            match state.end {
-                End::Drained | End::Dropped => return Next::End,
-                End::Ending(by) | End::Closing(by) if Instant::now() >= by => return Next::Overdue,
-                End::Open | End::Ending(_) | End::Closing(_) if !state.receiving => {
-                    state.receiving = true;
-                    return Next::Receive;
-                }
-                End::Open | End::Ending(_) | End::Closing(_) => {}
+            if state.receive == Receive::Over {
+                return Next::End;
+            }
+            if state.receive.is_overdue() {
+                return Next::Overdue;
+            }
+            if !state.receiving {
+                state.receiving = true;
+                return Next::Receive;
             }
             state.reader_waits = true;
             self.changed.notify_all_held(&state);
-            state = match state.end {
-                End::Ending(by) | End::Closing(by) => self.changed.wait_until(state, Some(by)),
-                _ => self.changed.wait(state),
-            };
+            let deadline = state.receive.deadline();
+            state = self.changed.wait(state, deadline);
             state.reader_waits = false;
         }
     }
 
-    /// True when messages of the reader's batch must not be delivered any more.
+    /// Takes a message of the reader's batch out of the inbox: its handler is given it now. False if it must not be.
+    pub(super) fn deliver(&self, message: &Packet) -> bool {
+        self.bytes.fetch_sub(message.memory(), Ordering::SeqCst);
+        // Pairs with `stand_in`: either this thread sees that it pauses, or the stand-in sees the room.
+        if self.paused.load(Ordering::SeqCst) {
+            self.changed.notify_all(lock(&self.state));
+        }
+        !self.muted()
+    }
+
+    /// True if nothing is delivered any more.
     pub(super) fn muted(&self) -> bool {
         self.muted.load(Ordering::Acquire)
     }
 
-    /// For the watchdog: the intake, if the reader does not have it.
+    /// Claims the intake for the watchdog, if nobody has it.
     pub(super) fn claim(&self) -> bool {
         let mut state = lock(&self.state);
-        let open = matches!(state.end, End::Open | End::Ending(_) | End::Closing(_));
-        let claimed = open && !state.receiving && !state.reader_waits;
+        let claimed = state.receive != Receive::Over && !state.receiving && !state.reader_waits;
         state.receiving |= claimed;
         claimed
     }
@@ -143,12 +143,10 @@ impl Inbox {
     /// Appends what the holder of the intake has received.
     pub(super) fn push(&self, messages: &mut VecDeque<Packet>) {
         let mut state = lock(&self.state);
-        // Something has come: from now on the server's silence counts again.
-        state.paused = false;
-        if matches!(state.end, End::Closing(_)) {
+        if self.muted() {
             messages.clear();
         }
-        state.bytes += messages.iter().map(Packet::memory).sum::<usize>();
+        self.bytes.fetch_add(messages.iter().map(Packet::memory).sum(), Ordering::SeqCst);
         state.queue.append(messages);
     }
 
@@ -159,71 +157,63 @@ impl Inbox {
         self.changed.notify_all(state);
     }
 
-    /// For the stand-in, between two receives: it is done when the reader is at leisure again or the connection
-    /// over. Waits until `look` while the inbox is full: then TCP pushes back on the server.
+    /// Decides what the stand-in does between two receives. It is done when the reader is at leisure again or the
+    /// session over. While the inbox is full it waits until `look`: TCP pushes back on the server.
     pub(super) fn stand_in(&self, look: Instant) -> StandIn {
         let mut state = lock(&self.state);
         loop {
-            let over = matches!(state.end, End::Drained | End::Dropped);
-            if over || state.reader_waits {
-                state.receiving = false;
-                state.paused = false;
-                self.changed.notify_all(state);
+            if state.receive == Receive::Over || state.reader_waits {
                 return StandIn::Done;
             }
-            match state.end {
-                End::Ending(by) | End::Closing(by) if Instant::now() >= by => return StandIn::Overdue,
-                // What comes is not kept.
-                End::Closing(_) => return StandIn::Receive,
-                _ if state.bytes < self.limit => return StandIn::Receive,
-                _ => {}
+            if state.receive.is_overdue() {
+                return StandIn::Overdue;
             }
-            state.paused = true;
-            if Instant::now() >= look {
-                return StandIn::Full;
+            self.paused.store(true, Ordering::SeqCst);
+            // A muted inbox keeps nothing, and so is never full.
+            let full = self.bytes.load(Ordering::SeqCst) >= self.limit && !self.muted();
+            if full && now() < look {
+                state = self.changed.wait(state, Some(look));
             }
-            state = self.changed.wait_until(state, Some(look));
+            self.paused.store(false, Ordering::SeqCst);
+            if !full {
+                return StandIn::Receive;
+            }
+            if now() >= look {
+                return StandIn::CheckProgress;
+            }
         }
     }
 
-    /// True while reading has stopped by our own choice.
-    pub(super) fn paused(&self) -> bool {
-        lock(&self.state).paused
-    }
-
-    /// What it holds, in bytes of memory.
+    /// The memory of everything in it, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        lock(&self.state).bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Nothing can be written any more.
-    pub(super) fn ending(&self, by: Instant) {
+    /// Bounds the receiving: the session is closing or broken.
+    pub(super) fn receive_until(&self, by: Instant) {
         let mut state = lock(&self.state);
-        if state.end == End::Open {
-            state.end = End::Ending(by);
+        if state.receive == Receive::Unbounded {
+            state.receive = Receive::Until(by);
         }
         self.changed.notify_all(state);
     }
 
-    /// The client closes: nothing more is delivered.
-    pub(super) fn closing(&self, by: Instant) {
+    /// Ends all delivery: the client closes, or was refused by its connect handler.
+    pub(super) fn mute(&self) {
         let mut state = lock(&self.state);
-        if matches!(state.end, End::Open | End::Ending(_)) {
-            state.end = End::Closing(by);
-            state.queue.clear();
-            state.bytes = state.with_reader;
-        }
         self.muted.store(true, Ordering::Release);
+        let dropped: usize = state.queue.drain(..).map(|packet| packet.memory()).sum();
+        self.bytes.fetch_sub(dropped, Ordering::SeqCst);
         self.changed.notify_all(state);
     }
 
-    /// Ends it; `deliver` says whether what is queued still reaches the handlers. It does not once the client has
-    /// closed: some of it may be gone by now.
+    /// Ends the receiving. What is queued is delivered if `deliver` says so and the client has not closed.
     pub(super) fn close(&self, deliver: bool) {
+        if !deliver {
+            self.mute();
+        }
         let mut state = lock(&self.state);
-        let deliver = deliver && !self.muted();
-        state.end = if deliver { End::Drained } else { End::Dropped };
-        self.muted.store(!deliver, Ordering::Release);
+        state.receive = Receive::Over;
         self.changed.notify_all(state);
     }
 }

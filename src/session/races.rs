@@ -7,18 +7,18 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Ending, Session, SessionOptions, WhenFull, World};
+use super::{Ending, Listener, Session, SessionOptions, WhenFull};
 use crate::error::Error;
 use crate::event::Reason;
-use crate::hang::{Chance, Watchdog, seed, times};
 use crate::logger::Logger;
 use crate::protocol::{Handshake, Packet};
 use crate::sync::{delay, lock};
+use crate::testing::fake::{PATIENCE, Server, pair};
+use crate::testing::hang::{Chance, Watchdog, give_up, seed, times};
 use crate::transport::TransportError;
-use crate::transport::fake::{PATIENCE, Server, pair};
 
 fn rounds() -> u64 {
-    times(2_000, 100_000)
+    times(20_000, 100_000)
 }
 
 const OPERATIONS: usize = 12;
@@ -28,7 +28,7 @@ const OPERATIONS: usize = 12;
 enum Told {
     Connected,
     Message(usize),
-    Ended(Reason),
+    Ended(Reason, usize),
     Finished,
 }
 
@@ -63,7 +63,7 @@ impl Handlers {
     }
 }
 
-impl World for Handlers {
+impl Listener for Handlers {
     fn connected(&mut self) -> bool {
         self.tell(Told::Connected);
         self.chance.below(16) != 0
@@ -75,10 +75,8 @@ impl World for Handlers {
     }
 
     fn ended(&mut self, ending: Ending) {
-        self.tell(Told::Ended(ending.reason));
+        self.tell(Told::Ended(ending.reason, ending.unsent));
     }
-
-    fn left(&mut self, _unsent: usize) {}
 
     fn finished(&mut self) {
         lock(&self.told).push(Told::Finished);
@@ -118,7 +116,7 @@ impl Round {
     /// One operation, as chance has it.
     fn operate(&self, chance: &mut Chance, name: &str, sent: &mut usize) {
         let session = &self.session;
-        match chance.below(48) {
+        match chance.below(49) {
             0..12 => self.send(WhenFull::Wait, name, sent),
             12..18 => self.send(WhenFull::Fail, name, sent),
             18..21 => drop(session.flush(Duration::from_micros(chance.below(500)))),
@@ -130,11 +128,12 @@ impl Round {
             42 => session.abort(Reason::Other("abort".into())),
             43 => {
                 session.close(Reason::ClientDisconnect);
-                session.tear_down();
+                session.end_late();
             }
             44 => self.server.send([Packet::Close]),
             45 => self.server.fail(TransportError::Failed(Error::connection("broken"))),
             46 => self.server.fail(TransportError::Silent),
+            47 => self.server.break_writes(),
             _ => thread::sleep(Duration::from_micros(chance.below(300))),
         }
     }
@@ -158,10 +157,11 @@ impl Round {
     /// What must hold at the end, in whatever order things happened.
     fn check(&self) {
         let told = lock(&self.told).clone();
-        let ends = told.iter().filter(|told| matches!(told, Told::Ended(_))).count();
+        let ends = told.iter().filter(|told| matches!(told, Told::Ended(..))).count();
         assert_eq!((told.first(), ends), (Some(&Told::Connected), 1), "{told:?}");
-        let reason = self.session.ending().reason;
-        assert_eq!(told[told.len() - 2..], [Told::Ended(reason), Told::Finished], "{told:?}");
+        // The count that the listener was told is final.
+        let Ending { reason, unsent, .. } = self.session.ending();
+        assert_eq!(told[told.len() - 2..], [Told::Ended(reason, unsent), Told::Finished], "{told:?}");
         let messages: Vec<_> = (0..told.len() - 3).map(Told::Message).collect();
         assert_eq!(told[1..told.len() - 2], messages, "lost, doubled or out of order");
 
@@ -199,7 +199,7 @@ fn run(seed: u64) {
         });
     });
     if !round.session.wait_finished(Some(Instant::now() + PATIENCE)) {
-        crate::hang::give_up("threads are left");
+        give_up("threads are left");
     }
     delay::stop();
     while Arc::strong_count(&round.session) > 1 || lock(&round.told).last() != Some(&Told::Finished) {

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Ending, Session, SessionOptions, WhenFull, World};
+use super::{Ending, Listener, Session, SessionOptions, WhenFull};
 use crate::error::Error;
 use crate::event::Reason;
 use crate::logger::Logger;
 use crate::protocol::{Handshake, Packet};
+use crate::testing::fake::{PATIENCE, Server, pair};
 use crate::transport::TransportError;
-use crate::transport::fake::{PATIENCE, Server, pair};
 
 #[derive(Debug, PartialEq)]
 enum Happened {
@@ -35,7 +35,7 @@ struct Reporter {
     accept: bool,
 }
 
-impl World for Reporter {
+impl Listener for Reporter {
     fn connected(&mut self) -> bool {
         self.happened.send(Happened::Connected).unwrap();
         self.accept
@@ -49,8 +49,6 @@ impl World for Reporter {
     fn ended(&mut self, ending: Ending) {
         self.happened.send(Happened::Ended(ending.reason)).unwrap();
     }
-
-    fn left(&mut self, _unsent: usize) {}
 
     fn finished(&mut self) {
         self.happened.send(Happened::Finished).unwrap();
@@ -95,13 +93,13 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
     let handshake = Handshake::parse(&json).unwrap();
     let session = Session::new(Box::new(transport), handshake, Default::default(), options);
     let (sender, happened) = unbounded();
-    let world = Reporter {
+    let listener = Reporter {
         session: session.clone(),
         happened: sender,
         on_message: Box::new(on_message),
         accept: setup.accept,
     };
-    session.start(Box::new(world), 0).unwrap();
+    session.start(Box::new(listener), 0).unwrap();
     Fixture { session, server, happened }
 }
 
@@ -351,7 +349,7 @@ fn a_full_inbox_stops_reading_until_the_handler_is_done() {
     f.server.send((0..1000).map(text));
     f.expect(Happened::Connected);
     let deadline = Instant::now() + PATIENCE;
-    while !f.session.inbox.paused() {
+    while f.session.inbox.bytes() < setup.inbox {
         assert!(Instant::now() < deadline, "reading goes on");
         thread::yield_now();
     }

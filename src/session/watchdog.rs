@@ -1,13 +1,14 @@
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::Session;
 use super::inbox::StandIn;
+use super::reader;
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Reason;
-use crate::protocol::Handshake;
-use crate::sync::{Signal, lock};
+use crate::sync::{Mutex, Signal, after, lock, now};
 
 /// What the watchdog thread is told by the others.
 #[derive(Default)]
@@ -19,10 +20,16 @@ pub(super) struct Watchdog {
 #[derive(Default)]
 struct Orders {
     stop: bool,
-    /// Somebody cannot send until the server reads, so receive now if nobody does.
+    /// Receive now if nobody does: somebody cannot send until the server reads.
     stand_in: bool,
-    /// A close has begun, and must have ended by then.
-    close_by: Option<Instant>,
+    /// When a session that is closing or broken must be over.
+    end_by: Option<Instant>,
+}
+
+/// What there is to do.
+enum Duty {
+    CheckReader,
+    End,
 }
 
 impl Watchdog {
@@ -36,95 +43,80 @@ impl Watchdog {
         self.order(|orders| orders.stand_in = true);
     }
 
-    /// What is left to write may need a server that reads on when we receive.
-    pub(super) fn closing(&self, by: Instant) {
-        self.order(|orders| (orders.close_by, orders.stand_in) = (Some(by), true));
+    /// Ends the session at that time. Receives until then if nobody does, as the server may read what is left to write
+    /// only when it is read from.
+    pub(super) fn end_by(&self, by: Instant) {
+        self.order(|orders| (orders.end_by, orders.stand_in) = (Some(by), true));
     }
 
     pub(super) fn stop(&self) {
         self.order(|orders| orders.stop = true);
     }
 
-    /// Waits until the reader must be checked, or an order comes. False at the end.
+    /// Waits until the reader must be checked, or an order comes. `None` at the end.
     fn wait(&self, check: Instant) -> Option<Duty> {
         let mut orders = lock(&self.orders);
         loop {
-            let now = Instant::now();
+            let now = now();
             if orders.stop {
                 return None;
             }
-            if orders.close_by.is_some_and(|by| now >= by) {
-                return Some(Duty::TearDown);
+            if orders.end_by.is_some_and(|by| now >= by) {
+                return Some(Duty::End);
             }
             if std::mem::take(&mut orders.stand_in) || now >= check {
                 return Some(Duty::CheckReader);
             }
-            let until = orders.close_by.map_or(check, |by| by.min(check));
-            orders = self.changed.wait_until(orders, Some(until));
+            let until = orders.end_by.map_or(check, |by| by.min(check));
+            orders = self.changed.wait(orders, Some(until));
         }
     }
 }
 
-enum Duty {
-    CheckReader,
-    TearDown,
-}
-
-/// The watchdog thread: receives in the reader's place while a handler runs and a ping is due, so that pongs go
-/// out however slow the handlers are; and ends a close that takes too long.
+/// The watchdog thread. It receives in the reader's place while a handler runs and a ping is due, so that pongs go out
+/// however slow the handlers are; and it ends a session that is closing or broken for too long.
 pub(super) fn run(session: &Arc<Session>) {
-    let mut now = Instant::now();
     loop {
-        let check = next_check(now, session.ping_due(), &session.handshake);
-        match session.watchdog.wait(check) {
+        let rest = session.liveness.next_check(Moment::now());
+        match session.watchdog.wait(after(rest)) {
             Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
             // The reader is receiving: the server's silence is its to notice.
             Some(Duty::CheckReader) => {}
-            Some(Duty::TearDown) => session.tear_down(),
+            Some(Duty::End) => session.end_late(),
             None => return,
         }
-        now = Instant::now();
     }
 }
 
 fn stand_in(session: &Arc<Session>) {
     let mut received = VecDeque::new();
-    let mut look = Instant::now();
+    let mut look = now();
     loop {
         match session.inbox.stand_in(look) {
-            StandIn::Receive => session.receive(&mut received),
-            StandIn::Full => look = check_progress(session),
-            StandIn::Overdue => session.tear_down(),
-            StandIn::Done => return,
+            StandIn::Receive => reader::receive(session, &mut received),
+            StandIn::CheckProgress => {
+                session.liveness.stop_reading();
+                look = check_progress(session);
+            }
+            StandIn::Overdue => session.end_late(),
+            StandIn::Done => break,
         }
     }
+    session.liveness.release();
+    session.inbox.release();
 }
 
-/// For when the inbox is full: ends the session if nothing can be written either. The handlers may wait for that, and
-/// the server for us to read: only time ends it. Returns when to look again.
+/// Ends a session whose inbox is full if nothing can be written either. Returns when to look again.
 fn check_progress(session: &Session) -> Instant {
-    let (now, silence) = (Instant::now(), session.silence());
-    let (Some(since), Some(written)) = (session.outbox.batch_since(), session.transport.written()) else {
-        return now + silence;
+    let left = match session.outbox.batch_since() {
+        Some(since) if !session.transport.send_is_bounded() => {
+            session.liveness.left_without_progress(since, Moment::now())
+        }
+        _ => session.liveness.longest_wait(),
     };
-    let by = since.max(written).max(session.transport.heard()) + silence;
-    if now >= by {
+    if left.is_zero() {
         let what = "writing to a server that reads nothing, with the inbox full";
         session.end(Reason::PingTimeout, Some(Error::Timeout { what }));
     }
-    by.max(now)
-}
-
-/// When to see next whether somebody is receiving: when a ping is due, and half way to the time at which the
-/// server gives up on the pong. After that, once per interval: no ping may be sent to a busy connection.
-fn next_check(now: Instant, due: Instant, handshake: &Handshake) -> Instant {
-    let (interval, timeout) = (handshake.ping_interval(), handshake.ping_timeout());
-    let late = due + timeout / 2;
-    if now < due {
-        due
-    } else if now < late {
-        late
-    } else {
-        now + interval.min(timeout).max(Duration::from_millis(10)) / 2
-    }
+    after(left)
 }

@@ -1,78 +1,114 @@
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use super::{Session, Thread, panicked};
-use crate::guarded::guarded;
+use super::outbox::Admission;
+use super::{Session, Thread, log_packets, panicked};
+use crate::error::{Error, Result};
+use crate::guarded::{drop_guarded, guarded};
 use crate::protocol::Packet;
-use crate::stats::Traffic;
-use crate::sync::lock;
-use crate::transport::{SendError, TransportError};
+use crate::sync::{Mutex, lock};
+use crate::transport::{Progress, TransportError, Written};
 
 /// The writer thread, which starts when something has to wait for the first time.
 #[derive(Default)]
-pub(super) struct Writer(Mutex<State>);
+pub(super) struct Writer(Mutex<WriterThread>);
 
 #[derive(Default)]
-enum State {
+enum WriterThread {
     #[default]
     NotStarted,
     Running(Thread),
-    /// It has ended, and none starts any more.
+    /// The thread has ended, and no other starts.
     Ended,
 }
 
 impl Writer {
-    /// Starts it; without it the session cannot go on.
-    pub(super) fn start(&self, session: &Arc<Session>) {
-        let mut state = lock(&self.0);
-        if !matches!(*state, State::NotStarted) {
+    /// Starts the thread, without which the session cannot go on.
+    fn start(&self, session: &Arc<Session>) {
+        let mut thread = lock(&self.0);
+        if !matches!(*thread, WriterThread::NotStarted) {
             return;
         }
         match session.spawn("eio-writer", |session| run(&session)) {
-            Ok(thread) => *state = State::Running(thread),
+            Ok(started) => *thread = WriterThread::Running(started),
             Err(e) => {
-                drop(state);
+                drop(thread);
                 session.fail(TransportError::Failed(e));
             }
         }
     }
 
-    /// Waits for its end, which the outbox's is.
+    /// Joins the writer thread, which ends when the outbox is closed.
     pub(super) fn join(&self) {
-        let state = mem::replace(&mut *lock(&self.0), State::Ended);
-        if let State::Running(thread) = state {
+        let thread = mem::replace(&mut *lock(&self.0), WriterThread::Ended);
+        if let WriterThread::Running(thread) = thread {
             let _ = thread.join();
         }
     }
+}
+
+/// What the transport reports while it writes, and asks for.
+impl Progress for Session {
+    fn written(&self, written: Written) {
+        // The counters come first, as `flush` may return behind the outbox.
+        self.options.counters.sent.add(written.traffic);
+        self.outbox.written(written);
+    }
+
+    fn urgent(&self) -> Option<Packet> {
+        let pong = self.outbox.take_pong()?;
+        log_packets(self, "sending", [&pong]);
+        Some(pong)
+    }
+}
+
+/// Does what the outbox has decided about a packet.
+pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<()> {
+    if let Admission::Full(packet, ticket) = admission {
+        // If this is a handler, nobody receives, and the server may be waiting for that before it reads.
+        session.watchdog.stand_in();
+        admission = session.outbox.wait_for_room(packet, ticket)?;
+    }
+    if let Admission::Direct(packet) = admission {
+        admission = write_direct(session, packet)?;
+    }
+    if matches!(admission, Admission::First) {
+        session.writer.start(session);
+    }
+    Ok(())
+}
+
+/// Writes a packet from the calling thread, which has the turn.
+fn write_direct(session: &Session, packet: Packet) -> Result<Admission> {
+    log_packets(session, "sending", [&packet]);
+    let message = packet.is_message();
+    let tried = guarded(|| session.transport.try_send(packet, session));
+    match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
+        Ok(done) => Ok(session.outbox.direct_done(done)),
+        Err(e) => refuse(session, message, e),
+    }
+}
+
+/// Ends the session instead of writing the packet that has the turn. The turn stays taken: nothing is written any more.
+pub(super) fn refuse(session: &Session, message: bool, error: TransportError) -> Result<Admission> {
+    let refused = session.outbox.withdraw(message);
+    session.fail(error);
+    // A message that counts as unsent was accepted.
+    if refused { Err(Error::SocketIsClosed) } else { Ok(Admission::Queued) }
 }
 
 /// The thread: everything that waits becomes one batch.
 fn run(session: &Arc<Session>) {
     let mut batch = VecDeque::new();
     while session.outbox.take(&mut batch) {
-        session.log_packets("sending", &batch);
-        let traffic = Traffic::of(&batch);
-        match send(session, &mut batch, traffic) {
-            Ok(()) => {
-                // Before `flush` can return.
-                session.options.counters.sent.add(traffic);
-                session.outbox.written(0);
-            }
-            Err(e) => {
-                session.options.counters.sent.add(traffic.without(e.lost));
-                // Before anybody sees the loss, and acts on it.
-                session.write_failed(e.cause);
-                session.outbox.written(e.lost.messages as usize);
-            }
+        log_packets(session, "sending", &batch);
+        let sent = guarded(|| session.transport.send(&mut batch, &**session));
+        if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
+            session.fail(e);
         }
+        // Behind the end, if there is one: what was not written is the user's.
+        batch.drain(..).for_each(drop_guarded);
+        session.outbox.batch_done();
     }
-}
-
-/// Of a batch in which the transport panics everything counts as lost.
-fn send(session: &Session, batch: &mut VecDeque<Packet>, traffic: Traffic) -> Result<(), SendError> {
-    guarded(|| session.transport.send(batch, &|| session.take_pong())).unwrap_or_else(|panic| {
-        let cause = TransportError::Failed(panicked(panic));
-        Err(SendError { cause, lost: traffic })
-    })
 }

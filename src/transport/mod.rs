@@ -3,15 +3,15 @@
 mod polling;
 mod websocket;
 
-#[cfg(test)]
-pub(crate) mod fake;
-
 use std::collections::VecDeque;
 use std::fmt;
+use std::ops::Add;
 use std::str::FromStr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
+use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Packet;
 use crate::stats::Traffic;
 
@@ -72,12 +72,10 @@ impl FromStr for TransportKind {
     }
 }
 
-/// How many packets one `recv` takes at most before it hands on what they brought, and about how many bytes: memory
+/// The most packets that one `recv` takes before it hands on what they brought, and about the most bytes: memory
 /// that is used again at once is cheaper than more of it.
 const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
-
-pub(crate) type Urgent<'a> = &'a dyn Fn() -> Option<Packet>;
 
 /// A connected transport.
 ///
@@ -85,29 +83,65 @@ pub(crate) type Urgent<'a> = &'a dyn Fn() -> Option<Packet>;
 pub(crate) trait Transport: Send + Sync {
     fn kind(&self) -> TransportKind;
 
-    /// Blocks until packets have come, and appends them. A wait for the next byte is at most `silence` long.
-    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError>;
+    /// Blocks until packets have come, and appends them. Fails with `Silent` when a read has found nothing and the
+    /// server has no time left.
+    fn recv(&self, packets: &mut VecDeque<Packet>, server: &Arc<dyn TimeLeft>) -> Result<(), TransportError>;
 
-    /// Blocks until the whole batch is written, and leaves it empty. After a [`Packet::Close`] nothing more is
-    /// written, and `recv` ends soon. An empty batch writes what [`TrySend::Unflushed`] left.
-    ///
-    /// `urgent` is asked, as often as the server may have been waited for, for a packet that goes ahead of what is left
-    /// of the batch.
+    /// Appends packets that had been received when the transport was closed, and were not handed on; false if there are
+    /// none.
+    fn recv_rest(&self, packets: &mut VecDeque<Packet>) -> bool;
+
+    /// Blocks until the whole batch is written. After a [`Packet::Close`] nothing more is written, and `recv` ends soon.
+    /// An empty batch writes what [`TrySend::Unflushed`] left. After an error the batch holds what was not given to the
+    /// system.
     ///
     /// The wait has no bound of its own: a slow peer is not a dead one. `close` ends it.
-    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError>;
+    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError>;
 
     /// Writes a packet if that can be done without waiting. Only for when no `send` is running.
-    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError>;
+    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError>;
 
     /// Ends `recv` and `send` at once, on whatever thread they are.
     fn close(&self);
 
-    /// When the last byte came.
-    fn heard(&self) -> Instant;
+    /// When the sockets of the connection were last used.
+    fn activity(&self) -> &Arc<LastActivity>;
 
-    /// When the last byte went out; `None` if `send` has a bound of its own.
-    fn written(&self) -> Option<Instant>;
+    /// True if `send` ends by itself when the server reads nothing.
+    fn send_is_bounded(&self) -> bool;
+}
+
+/// What a transport tells while it writes. It is called without a lock of the transport's.
+pub(crate) trait Progress: Sync {
+    /// These packets are written: flushed to the system, or confirmed by the answer to a POST.
+    fn written(&self, written: Written);
+
+    /// A packet that goes ahead of what is left of the batch. It is asked for as often as the server may have been
+    /// waited for.
+    fn urgent(&self) -> Option<Packet>;
+}
+
+/// Packets that were written together.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) traffic: Traffic,
+    /// The memory that the outbox counts for them, in bytes. It counts none for pongs, of which it keeps one.
+    pub(crate) memory: usize,
+}
+
+impl Written {
+    pub(crate) fn of(packet: &Packet) -> Self {
+        let memory = if matches!(packet, Packet::Pong(_)) { 0 } else { packet.memory() };
+        Written { traffic: Traffic::of([packet]), memory }
+    }
+}
+
+impl Add for Written {
+    type Output = Written;
+
+    fn add(self, other: Written) -> Written {
+        Written { traffic: self.traffic + other.traffic, memory: self.memory + other.memory }
+    }
 }
 
 /// What became of a packet given to [`Transport::try_send`].
@@ -119,23 +153,21 @@ pub(crate) enum TrySend {
     Refused(Packet),
 }
 
-/// A batch was not written in full.
-#[derive(Debug)]
-pub(crate) struct SendError {
-    pub(crate) cause: TransportError,
-    /// What was not written, or is not known to have been.
-    pub(crate) lost: Traffic,
-}
-
 /// Why a transport carries nothing any more.
 #[derive(Debug)]
 pub(crate) enum TransportError {
     /// This side has closed it.
     Closed,
-    /// No byte came in the time given.
+    /// The server has been silent for too long.
     Silent,
     /// The server said goodbye.
     ClosedByServer(Error),
+    /// Nothing can be written any more.
+    Unwritable {
+        error: Error,
+        /// The server may have said something before that, which can still be received.
+        last_words: bool,
+    },
     /// Anything else.
     Failed(Error),
 }

@@ -1,17 +1,17 @@
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
-    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, Urgent, check_size,
+    BURST, BURST_BYTES, Progress, Transport, TransportError, TransportKind, TrySend, Written, check_size,
     timestamp,
 };
 use crate::error::Error;
-use crate::net::{HttpClient, HttpError};
+use crate::guarded::drop_guarded;
+use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
-use crate::stats::Traffic;
-use crate::sync::{Signal, lock};
+use crate::sync::{Mutex, Signal, after, lock};
 
 /// The JS server refuses the octet-stream that the specification asks for.
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
@@ -62,11 +62,8 @@ struct Intake {
 impl Intake {
     /// Hands on the next packets. None if they are all NOOPs.
     fn burst(&mut self, packets: &mut VecDeque<Packet>, max_message: usize) -> Result<(), Error> {
-        if let Some(broken) = self.broken.take() {
-            return Err(broken);
-        }
         let (mut count, mut bytes) = (0, 0);
-        while count < BURST && bytes < BURST_BYTES {
+        while self.broken.is_none() && count < BURST && bytes < BURST_BYTES {
             match self.next(max_message) {
                 Some(Ok(packet)) => {
                     (count, bytes) = (count + 1, bytes + packet.frame_len());
@@ -75,15 +72,22 @@ impl Intake {
                         packets.push_back(packet);
                     }
                 }
-                Some(Err(broken)) if packets.is_empty() => return Err(broken),
                 Some(Err(broken)) => {
+                    // Nothing that follows can be trusted.
+                    self.payload = Payload::default();
                     self.broken = Some(broken);
                     break;
                 }
                 None => break,
             }
         }
-        Ok(())
+        match self.broken.take() {
+            Some(broken) if packets.is_empty() => Err(broken),
+            broken => {
+                self.broken = broken;
+                Ok(())
+            }
+        }
     }
 
     fn next(&mut self, max_message: usize) -> Option<Result<Packet, Error>> {
@@ -157,7 +161,7 @@ impl Polling {
 
     /// Ends a session that nobody will use, of an attempt whose client is closed: the server would keep it until its ping
     /// timeout.
-    pub(crate) fn leave(
+    pub(crate) fn end_unused_session(
         http: &HttpClient,
         endpoint: &Endpoint,
         sid: &str,
@@ -181,8 +185,23 @@ impl Polling {
         if self.is_closed() { TransportError::Closed } else { TransportError::Failed(error) }
     }
 
-    fn poll(&self, silence: Duration) -> Result<Payload, TransportError> {
-        let answer = self.http.poll(&self.request_url(), silence, self.limits.body);
+    /// The error of a POST. A server that refuses it may have ended the session with last words in its answer to the
+    /// poll; one that failed, or did not answer, has none.
+    fn unwritable(&self, error: Error) -> TransportError {
+        let last_words = match &error {
+            Error::Timeout { .. } => false,
+            Error::Connection { status: Some(status), .. } => *status < 500,
+            _ => true,
+        };
+        if self.is_closed() {
+            TransportError::Closed
+        } else {
+            TransportError::Unwritable { error, last_words }
+        }
+    }
+
+    fn poll(&self, server: &Arc<dyn TimeLeft>) -> Result<Payload, TransportError> {
+        let answer = self.http.poll(&self.request_url(), server, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
             Some(response) => {
                 Payload::new(response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
@@ -192,13 +211,9 @@ impl Polling {
         }
     }
 
-    /// Waits, or until the end.
+    /// Waits for that long, or until the transport is closed.
     fn pause(&self, pause: Duration) {
-        let deadline = Instant::now() + pause;
-        let mut closed = lock(&self.closed);
-        while !*closed && Instant::now() < deadline {
-            closed = self.closing.wait_until(closed, Some(deadline));
-        }
+        drop(self.closing.wait_while(lock(&self.closed), Some(after(pause)), |closed| !closed));
     }
 }
 
@@ -212,13 +227,11 @@ impl Transport for Polling {
         TransportKind::Polling
     }
 
-    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
+    fn recv(&self, packets: &mut VecDeque<Packet>, server: &Arc<dyn TimeLeft>) -> Result<(), TransportError> {
         loop {
             let mut intake = lock(&self.intake);
             intake.burst(packets, self.limits.message).map_err(|e| self.failed(e))?;
             if !packets.is_empty() {
-                // What waited here was not waited for.
-                self.http.heard().now();
                 return Ok(());
             }
             if self.is_closed() {
@@ -230,24 +243,38 @@ impl Transport for Polling {
             let pause = intake.take_pause();
             drop(intake);
             self.pause(pause);
-            let payload = self.poll(silence)?;
+            let payload = self.poll(server)?;
             lock(&self.intake).payload = payload;
         }
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError> {
+    fn recv_rest(&self, packets: &mut VecDeque<Packet>) -> bool {
+        let mut intake = lock(&self.intake);
+        while packets.is_empty() && !intake.payload.is_empty() {
+            if intake.burst(packets, self.limits.message).is_err() {
+                break;
+            }
+        }
+        !packets.is_empty()
+    }
+
+    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
         while !batch.is_empty() {
-            if let Some(packet) = urgent() {
+            if let Some(packet) = progress.urgent() {
                 batch.push_front(packet);
             }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
-            if let Err(e) = self.http.post(&self.request_url(), CONTENT_TYPE, &body) {
-                // Not again: a POST that failed may have arrived.
-                let lost = Traffic::of(&*batch);
-                batch.clear();
-                return Err(SendError { cause: self.failed(e.error), lost });
+            // A POST that failed is not repeated, as it may have arrived.
+            let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
+            answer.map_err(|e| self.unwritable(e.error))?;
+            let (mut written, mut close) = (Written::default(), false);
+            for packet in batch.drain(..count) {
+                written = written + Written::of(&packet);
+                close |= packet == Packet::Close;
+                drop_guarded(packet);
             }
-            if batch.drain(..count).any(|packet| packet == Packet::Close) {
+            progress.written(written);
+            if close {
                 // The server need not answer the poll in flight before its next ping.
                 self.close();
             }
@@ -255,7 +282,7 @@ impl Transport for Polling {
         Ok(())
     }
 
-    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError> {
+    fn try_send(&self, packet: Packet, _: &dyn Progress) -> Result<TrySend, TransportError> {
         Ok(TrySend::Refused(packet))
     }
 
@@ -266,12 +293,12 @@ impl Transport for Polling {
         self.http.close();
     }
 
-    fn heard(&self) -> Instant {
-        self.http.heard().last()
+    fn activity(&self) -> &Arc<LastActivity> {
+        self.http.activity()
     }
 
-    fn written(&self) -> Option<Instant> {
+    fn send_is_bounded(&self) -> bool {
         // A POST has the request timeout.
-        None
+        true
     }
 }

@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::mem::{replace, take};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use rustix::event::PollFlags;
 use tungstenite::error::{CapacityError, ProtocolError};
@@ -16,13 +17,14 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket as Socket};
 
 use super::{
-    BURST, BURST_BYTES, SendError, Transport, TransportError, TransportKind, TrySend, Urgent, check_size,
+    BURST, BURST_BYTES, Progress, Transport, TransportError, TransportKind, TrySend, Written, check_size,
     timestamp, too_long,
 };
 use crate::error::{Error, Result};
-use crate::net::{Heard, HttpClient, HttpError, ReadAhead, wait_for};
+use crate::guarded::drop_guarded;
+use crate::net::{HttpClient, HttpError, LastActivity, ReadAhead, TimeLeft, wait_for};
 use crate::protocol::{Endpoint, Frame, Packet};
-use crate::stats::Traffic;
+use crate::sync::after;
 
 /// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
 const RATION: usize = 2 * BURST_BYTES;
@@ -32,6 +34,9 @@ const PONGS: usize = 4096;
 
 /// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
 const COPY_BELOW: usize = 16 * 1024;
+
+/// Binary messages from this size on are written without a copy; to share one may allocate.
+const SHARE_FROM: usize = 4 * 1024;
 
 /// What a websocket is opened with. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -69,7 +74,7 @@ pub(crate) struct WebSocket {
     /// One that goes to whoever waits, within a millisecond. The system's goes to who is awake: a reader in a flood, which
     /// takes it again as soon as it has given it back, and the writer could wait for ever.
     inner: Mutex<Inner>,
-    heard: Arc<Heard>,
+    activity: Arc<LastActivity>,
     closed: AtomicBool,
 }
 
@@ -81,7 +86,23 @@ struct Inner {
     /// The `1` is written: what remains is to flush it and to half-close.
     finishing: bool,
     /// What was given to tungstenite since everything was last written.
-    unflushed: Traffic,
+    unflushed: Written,
+    outgoing: Outgoing,
+}
+
+/// A buffer for the small binary messages that are written: tungstenite wants to own what it writes, and a share of
+/// the user's bytes would be dropped under the lock.
+#[derive(Default)]
+struct Outgoing(BytesMut);
+
+impl Outgoing {
+    fn share(&mut self, bytes: &Bytes) -> Bytes {
+        if bytes.len() >= SHARE_FROM {
+            return bytes.clone();
+        }
+        self.0.extend_from_slice(bytes);
+        self.0.split().freeze()
+    }
 }
 
 impl WebSocket {
@@ -112,9 +133,10 @@ impl WebSocket {
             ended: None,
             max_message: settings.max_message,
             finishing: false,
-            unflushed: Traffic::default(),
+            unflushed: Written::default(),
+            outgoing: Outgoing::default(),
         });
-        Ok(WebSocket { tcp, inner, heard: upgraded.heard, closed: AtomicBool::new(false) })
+        Ok(WebSocket { tcp, inner, activity: upgraded.activity, closed: AtomicBool::new(false) })
     }
 
     /// As [`Transport::recv`], with a deadline for all of it.
@@ -123,13 +145,13 @@ impl WebSocket {
         packets: &mut VecDeque<Packet>,
         deadline: Instant,
     ) -> Result<(), TransportError> {
-        self.recv_while(packets, || Some(deadline))
+        self.recv_while(packets, || deadline.saturating_duration_since(Instant::now()))
     }
 
     fn recv_while(
         &self,
         packets: &mut VecDeque<Packet>,
-        deadline: impl Fn() -> Option<Instant>,
+        left: impl Fn() -> Duration,
     ) -> Result<(), TransportError> {
         loop {
             // First what TLS and tungstenite have buffered, which poll cannot see.
@@ -141,13 +163,12 @@ impl WebSocket {
                 // A closed socket stays readable for what had come before: that may be megabytes of websocket pings.
                 return Err(TransportError::Closed);
             }
-            let deadline = deadline();
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                // A server that sends nothing but websocket pings is always readable.
+            let left = left();
+            if left.is_zero() {
                 return Err(self.own(TransportError::Silent));
             }
             if !more {
-                self.wait(PollFlags::IN, deadline)?;
+                self.wait(PollFlags::IN, Some(after(left)))?;
             }
         }
     }
@@ -157,11 +178,11 @@ impl WebSocket {
         if self.closed.load(Ordering::Acquire) { TransportError::Closed } else { error }
     }
 
+    /// Waits until the socket is ready, or until the deadline.
     fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<(), TransportError> {
         match wait_for(&self.tcp, flags, deadline) {
-            Ok(()) => Ok(()),
-            Err(e) if e.kind() == ErrorKind::TimedOut => Err(self.own(TransportError::Silent)),
-            Err(e) => Err(self.own(broken(e))),
+            Err(e) if e.kind() != ErrorKind::TimedOut => Err(self.own(broken(e))),
+            _ => Ok(()),
         }
     }
 }
@@ -171,44 +192,50 @@ impl Transport for WebSocket {
         TransportKind::WebSocket
     }
 
-    fn recv(&self, packets: &mut VecDeque<Packet>, silence: Duration) -> Result<(), TransportError> {
-        self.recv_while(packets, || Instant::now().checked_add(silence))
+    fn recv(&self, packets: &mut VecDeque<Packet>, server: &Arc<dyn TimeLeft>) -> Result<(), TransportError> {
+        self.recv_while(packets, || server.time_left())
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>, urgent: Urgent<'_>) -> Result<(), SendError> {
-        let written = loop {
+    fn recv_rest(&self, _: &mut VecDeque<Packet>) -> bool {
+        // Frames are read when they are handed on.
+        false
+    }
+
+    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
+        loop {
             if !batch.is_empty() {
                 // Only then: the last of a batch may be the close.
-                urgent().into_iter().for_each(|packet| batch.push_front(packet));
+                progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
             }
-            let mut inner = self.inner.lock();
-            let written = inner.write_burst(batch);
-            drop(inner);
-            match written {
-                Ok(true) => break Ok(()),
-                Ok(false) => {}
-                Err(e) => break Err(self.own(e)),
+            let mut given = 0;
+            let flushed = self.inner.lock().write_burst(batch, &mut given);
+            // Behind the lock, as binary messages are the user's.
+            batch.drain(..given).for_each(drop_guarded);
+            match flushed.map_err(|e| self.own(unwritable(e)))? {
+                Some(written) => {
+                    progress.written(written);
+                    return Ok(());
+                }
+                None => self.wait(PollFlags::OUT, None)?,
             }
-            if let Err(e) = self.wait(PollFlags::OUT, None) {
-                break Err(e);
-            }
-        };
-        written.map_err(|cause| {
-            let lost = Traffic::of(&*batch) + self.inner.lock().unflushed;
-            batch.clear();
-            SendError { cause, lost }
-        })
+        }
     }
 
-    fn try_send(&self, packet: Packet) -> Result<TrySend, TransportError> {
+    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
         let Some(mut inner) = self.inner.try_lock() else {
             // The reader is at work: leave it to the writer rather than wait.
             return Ok(TrySend::Refused(packet));
         };
-        let written = inner.write_packet(packet).and_then(|more| Ok(more && inner.flush()?));
-        match written.map_err(|e| self.own(e))? {
-            true => Ok(TrySend::Sent),
-            false => Ok(TrySend::Unflushed),
+        let mut packet = packet;
+        let flushed = inner.write_one(&mut packet);
+        drop(inner);
+        drop_guarded(packet);
+        match flushed.map_err(|e| self.own(unwritable(e)))? {
+            Some(written) => {
+                progress.written(written);
+                Ok(TrySend::Sent)
+            }
+            None => Ok(TrySend::Unflushed),
         }
     }
 
@@ -218,12 +245,12 @@ impl Transport for WebSocket {
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 
-    fn heard(&self) -> Instant {
-        self.heard.last()
+    fn activity(&self) -> &Arc<LastActivity> {
+        &self.activity
     }
 
-    fn written(&self) -> Option<Instant> {
-        Some(self.heard.last_written())
+    fn send_is_bounded(&self) -> bool {
+        false
     }
 }
 
@@ -302,27 +329,42 @@ impl Inner {
         }
     }
 
-    /// Writes the batch: false if the socket takes no more for now.
-    fn write_burst(&mut self, batch: &mut VecDeque<Packet>) -> Result<bool, TransportError> {
+    /// Writes the batch, and counts how many packets of it were `given` to tungstenite. Returns what was written since
+    /// everything was last written, or `None` if the socket takes no more for now.
+    fn write_burst(
+        &mut self,
+        batch: &mut VecDeque<Packet>,
+        given: &mut usize,
+    ) -> Result<Option<Written>, TransportError> {
         // What a former call left comes first, so that tungstenite's buffer does not grow.
         if !self.flush()? {
-            return Ok(false);
+            return Ok(None);
         }
-        while let Some(packet) = batch.pop_front() {
+        for packet in batch {
+            *given += 1;
             if !self.write_packet(packet)? {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        self.flush()
+        Ok(self.flush()?.then(|| take(&mut self.unflushed)))
     }
 
-    /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered.
-    fn write_packet(&mut self, packet: Packet) -> Result<bool, TransportError> {
-        self.finishing |= packet == Packet::Close;
-        self.unflushed = self.unflushed + Traffic::of([&packet]);
-        let message = match packet.into_frame() {
-            Frame::Text(text) => Message::Text(text.into()),
-            Frame::Binary(bytes) => Message::Binary(bytes),
+    fn write_one(&mut self, packet: &mut Packet) -> Result<Option<Written>, TransportError> {
+        let written = self.write_packet(packet)? && self.flush()?;
+        Ok(written.then(|| take(&mut self.unflushed)))
+    }
+
+    /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered. A text is taken out of
+    /// the packet; of a binary message, whose `Drop` may be the user's, the packet keeps its share.
+    fn write_packet(&mut self, packet: &mut Packet) -> Result<bool, TransportError> {
+        self.finishing |= *packet == Packet::Close;
+        self.unflushed = self.unflushed + Written::of(packet);
+        let message = match packet {
+            Packet::Binary(bytes) => Message::Binary(self.outgoing.share(bytes)),
+            text => match replace(text, Packet::Noop).into_frame() {
+                Frame::Text(text) => Message::Text(text.into()),
+                Frame::Binary(bytes) => Message::Binary(bytes),
+            },
         };
         let written = ready(self.socket.write(message))?;
         Ok(written && (!self.finishing || ready(self.socket.close(None))?))
@@ -336,7 +378,6 @@ impl Inner {
         if !ready(self.socket.flush())? {
             return Ok(false);
         }
-        self.unflushed = Traffic::default();
         if self.finishing {
             self.socket.get_mut().finish();
         }
@@ -350,6 +391,14 @@ fn ready(written: Result<(), tungstenite::Error>) -> Result<bool, TransportError
         Ok(()) => Ok(true),
         Err(tungstenite::Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => Ok(false),
         Err(e) => Err(failed(e)),
+    }
+}
+
+/// A failed write: what the server said before that may still be there to read.
+fn unwritable(error: TransportError) -> TransportError {
+    match error {
+        TransportError::Failed(error) => TransportError::Unwritable { error, last_words: true },
+        other => other,
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-#[path = "../../src/hang.rs"]
+#[path = "../../src/testing/hang.rs"]
 pub(crate) mod hang;
 pub(crate) mod official;
 pub(crate) mod process;

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use super::super::outbox::{Admission, Given, Outbox};
+use super::super::outbox::{Admission, Outbox};
 use super::*;
 use crate::sync::lock;
-use crate::transport::TrySend;
+use crate::transport::{TrySend, Written};
 
 /// Long enough for a thread to get as far as it can. A test is right however short it is.
 fn settle() {
@@ -62,18 +62,20 @@ fn a_flush_waits_for_what_was_sent_before_it_only() {
     let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
     // Long enough after the last write, the first has the turn, and the others wait.
     settle();
-    admitted.extend((0..2).map(|i| outbox.admit(text(i)).unwrap()));
+    admitted.extend((0..2).map(|i| outbox.admit(text(i), WhenFull::Wait).unwrap()));
     let (begun, begins) = unbounded();
     thread::scope(|scope| {
         let flush = scope.spawn(|| outbox.flush(PATIENCE, || begun.send(()).unwrap()));
         begins.recv_timeout(PATIENCE).unwrap();
-        outbox.written_direct(TrySend::Sent, Given::of(&text(0)));
+        outbox.written(Written::of(&text(0)));
+        outbox.direct_done(TrySend::Sent);
         assert!(outbox.take(&mut batch));
-        admitted.push(outbox.admit(text("later")).unwrap());
-        outbox.written(0);
+        admitted.push(outbox.admit(text("later"), WhenFull::Wait).unwrap());
+        outbox.written(Written::of(&batch.pop_front().unwrap()));
         flush.join().unwrap().unwrap();
+        outbox.batch_done();
         assert!(outbox.take(&mut batch), "the later one waits still");
-        outbox.written(0);
+        outbox.batch_done();
     });
     assert!(matches!(&admitted[..], [Admission::Direct(_), Admission::First, Admission::Queued]));
 }

@@ -1,32 +1,36 @@
-//! Ctrl-C: connected clients say goodbye before the process does what it would have done without us.
+//! Ctrl-C: connected clients say goodbye before the process does what it would have done without them.
 //!
-//! The handler, and the thread `eio-sigint` which does the work, are there from the first connection on, once for the
-//! process, and stay.
+//! The signal handler, and the thread `eio-sigint` which does the work, are installed once for the process, by the first
+//! connection, and stay.
 
 use std::ffi::c_int;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Instant;
 
 use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
-use super::core::Core;
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 
-/// The clients to disconnect. Its lock is not held while a client's are taken.
-static CLIENTS: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
+/// A client, as Ctrl-C sees it.
+pub(crate) trait Interrupt: Send + Sync {
+    /// Starts to disconnect. Returns the wait for its end, which is bounded by the client's request timeout.
+    fn begin(self: Arc<Self>) -> Box<dyn FnOnce()>;
+}
 
-/// The process is about to end.
+/// The clients to disconnect. The lock is not held while a client's are taken.
+static CLIENTS: Mutex<Vec<Weak<dyn Interrupt>>> = Mutex::new(Vec::new());
+
+/// True when the process is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// What Ctrl-C did to the process before we came.
+/// The effect of Ctrl-C on the process before the first connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
-    /// It ended the process.
+    /// Ctrl-C ended the process.
     Ends,
     /// A handler of the program's own, which still runs.
     Handled,
@@ -34,19 +38,19 @@ enum Before {
     Ignored,
 }
 
-/// From now on Ctrl-C disconnects that client. The error is why it cannot.
-pub(super) fn watch(client: &Arc<Core>) -> io::Result<()> {
+/// Makes Ctrl-C disconnect that client from now on. The error tells why it cannot.
+pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
     {
         let mut clients = lock(&CLIENTS);
         clients.retain(|known| known.strong_count() > 0);
-        if !clients.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(client))) {
+        if !clients.iter().any(|known| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(client))) {
             clients.push(Arc::downgrade(client));
         }
     }
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = lock(&INSTALLED);
     if !*installed {
-        // Where that fails, the next connection tries again.
+        // A failure leaves it to the next connection to try again.
         install()?;
         *installed = true;
     }
@@ -58,11 +62,12 @@ fn install() -> io::Result<()> {
     if before == Before::Ignored {
         return Ok(());
     }
-    // What may fail comes first: signal-hook never gives a signal back, so Ctrl-C would have no effect any more.
+    // Steps that may fail come first: signal-hook never gives a signal back, so that Ctrl-C would have no effect any
+    // more.
     let mut signals = Signals::new(std::iter::empty::<c_int>())?;
     let arrivals = signals.handle();
     let run = move || {
-        // As long as the process lives: it waits for a signal, and for nothing else.
+        // This thread lives as long as the process, and waits for nothing but signals.
         for _ in signals.forever() {
             if before == Before::Ends {
                 ENDING.store(true, Ordering::SeqCst);
@@ -85,40 +90,29 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Does not return if Ctrl-C is about to end the process: what follows might end it first, and with success. The signal is
-/// the end of this wait, within the clients' request timeouts.
-pub(super) fn stay() {
+/// Does not return if Ctrl-C is about to end the process: the caller might end it first, and with success. The signal
+/// ends this wait, within the clients' request timeouts.
+pub(crate) fn stay() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();
     }
 }
 
-/// All at once, so that none waits for another's server or handlers.
+/// Disconnects all clients at once, so that none waits for another's server or handlers.
 fn disconnect_all() {
     let clients = lock(&CLIENTS).clone();
-    let closing: Vec<_> = clients
-        .iter()
-        .filter_map(Weak::upgrade)
-        .filter_map(|client| {
-            let session = client.begin_closing()?;
-            Some((session, Instant::now().checked_add(client.request_timeout())))
-        })
-        .collect();
-    for (session, deadline) in closing {
-        if !session.wait_finished(deadline) {
-            session.tear_down();
-        }
-    }
+    let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).map(Interrupt::begin).collect();
+    waits.into_iter().for_each(|wait| wait());
 }
 
-/// Of the process as it is now.
+/// Reads what Ctrl-C does to the process as it is now.
 ///
 /// Only Linux shows it without unsafe code. Elsewhere a handler of the program's own still runs, and the process ends
 /// behind it.
 fn before() -> io::Result<Before> {
     let status = match std::fs::read_to_string("/proc/self/status") {
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        // It is there and would tell: to guess could end a program that has a handler.
+        // The file exists and would tell: a guess could end a program that has a handler.
         status => status?,
     };
     let has = |set: &str| {

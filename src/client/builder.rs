@@ -1,27 +1,17 @@
-mod connect;
-mod disconnect;
-mod headers;
-mod websocket;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::Log;
 use ureq::Agent;
 
-use crate::client::Client;
+use super::Client;
 use crate::error::{Error, Result};
-use crate::json::{Json, JsonCodec};
-use crate::logger::Logger;
-use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::json::JsonCodec;
+use crate::net::{AgentSource, ProxySettings};
+use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
-use crate::transport::WebSocketSettings;
 
-pub use connect::ConnectOptions;
-pub use disconnect::Disconnect;
-pub use websocket::WebSocketOptions;
-
-/// For "no limit": 49 days, so that no sum with it overflows.
+/// The longest timeout, 49 days: no sum with it overflows.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// Options of a [`Client`], for all of its connections.
@@ -41,53 +31,21 @@ pub struct ClientBuilder {
     websocket: WebSocketOptions,
 }
 
-/// What a client was built with.
-#[derive(Debug, Clone)]
-pub(crate) struct Options {
-    pub(crate) request_timeout: Duration,
-    pub(crate) timestamp_requests: bool,
-    pub(crate) tls: TlsSettings,
-    pub(crate) agent: Option<AgentSource>,
-    pub(crate) proxy: ProxySettings,
-    pub(crate) outbox_limit: usize,
-    pub(crate) inbox_limit: usize,
-    pub(crate) max_message_size: usize,
-    pub(crate) packets_per_post: usize,
-    pub(crate) websocket: WebSocketSettings,
-    pub(crate) reconnection: Option<Reconnection>,
-    pub(crate) json: Json,
-    #[cfg(feature = "sigint")]
-    pub(crate) handle_sigint: bool,
-    pub(crate) logger: Logger,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            request_timeout: Duration::from_secs(5),
-            timestamp_requests: true,
-            tls: TlsSettings::default(),
-            agent: None,
-            proxy: ProxySettings::default(),
-            outbox_limit: 4 << 20,
-            inbox_limit: 4 << 20,
-            max_message_size: 64 << 20,
-            packets_per_post: 16,
-            websocket: WebSocketSettings::default(),
-            reconnection: None,
-            json: Json::default(),
-            #[cfg(feature = "sigint")]
-            handle_sigint: true,
-            logger: Logger::default(),
-        }
+impl Client {
+    /// Options for a client.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().ssl_verify(false).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder { options: Options::default(), websocket: WebSocketOptions::default() }
     }
 }
 
 impl ClientBuilder {
-    pub(crate) fn new() -> Self {
-        ClientBuilder { options: Options::default(), websocket: WebSocketOptions::default() }
-    }
-
     /// How long the server may take for the handshake, for the websocket's opening (name lookup, TCP, TLS and
     /// HTTP together), for the answer to the upgrade's probe, for each POST, and for a graceful disconnect.
     /// Default: 5 s; 49 days at most.

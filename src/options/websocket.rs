@@ -86,7 +86,7 @@ impl WebSocketOptions {
     }
 
     /// Checks the options, and fills in what the client's own say.
-    pub(super) fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
+    pub(crate) fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
         const OPTION: &str = "websocket_options";
         let mut headers = parse_headers(OPTION, &self.headers)?;
         if !headers.cookies.is_empty() {

@@ -1,0 +1,198 @@
+//! The client's attempts to connect: the user's, and the policy's.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::connection::{Connection, Record};
+use super::core::{Core, Course};
+use super::life::Refusal;
+use super::listener::ClientListener;
+use crate::connect::{Attempt, Connected, Plan, Way};
+use crate::error::{Error, Result};
+use crate::event::Reason;
+use crate::guarded::guarded;
+use crate::logger::log;
+use crate::options::ConnectOptions;
+use crate::reconnection::Reconnection;
+use crate::session::{Session, SessionOptions};
+use crate::sync::{lock, now};
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotDisconnected => Error::AlreadyConnected,
+            Refusal::Superseded => Attempt::cancelled_error(),
+            Refusal::Abandoned => Error::connection("every handle of the client was dropped"),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
+        let plan = Plan::new(url, options, &self.options)?;
+        self.watch_for_sigint();
+        let connected = self.connect_by(Arc::new(plan));
+        if connected.is_err() {
+            self.stay_if_ending();
+        }
+        connected
+    }
+
+    /// Connects that way, again and again if the policy says so for the first connection.
+    pub(super) fn connect_by(self: &Arc<Self>, way: Arc<dyn Way>) -> Result<()> {
+        let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
+        if !retries {
+            return self.attempt(Some(way), None);
+        }
+        let epoch = self.begin_epoch(way)?;
+        let first = match self.attempt(None, Some(epoch)) {
+            Err(e) => e,
+            connected => return connected,
+        };
+        match self.connect_again(epoch) {
+            Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+            None => Err(first),
+        }
+    }
+
+    /// Ends what the client did by itself so far.
+    fn begin_epoch(&self, way: Arc<dyn Way>) -> Result<u64> {
+        let mut course = lock(&self.course);
+        let epoch = course.life.begin_epoch()?;
+        course.way = Some(way);
+        self.changed.notify_all(course);
+        Ok(epoch)
+    }
+
+    /// Connects again by the policy after a connection was lost, unless the user has decided otherwise since.
+    pub(super) fn reconnect(self: &Arc<Self>, epoch: u64) {
+        if self.is_in(epoch) {
+            // The policy's observer is told whether an attempt succeeds.
+            if let Some(Ok(())) = self.connect_again(epoch) {
+                self.counters.reconnections.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Connects again by the policy, if there is one, until the user decides otherwise.
+    fn connect_again(self: &Arc<Self>, epoch: u64) -> Option<Result<(), Option<Error>>> {
+        let policy = self.options.reconnection.as_ref()?;
+        lock(&self.course).reconnecting += 1;
+        let connected = policy.run(
+            || self.is_in(epoch),
+            |pause| self.sleep_in(epoch, pause),
+            || self.attempt(None, Some(epoch)),
+            |event| log!(self.options.logger, Info, "{event}"),
+        );
+        lock(&self.course).reconnecting -= 1;
+        Some(connected)
+    }
+
+    /// Whether the user has decided nothing since.
+    fn is_in(&self, epoch: u64) -> bool {
+        lock(&self.course).life.epoch() == epoch
+    }
+
+    pub(super) fn is_reconnecting(&self) -> bool {
+        lock(&self.course).reconnecting > 0
+    }
+
+    /// False as soon as the epoch is over. An attempt that the user makes meanwhile is waited for: it may be the end of
+    /// the epoch, or fail.
+    fn sleep_in(&self, epoch: u64, pause: Duration) -> bool {
+        let in_epoch = |course: &Course| course.life.epoch() == epoch;
+        let course = self.changed.wait_while(lock(&self.course), now().checked_add(pause), in_epoch);
+        let connecting = |course: &Course| in_epoch(course) && course.life.is_connecting();
+        in_epoch(&self.changed.wait_while(course, None, connecting))
+    }
+
+    /// Connects once: that way or, for the policy, as the last `connect` does.
+    fn attempt(self: &Arc<Self>, way: Option<Arc<dyn Way>>, epoch: Option<u64>) -> Result<()> {
+        let attempt = Arc::new(Attempt::default());
+        let way = {
+            let mut course = lock(&self.course);
+            course.life.begin(attempt.clone(), epoch)?;
+            course.way = way.or(course.way.take());
+            course.way.clone()
+        };
+        // The middleware of a user's HTTP agent runs here.
+        let connect = |way: Arc<dyn Way>| {
+            guarded(|| way.connect(&attempt))
+                .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))))
+        };
+        let connected = way.ok_or(Error::NotConnected).and_then(connect);
+        let started = connected.and_then(|connected| self.start(&attempt, connected, epoch));
+        if started.is_err() {
+            let mut course = lock(&self.course);
+            course.life.give_up(&attempt);
+            self.changed.notify_all(course);
+        }
+        started
+    }
+
+    /// Starts the session as the client's, and waits until its connect handler has run.
+    fn start(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        connected: Connected,
+        epoch: Option<u64>,
+    ) -> Result<()> {
+        let session = self.session_of(connected);
+        let record = Arc::new(Record::default());
+        let epoch = self.adopt(attempt, &session, &record, epoch)?;
+        let core = self.clone();
+        let reconnect = Box::new(move || core.reconnect(epoch));
+        let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
+        if let Err(e) = session.start(Box::new(listener), self.id()) {
+            self.lose(&record);
+            return Err(e);
+        }
+        log!(self.options.logger, Info, "connected by {}", session.transport_kind());
+        // Whoever has the id can take the session over.
+        log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
+        match record.wait_opened() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(message)) => {
+                record.wait_handled(now().checked_add(self.options.request_timeout));
+                Err(Error::ConnectHandler { message })
+            }
+            None => Err(Error::connection("the reader thread has ended")),
+        }
+    }
+
+    fn session_of(&self, connected: Connected) -> Arc<Session> {
+        let options = SessionOptions {
+            outbox_limit: self.options.outbox_limit,
+            inbox_limit: self.options.inbox_limit,
+            // The rest is for the threads to end before `disconnect` is over.
+            close_timeout: self.options.request_timeout * 4 / 5,
+            counters: self.counters.clone(),
+            logger: self.options.logger.clone(),
+        };
+        let Connected { transport, handshake, early } = connected;
+        Session::new(transport, handshake, early, options)
+    }
+
+    /// Makes the session the client's, unless the attempt was cancelled. Returns its epoch.
+    fn adopt(
+        &self,
+        attempt: &Arc<Attempt>,
+        session: &Arc<Session>,
+        record: &Arc<Record>,
+        epoch: Option<u64>,
+    ) -> Result<u64> {
+        let connection = Arc::new(Connection { session: session.clone(), record: record.clone() });
+        let mut course = lock(&self.course);
+        let adopted = course.life.adopt(attempt, connection, epoch);
+        if adopted.is_some() {
+            course.last = Some(record.clone());
+            course.unfinished.push(record.clone());
+        }
+        self.changed.notify_all(course);
+        adopted.ok_or_else(|| {
+            session.abort(Reason::ClientDisconnect);
+            Attempt::cancelled_error()
+        })
+    }
+}

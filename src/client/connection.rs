@@ -1,0 +1,89 @@
+//! One connection as its client sees it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::channels::Hold;
+use crate::error::Error;
+use crate::session::Session;
+use crate::sync::{Mutex, Signal, lock};
+
+/// A connection that is the client's.
+pub(super) struct Connection {
+    pub(super) session: Arc<Session>,
+    pub(super) record: Arc<Record>,
+}
+
+/// What became of a connection. It outlives the connection, as the client's last one: every wait and every count
+/// names a record.
+#[derive(Default)]
+pub(super) struct Record {
+    state: Mutex<RecordState>,
+    changed: Signal,
+    /// Lets the connection wait for room in event channels.
+    pub(super) hold: Hold,
+}
+
+#[derive(Default)]
+struct RecordState {
+    /// The result of the connect handler, once it has run.
+    opened: Option<Result<(), String>>,
+    error: Option<Arc<Error>>,
+    /// The number of messages that were accepted and not written. It is known when the connection is over.
+    unsent: usize,
+    /// The disconnect handler has run, and all threads but the reader have ended.
+    handled: bool,
+    /// The reader thread is done.
+    finished: bool,
+}
+
+impl Record {
+    fn change(&self, change: impl FnOnce(&mut RecordState)) {
+        let mut state = lock(&self.state);
+        change(&mut state);
+        self.changed.notify_all(state);
+    }
+
+    pub(super) fn error(&self) -> Option<Arc<Error>> {
+        lock(&self.state).error.clone()
+    }
+
+    pub(super) fn unsent(&self) -> usize {
+        lock(&self.state).unsent
+    }
+
+    /// Waits for the result of the connect handler, for as long as that takes. `None` if the reader ended without it.
+    pub(super) fn wait_opened(&self) -> Option<Result<(), String>> {
+        let unopened = |state: &RecordState| state.opened.is_none() && !state.finished;
+        self.changed.wait_while(lock(&self.state), None, unopened).opened.clone()
+    }
+
+    /// Waits until the disconnect handler has run; false after the deadline.
+    pub(super) fn wait_handled(&self, deadline: Option<Instant>) -> bool {
+        let unhandled = |state: &RecordState| !state.handled && !state.finished;
+        !unhandled(&self.changed.wait_while(lock(&self.state), deadline, unhandled))
+    }
+
+    /// Waits until the reader thread is done; false after the deadline.
+    pub(super) fn wait_finished(&self, deadline: Option<Instant>) -> bool {
+        self.changed.wait_while(lock(&self.state), deadline, |state| !state.finished).finished
+    }
+
+    /// Records the result of the connect handler.
+    pub(super) fn open(&self, result: Result<(), String>) {
+        self.change(|state| state.opened = Some(result));
+    }
+
+    /// Records how the connection ended, before its disconnect handler runs.
+    pub(super) fn end(&self, error: Option<Arc<Error>>, unsent: usize) {
+        self.change(|state| (state.error, state.unsent) = (error, unsent));
+    }
+
+    pub(super) fn set_handled(&self) {
+        self.change(|state| state.handled = true);
+    }
+
+    pub(super) fn finish(&self) {
+        self.change(|state| state.finished = true);
+    }
+}

@@ -1,0 +1,144 @@
+//! How the user ends a connection, or an attempt to make one: by a call, by dropping the last handle, by Ctrl-C.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::{Connection, Record};
+use super::core::{Core, Course};
+use crate::connect::Attempt;
+use crate::error::{Error, Result};
+use crate::event::Reason;
+use crate::logger::log;
+use crate::options::Disconnect;
+use crate::session::is_reader_of;
+use crate::sync::{lock, now};
+
+/// What there was to end, when the user decided to be disconnected.
+struct Ending {
+    /// The connection to close.
+    connection: Option<Arc<Connection>>,
+    /// The attempt that was cancelled.
+    attempt: Option<Arc<Attempt>>,
+    /// The record of that connection, or else of the last one.
+    record: Option<Arc<Record>>,
+    /// The connections that may be waiting for room in event channels.
+    unfinished: Vec<Arc<Record>>,
+}
+
+impl Ending {
+    /// Ends the waits for room in event channels. It comes when the session takes no more messages: earlier, an event
+    /// that finds no room in a channel could be followed by one that does.
+    fn release_channels(&self) {
+        self.unfinished.iter().for_each(|record| record.hold.release());
+    }
+
+    fn unsent(&self) -> usize {
+        match (&self.connection, &self.record) {
+            (Some(connection), _) => connection.session.unsent(),
+            (None, record) => record.as_ref().map_or(0, |record| record.unsent()),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn disconnect(&self, options: Disconnect) -> Result<()> {
+        let deadline = now().checked_add(self.options.request_timeout);
+        let ending = self.begin_disconnect();
+        let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
+        if let Some(connection) = &ending.connection {
+            if options.abort { connection.session.abort(reason) } else { connection.session.close(reason) }
+        }
+        ending.release_channels();
+        match is_reader_of(self.id()) {
+            // What is queued is written behind this handler.
+            true if !options.abort && ending.connection.is_some() => return Ok(()),
+            false if !options.abort => self.wait_ended(&ending, deadline),
+            _ => {}
+        }
+        match ending.unsent() {
+            0 => Ok(()),
+            messages => Err(Error::Unsent { messages }),
+        }
+    }
+
+    fn begin_disconnect(&self) -> Ending {
+        let mut course = lock(&self.course);
+        let found = course.life.disconnect();
+        let (record, unfinished) = (course.last.clone(), course.unfinished.clone());
+        self.changed.notify_all(course);
+        if let Some(attempt) = &found.attempt {
+            attempt.cancel();
+        }
+        Ending { connection: found.connection, attempt: found.attempt, record, unfinished }
+    }
+
+    /// Waits until an attempt is over, and the disconnect handler has run.
+    fn wait_ended(&self, ending: &Ending, deadline: Option<Instant>) {
+        if let Some(attempt) = &ending.attempt {
+            let at_work = |course: &Course| course.life.is_at_work(attempt);
+            drop(self.changed.wait_while(lock(&self.course), deadline, at_work));
+        }
+        if ending.record.as_ref().is_none_or(|record| record.wait_handled(deadline)) {
+            return;
+        }
+        if let Some(connection) = &ending.connection {
+            connection.session.abort(Reason::ClientDisconnect);
+        }
+        let what = "disconnect does not wait any longer: a handler is still running";
+        log!(self.options.logger, Warn, "{what}");
+    }
+
+    /// The last handle is gone: closes without waiting, and without writing on this thread, which may be ending.
+    pub(super) fn abandon(&self) {
+        if self.lose_handles() {
+            let ending = self.begin_disconnect();
+            if let Some(connection) = &ending.connection {
+                connection.session.close_elsewhere(Reason::ClientDisconnect);
+            }
+            ending.release_channels();
+        }
+    }
+}
+
+#[cfg(all(feature = "sigint", unix))]
+mod sigint {
+    use super::*;
+    use crate::sigint::{self, Interrupt};
+
+    impl Core {
+        pub(in crate::client) fn watch_for_sigint(self: &Arc<Self>) {
+            if self.options.handle_sigint {
+                let client: Arc<dyn Interrupt> = self.clone();
+                if let Err(e) = sigint::watch(&client) {
+                    log!(self.options.logger, Warn, "Ctrl-C will not disconnect: {e}");
+                }
+            }
+        }
+
+        /// Keeps a thread that has waited from ending the process, and with success, before Ctrl-C does by the signal.
+        pub(in crate::client) fn stay_if_ending(&self) {
+            if !is_reader_of(self.id()) {
+                sigint::stay();
+            }
+        }
+    }
+
+    impl Interrupt for Core {
+        fn begin(self: Arc<Self>) -> Box<dyn FnOnce()> {
+            let deadline = now().checked_add(self.options.request_timeout);
+            let ending = self.begin_disconnect();
+            if let Some(connection) = &ending.connection {
+                connection.session.close(Reason::ClientDisconnect);
+            }
+            ending.release_channels();
+            Box::new(move || self.wait_ended(&ending, deadline))
+        }
+    }
+}
+
+#[cfg(not(all(feature = "sigint", unix)))]
+impl Core {
+    pub(super) fn watch_for_sigint(&self) {}
+
+    pub(super) fn stay_if_ending(&self) {}
+}

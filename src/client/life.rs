@@ -1,0 +1,258 @@
+//! The state of a client between and during its connections.
+//!
+//! | step | taken by | from | to |
+//! |---|---|---|---|
+//! | begin | `connect`, the policy | disconnected | connecting |
+//! | adopt | the attempt that has a session | connecting | connected |
+//! | give_up | the attempt that failed | connecting | disconnected |
+//! | disconnect | the user, the last handle, Ctrl-C | connected (connecting: cancels the attempt) | disconnecting |
+//! | lose | the session's reader, before the disconnect handler | connected, disconnecting | disconnected |
+//! | finish | the session's reader, last | any | the same |
+
+use std::sync::Arc;
+
+/// Where the client is. `A` is an attempt to connect, `C` a connection.
+pub(super) enum Stage<A, C> {
+    Disconnected,
+    /// An attempt that is cancelled cannot be adopted any more.
+    Connecting {
+        attempt: Arc<A>,
+        cancelled: bool,
+    },
+    Connected(Arc<C>),
+    Disconnecting(Arc<C>),
+}
+
+/// The state machine. It does nothing by itself: its owner holds the lock, takes a step and acts on the answer.
+pub(super) struct Life<A, C> {
+    stage: Stage<A, C>,
+    /// Counts what the user decides: to connect, once that succeeds, to disconnect, to drop the last handle. What the
+    /// client does by itself, reconnecting, ends when that changes.
+    epoch: u64,
+    /// The last handle was dropped.
+    abandoned: bool,
+}
+
+/// Why an attempt cannot begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NotDisconnected,
+    /// The user has decided otherwise since the client began to reconnect.
+    Superseded,
+    /// Every handle was dropped.
+    Abandoned,
+}
+
+/// What a disconnect has found.
+pub(super) struct Found<A, C> {
+    /// The connection to close.
+    pub(super) connection: Option<Arc<C>>,
+    /// The attempt that is cancelled.
+    pub(super) attempt: Option<Arc<A>>,
+}
+
+impl<A, C> Life<A, C> {
+    pub(super) fn new() -> Self {
+        Life { stage: Stage::Disconnected, epoch: 0, abandoned: false }
+    }
+
+    pub(super) fn stage(&self) -> &Stage<A, C> {
+        &self.stage
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn connection(&self) -> Option<&Arc<C>> {
+        match &self.stage {
+            Stage::Connected(connection) | Stage::Disconnecting(connection) => Some(connection),
+            Stage::Disconnected | Stage::Connecting { .. } => None,
+        }
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        matches!(self.stage, Stage::Connecting { .. })
+    }
+
+    /// Starts an epoch in which the client connects until it succeeds.
+    pub(super) fn begin_epoch(&mut self) -> Result<u64, Refusal> {
+        self.check_begin(None)?;
+        self.epoch += 1;
+        Ok(self.epoch)
+    }
+
+    /// Starts an attempt: the user's, or the policy's in an epoch.
+    pub(super) fn begin(&mut self, attempt: Arc<A>, epoch: Option<u64>) -> Result<(), Refusal> {
+        self.check_begin(epoch)?;
+        self.stage = Stage::Connecting { attempt, cancelled: false };
+        Ok(())
+    }
+
+    fn check_begin(&self, epoch: Option<u64>) -> Result<(), Refusal> {
+        if self.abandoned {
+            return Err(Refusal::Abandoned);
+        }
+        if epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return Err(Refusal::Superseded);
+        }
+        match self.stage {
+            Stage::Disconnected => Ok(()),
+            _ => Err(Refusal::NotDisconnected),
+        }
+    }
+
+    /// Makes the connection the client's, and returns its epoch, which the user's own attempt begins. `None` if the
+    /// attempt was cancelled.
+    pub(super) fn adopt(&mut self, attempt: &Arc<A>, connection: Arc<C>, epoch: Option<u64>) -> Option<u64> {
+        match &self.stage {
+            Stage::Connecting { attempt: current, cancelled: false } if Arc::ptr_eq(current, attempt) => {
+                self.stage = Stage::Connected(connection);
+                self.epoch += u64::from(epoch.is_none());
+                Some(self.epoch)
+            }
+            _ => None,
+        }
+    }
+
+    /// True until the attempt is adopted or given up.
+    pub(super) fn is_at_work(&self, attempt: &Arc<A>) -> bool {
+        matches!(&self.stage, Stage::Connecting { attempt: current, .. } if Arc::ptr_eq(current, attempt))
+    }
+
+    /// Ends an attempt that has failed, if it is still the client's.
+    pub(super) fn give_up(&mut self, attempt: &Arc<A>) {
+        if self.is_at_work(attempt) {
+            self.stage = Stage::Disconnected;
+        }
+    }
+
+    /// Decides to be disconnected.
+    pub(super) fn disconnect(&mut self) -> Found<A, C> {
+        self.epoch += 1;
+        let mut found = Found { connection: self.connection().cloned(), attempt: None };
+        match &mut self.stage {
+            Stage::Connecting { attempt, cancelled } => {
+                *cancelled = true;
+                found.attempt = Some(attempt.clone());
+            }
+            Stage::Connected(connection) => self.stage = Stage::Disconnecting(connection.clone()),
+            Stage::Disconnected | Stage::Disconnecting(_) => {}
+        }
+        found
+    }
+
+    /// Takes a connection that is over from the client.
+    pub(super) fn lose(&mut self, is_lost: impl Fn(&C) -> bool) -> Option<Arc<C>> {
+        let lost = self.connection().filter(|connection| is_lost(connection)).cloned()?;
+        self.stage = Stage::Disconnected;
+        Some(lost)
+    }
+
+    /// Records whether the user has a handle.
+    pub(super) fn set_abandoned(&mut self, abandoned: bool) {
+        self.abandoned = abandoned;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Sut = Life<char, u32>;
+
+    fn name(life: &Sut) -> &'static str {
+        match life.stage() {
+            Stage::Disconnected => "disconnected",
+            Stage::Connecting { cancelled: false, .. } => "connecting",
+            Stage::Connecting { cancelled: true, .. } => "cancelled",
+            Stage::Connected(_) => "connected",
+            Stage::Disconnecting(_) => "disconnecting",
+        }
+    }
+
+    /// A client in each of its stages, with the attempt and the connection that it has there.
+    fn stages() -> [(Sut, Arc<char>); 5] {
+        std::array::from_fn(|stage| {
+            let (mut life, attempt) = (Sut::new(), Arc::new('a'));
+            if stage > 0 {
+                life.begin(attempt.clone(), None).unwrap();
+            }
+            if stage == 2 {
+                life.disconnect();
+            }
+            if stage > 2 {
+                life.adopt(&attempt, Arc::new(7), None).unwrap();
+            }
+            if stage > 3 {
+                life.disconnect();
+            }
+            (life, attempt)
+        })
+    }
+
+    /// Takes a step from every stage, in the order of [`stages`], and compares where it leads.
+    fn assert_leads(expected: [&str; 5], step: impl Fn(&mut Sut, &Arc<char>)) {
+        let led = stages().map(|(mut life, attempt)| {
+            step(&mut life, &attempt);
+            name(&life)
+        });
+        assert_eq!(led, expected);
+    }
+
+    const UNCHANGED: [&str; 5] = ["disconnected", "connecting", "cancelled", "connected", "disconnecting"];
+
+    #[test]
+    fn the_table_of_steps() {
+        assert_leads(UNCHANGED, |_, _| {});
+        let begun = ["connecting", "connecting", "cancelled", "connected", "disconnecting"];
+        assert_leads(begun, |life, _| drop(life.begin(Arc::new('a'), None)));
+        let adopted = ["disconnected", "connected", "cancelled", "connected", "disconnecting"];
+        assert_leads(adopted, |life, attempt| _ = life.adopt(attempt, Arc::new(8), None));
+        let given_up = ["disconnected", "disconnected", "disconnected", "connected", "disconnecting"];
+        assert_leads(given_up, |life, attempt| life.give_up(attempt));
+        let ended = ["disconnected", "cancelled", "cancelled", "disconnecting", "disconnecting"];
+        assert_leads(ended, |life, _| drop(life.disconnect()));
+        let lost = ["disconnected", "connecting", "cancelled", "disconnected", "disconnected"];
+        assert_leads(lost, |life, _| drop(life.lose(|connection| *connection == 7)));
+    }
+
+    #[test]
+    fn a_step_for_another_attempt_or_connection_changes_nothing() {
+        assert_leads(UNCHANGED, |life, _| life.give_up(&Arc::new('a')));
+        assert_leads(UNCHANGED, |life, _| _ = life.adopt(&Arc::new('a'), Arc::new(8), None));
+        assert_leads(UNCHANGED, |life, _| drop(life.lose(|connection| *connection == 8)));
+    }
+
+    #[test]
+    fn a_disconnect_finds_what_there_is_to_end() {
+        let found = stages().map(|(mut life, _)| {
+            let found = life.disconnect();
+            (found.connection.is_some(), found.attempt.is_some())
+        });
+        assert_eq!(found, [(false, false), (false, true), (false, true), (true, false), (true, false)]);
+    }
+
+    #[test]
+    fn what_the_user_decides_ends_an_epoch() {
+        let (attempt, mut life) = (Arc::new('a'), Sut::new());
+        let epoch = life.begin_epoch().unwrap();
+        life.begin(attempt.clone(), Some(epoch)).unwrap();
+        assert_eq!(life.adopt(&attempt, Arc::new(1), Some(epoch)), Some(epoch));
+        life.lose(|_| true).unwrap();
+        life.disconnect();
+        assert_eq!(life.begin(attempt.clone(), Some(epoch)), Err(Refusal::Superseded));
+        life.begin(attempt.clone(), None).unwrap();
+        assert_eq!(life.begin_epoch(), Err(Refusal::NotDisconnected));
+        assert_eq!(life.adopt(&attempt, Arc::new(2), None), Some(epoch + 2));
+    }
+
+    #[test]
+    fn a_client_without_handles_does_not_connect() {
+        let mut life = Sut::new();
+        life.set_abandoned(true);
+        assert_eq!(life.begin(Arc::new('a'), None), Err(Refusal::Abandoned));
+        life.set_abandoned(false);
+        assert_eq!(life.begin(Arc::new('a'), None), Ok(()));
+    }
+}

@@ -1,0 +1,119 @@
+//! The listener of a session: what its reader thread calls.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Client;
+use super::channels::Turn;
+use super::connection::Record;
+use super::core::Core;
+use crate::event::Event;
+use crate::logger::log;
+use crate::message::Message;
+use crate::protocol::Packet;
+use crate::session::{Ending, Listener};
+
+/// What the reader thread of a session calls: the handlers, the event channels, and the client's own book-keeping.
+pub(super) struct ClientListener {
+    pub(super) core: Arc<Core>,
+    /// The handle that handlers are given.
+    pub(super) client: Client,
+    pub(super) record: Arc<Record>,
+    /// Connects again by the policy.
+    pub(super) reconnect: Option<Box<dyn FnOnce() + Send>>,
+    /// The connect handler failed: to the user there has been no connection.
+    refused: bool,
+    /// The last event, until it is published.
+    last: Option<Event>,
+    /// The connection's turn in the event channels, from its first event to its last.
+    turn: Option<Turn>,
+}
+
+impl ClientListener {
+    pub(super) fn new(
+        core: Arc<Core>,
+        client: Client,
+        record: Arc<Record>,
+        reconnect: Box<dyn FnOnce() + Send>,
+    ) -> Self {
+        let reconnect = Some(reconnect);
+        ClientListener { core, client, record, reconnect, refused: false, last: None, turn: None }
+    }
+
+    fn report(&self, event: &str, result: Result<(), String>) {
+        if let Err(e) = result {
+            log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
+        }
+    }
+
+    /// Passes the event on to the channels, behind the handler.
+    fn publish(&self, event: &Event, grace: Duration) {
+        let Some(turn) = &self.turn else { return };
+        let missed = turn.publish(event, grace);
+        if missed > 0 {
+            log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
+        }
+    }
+}
+
+impl Listener for ClientListener {
+    fn connected(&mut self) -> bool {
+        let result = self.core.handlers.connect.call(&self.client, ());
+        self.refused = result.is_err();
+        self.report("connect", result.clone());
+        if !self.refused {
+            self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
+        }
+        self.record.open(result);
+        // `connect` can return from here on, so that its caller can read the channel.
+        self.publish(&Event::Connect, Duration::ZERO);
+        !self.refused
+    }
+
+    fn message(&mut self, packet: Packet) {
+        let message = match packet {
+            Packet::Text(text) => self.core.options.json.message(text),
+            Packet::Binary(bytes) => Message::Binary(bytes),
+            _ => return,
+        };
+        let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
+        let result = self.core.handlers.message.call(&self.client, message);
+        self.report("message", result);
+        if let Some(event) = event {
+            self.publish(&event, Duration::ZERO);
+        }
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        self.core.counters.unsent.fetch_add(ending.unsent as u64, Relaxed);
+        self.record.end(ending.error, ending.unsent);
+        self.core.lose(&self.record);
+        if !self.refused {
+            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
+            self.report("disconnect", result);
+            self.last = Some(Event::Disconnect(ending.reason));
+        }
+    }
+
+    fn finished(&mut self) {
+        self.record.set_handled();
+        // `disconnect` can return from here on, so that its caller can read the channel.
+        if let Some(last) = self.last.take() {
+            self.publish(&last, self.core.options.request_timeout);
+        }
+        self.turn = None;
+        if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {
+            reconnect();
+        }
+    }
+}
+
+/// The reader thread is done, however it came to that.
+impl Drop for ClientListener {
+    fn drop(&mut self) {
+        // The next connection's turn comes before anybody sees the end of this one.
+        self.turn = None;
+        self.core.finish(&self.record);
+    }
+}

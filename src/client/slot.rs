@@ -1,0 +1,127 @@
+//! The registered handlers: user code is called here and nowhere else.
+
+use super::Client;
+use crate::event::Reason;
+use crate::guarded::guarded;
+use crate::message::Message;
+use crate::sync::{Mutex, Signal, lock};
+
+type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
+
+/// The handlers of a client.
+pub(super) struct Handlers {
+    pub(super) connect: Slot<()>,
+    pub(super) message: Slot<Message>,
+    pub(super) disconnect: Slot<Reason>,
+}
+
+impl Handlers {
+    pub(super) fn new() -> Self {
+        Handlers { connect: Slot::new(), message: Slot::new(), disconnect: Slot::new() }
+    }
+}
+
+/// A place for one handler. The handler is taken out while it runs, so that no lock is held meanwhile.
+pub(super) struct Slot<T> {
+    state: Mutex<SlotState<T>>,
+    free: Signal,
+}
+
+struct SlotState<T> {
+    handler: Option<Handler<T>>,
+    running: bool,
+}
+
+impl<T> Slot<T> {
+    fn new() -> Self {
+        Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Signal::default() }
+    }
+
+    /// Registers a handler in place of the former one. A former handler that is running ends first.
+    pub(super) fn set(&self, handler: Handler<T>) {
+        let former = lock(&self.state).handler.replace(handler);
+        // Behind the lock, as a handler may hold anything of the user's.
+        drop(former);
+    }
+
+    /// Runs the handler, if there is one. Returns its error, or the text of its panic.
+    ///
+    /// Waits, without a bound, while the handler is running for the client's former connection: a disconnect handler
+    /// that has connected again.
+    pub(super) fn call(&self, client: &Client, event: T) -> Result<(), String> {
+        let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+        let Some(mut handler) = state.handler.take() else { return Ok(()) };
+        state.running = true;
+        drop(state);
+        let result = guarded(|| handler(client, event));
+        let mut state = lock(&self.state);
+        state.running = false;
+        // A handler that was registered meanwhile stays.
+        let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
+        self.free.notify_one(state);
+        guarded(|| drop(former)).and(result).unwrap_or_else(Err)
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    fn slot_with(handler: impl FnMut(&Client, i32) -> Result<(), String> + Send + 'static) -> Slot<i32> {
+        let slot = Slot::new();
+        slot.set(Box::new(handler));
+        slot
+    }
+
+    #[test]
+    fn a_handler_keeps_its_state_between_calls() {
+        let mut sum = 0;
+        let slot = slot_with(move |_, n| {
+            sum += n;
+            if sum == 5 { Err(sum.to_string()) } else { Ok(()) }
+        });
+        let client = Client::new();
+        assert_eq!(slot.call(&client, 2), Ok(()));
+        assert_eq!(slot.call(&client, 3), Err("5".into()));
+    }
+
+    #[test]
+    fn a_panic_is_told_and_the_handler_stays() {
+        let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
+        let client = Client::new();
+        assert_eq!(slot.call(&client, 1), Err("panicked: no 1".into()));
+        assert_eq!(slot.call(&client, 2), Ok(()));
+    }
+
+    #[test]
+    fn a_panic_of_what_a_former_handler_held_is_told() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("what the handler held");
+            }
+        }
+        let slot = std::sync::Arc::new(Slot::new());
+        let (inner, bomb) = (slot.clone(), Bomb);
+        slot.set(Box::new(move |_, ()| {
+            let _ = &bomb;
+            inner.set(Box::new(|_, ()| Ok(())));
+            Ok(())
+        }));
+        assert_eq!(slot.call(&Client::new(), ()), Err("panicked: what the handler held".into()));
+        assert_eq!(slot.call(&Client::new(), ()), Ok(()));
+    }
+
+    #[test]
+    fn a_handler_may_register_its_successor() {
+        let slot = std::sync::Arc::new(Slot::new());
+        let inner = slot.clone();
+        slot.set(Box::new(move |_, ()| {
+            inner.set(Box::new(|_, ()| Err("the successor".into())));
+            Ok(())
+        }));
+        let client = Client::new();
+        assert_eq!(slot.call(&client, ()), Ok(()));
+        assert_eq!(slot.call(&client, ()), Err("the successor".into()));
+    }
+}

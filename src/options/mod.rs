@@ -1,0 +1,60 @@
+//! What a client, a connection and a disconnect can be told.
+
+mod connect;
+mod disconnect;
+mod headers;
+mod websocket;
+
+use std::time::Duration;
+
+use crate::json::Json;
+use crate::logger::Logger;
+use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::reconnection::Reconnection;
+use crate::transport::WebSocketSettings;
+
+pub use connect::ConnectOptions;
+pub use disconnect::Disconnect;
+pub use websocket::WebSocketOptions;
+
+/// The options that a client was built with.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) request_timeout: Duration,
+    pub(crate) timestamp_requests: bool,
+    pub(crate) tls: TlsSettings,
+    pub(crate) agent: Option<AgentSource>,
+    pub(crate) proxy: ProxySettings,
+    pub(crate) outbox_limit: usize,
+    pub(crate) inbox_limit: usize,
+    pub(crate) max_message_size: usize,
+    pub(crate) packets_per_post: usize,
+    pub(crate) websocket: WebSocketSettings,
+    pub(crate) reconnection: Option<Reconnection>,
+    pub(crate) json: Json,
+    #[cfg(feature = "sigint")]
+    pub(crate) handle_sigint: bool,
+    pub(crate) logger: Logger,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            request_timeout: Duration::from_secs(5),
+            timestamp_requests: true,
+            tls: TlsSettings::default(),
+            agent: None,
+            proxy: ProxySettings::default(),
+            outbox_limit: 4 << 20,
+            inbox_limit: 4 << 20,
+            max_message_size: 64 << 20,
+            packets_per_post: 16,
+            websocket: WebSocketSettings::default(),
+            reconnection: None,
+            json: Json::default(),
+            #[cfg(feature = "sigint")]
+            handle_sigint: true,
+            logger: Logger::default(),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::net::{LastActivity, TimeLeft};
+use crate::protocol::Handshake;
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// Whether the server lives: the only judge of its silence.
+///
+/// The server is silent when nothing has come from it for `pingInterval + pingTimeout`, any byte of any socket counting,
+/// while somebody was there to receive. The holder of the intake reports when it begins and stops; the times of
+/// the last bytes are the sockets' to tell. All other fields are written by that holder alone.
+pub(super) struct Liveness {
+    activity: Arc<LastActivity>,
+    interval: Duration,
+    timeout: Duration,
+    started: Moment,
+    /// The time of the last ping in microseconds; 0 before the first one.
+    last_ping: AtomicU64,
+    /// Since when the intake has had a holder, in microseconds; 0 while nobody receives.
+    reading_since: AtomicU64,
+    /// When reading went on after the inbox had been full, in microseconds.
+    resumed: AtomicU64,
+    /// The inbox is full: nobody reads, by our own choice.
+    paused: AtomicBool,
+}
+
+impl Liveness {
+    pub(super) fn new(handshake: &Handshake, activity: Arc<LastActivity>, now: Moment) -> Self {
+        Liveness {
+            activity,
+            interval: handshake.ping_interval(),
+            timeout: handshake.ping_timeout(),
+            started: now,
+            last_ping: AtomicU64::new(0),
+            reading_since: AtomicU64::new(0),
+            resumed: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    /// The longest silence of a server that lives.
+    fn silence(&self) -> Duration {
+        self.interval.saturating_add(self.timeout)
+    }
+
+    /// The holder of the intake begins to receive, or goes on after the inbox was full.
+    pub(super) fn resume(&self, now: Moment) {
+        if self.paused.swap(false, Ordering::Relaxed) {
+            self.resumed.store(now.as_micros(), Ordering::Relaxed);
+        }
+        if self.reading_since.load(Ordering::Relaxed) == 0 {
+            self.reading_since.store(now.as_micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// The holder of the intake gives it back.
+    pub(super) fn release(&self) {
+        self.reading_since.store(0, Ordering::Relaxed);
+    }
+
+    /// The holder of the intake does not read on, because the inbox is full: that time never counts as silence.
+    pub(super) fn stop_reading(&self) {
+        self.release();
+        self.paused.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn pinged(&self, now: Moment) {
+        self.last_ping.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The time that the server still has to say something. While nobody receives, it has all of it.
+    pub(super) fn left(&self, now: Moment) -> Duration {
+        match self.reading_since.load(Ordering::Relaxed) {
+            0 => self.silence(),
+            since => {
+                let resumed = Moment::from_micros(self.resumed.load(Ordering::Relaxed));
+                // A reader that comes late, on a busy machine, gets a chance to find what has come meanwhile.
+                let chance = Moment::from_micros(since) + self.timeout / 2;
+                let deadline = (self.activity.received().max(resumed) + self.silence()).max(chance);
+                deadline.since(now)
+            }
+        }
+    }
+
+    /// True if the server has been silent for too long, whether or not the reader has noticed: the machine may have
+    /// slept.
+    pub(super) fn is_silent(&self, now: Moment) -> bool {
+        self.left(now).is_zero()
+    }
+
+    /// The time left to a connection on which nothing moves: the inbox is full, and what is being written since
+    /// `since` is not taken by the server. The handlers may be waiting for that, and the server for us to read.
+    pub(super) fn left_without_progress(&self, since: Moment, now: Moment) -> Duration {
+        let moved = self.activity.sent().max(self.activity.received()).max(since);
+        (moved + self.silence()).since(now)
+    }
+
+    /// How long the watchdog may rest before it looks whether somebody receives: until a ping is due, and then half
+    /// way to the time at which the server gives up waiting for the pong. After that once per interval, as a busy
+    /// server may send no ping.
+    pub(super) fn next_check(&self, now: Moment) -> Duration {
+        // Before the first ping that is now, as some servers send it right away.
+        let due = match self.last_ping.load(Ordering::Relaxed) {
+            0 => self.started,
+            last => Moment::from_micros(last) + self.interval,
+        };
+        let late = due + self.timeout / 2;
+        if now < due {
+            due.since(now)
+        } else if now < late {
+            late.since(now)
+        } else {
+            self.interval.min(self.timeout).max(Duration::from_millis(10)) / 2
+        }
+    }
+
+    /// How long ago the last ping came, if one has come.
+    pub(super) fn since_ping(&self, now: Moment) -> Option<Duration> {
+        match self.last_ping.load(Ordering::Relaxed) {
+            0 => None,
+            last => Some(now.since(Moment::from_micros(last))),
+        }
+    }
+
+    /// The error of a server that has been silent for too long.
+    pub(super) fn timeout_error(&self) -> Error {
+        let what = if self.last_ping.load(Ordering::Relaxed) > 0 {
+            "waiting for the server's next ping"
+        } else {
+            "waiting for the server's first ping; does it speak Engine.IO v3, where pings are the client's?"
+        };
+        Error::Timeout { what }
+    }
+
+    /// The longest wait for anything, for a wait that asks again at its end.
+    pub(super) fn longest_wait(&self) -> Duration {
+        self.silence()
+    }
+}
+
+impl TimeLeft for Liveness {
+    fn time_left(&self) -> Duration {
+        self.left(Moment::now())
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_micros(seconds * 1_000_000)
+    }
+
+    /// A server that pings every 10 s and waits 6 s for the pong, connected at 100 s.
+    fn liveness() -> Liveness {
+        let handshake = Handshake::parse(r#"{"sid":"s","pingInterval":10000,"pingTimeout":6000}"#).unwrap();
+        let liveness = Liveness::new(&handshake, Arc::new(LastActivity::new()), at(100));
+        liveness.activity.mark_received(at(100));
+        liveness
+    }
+
+    #[test]
+    fn silence_counts_from_the_last_byte() {
+        let liveness = liveness();
+        liveness.resume(at(100));
+        assert_eq!(liveness.left(at(101)), 15 * SECOND);
+        liveness.activity.mark_received(at(110));
+        assert_eq!(liveness.left(at(120)), 6 * SECOND);
+        liveness.activity.mark_received(at(110));
+        assert!(!liveness.is_silent(at(125)));
+        liveness.activity.mark_received(at(110));
+        assert!(liveness.is_silent(at(126)));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_while_the_reader_waits_is_silence() {
+        let liveness = liveness();
+        liveness.resume(at(100));
+        liveness.activity.mark_received(at(101));
+        assert!(liveness.is_silent(at(5000)));
+    }
+
+    #[test]
+    fn time_in_which_nobody_reads_is_nobodys_silence() {
+        let liveness = liveness();
+        assert!(!liveness.is_silent(at(5000)));
+        liveness.resume(at(5000));
+        assert_eq!(liveness.left(at(5000)), 3 * SECOND, "a late reader has a chance");
+        liveness.release();
+        assert!(!liveness.is_silent(at(9000)));
+    }
+
+    #[test]
+    fn a_full_inbox_stops_the_clock() {
+        let liveness = liveness();
+        liveness.resume(at(100));
+        liveness.stop_reading();
+        assert!(!liveness.is_silent(at(200)));
+        liveness.resume(at(200));
+        assert_eq!(liveness.left(at(200)), 16 * SECOND);
+        liveness.activity.mark_received(at(204));
+        assert_eq!(liveness.left(at(205)), 15 * SECOND);
+    }
+
+    #[test]
+    fn nothing_moves() {
+        let liveness = liveness();
+        liveness.activity.mark_sent(at(110));
+        assert_eq!(liveness.left_without_progress(at(105), at(111)), 15 * SECOND);
+        assert_eq!(liveness.left_without_progress(at(120), at(121)), 15 * SECOND);
+    }
+
+    #[test]
+    fn the_watchdog_looks_when_a_ping_is_due_and_not_more_often_than_that() {
+        let liveness = liveness();
+        assert_eq!(liveness.next_check(at(100)), 3 * SECOND, "the first ping may come at once");
+        liveness.pinged(at(102));
+        assert_eq!(liveness.next_check(at(104)), 8 * SECOND);
+        assert_eq!(liveness.next_check(at(113)), 2 * SECOND);
+        assert_eq!(liveness.next_check(at(115)), 3 * SECOND);
+        assert_eq!(liveness.since_ping(at(115)), Some(13 * SECOND));
+    }
+
+    #[test]
+    fn no_numbers_make_it_spin_or_overflow() {
+        for number in ["0", "18446744073709551615"] {
+            let json = format!(r#"{{"sid":"s","pingInterval":{number},"pingTimeout":{number}}}"#);
+            let Ok(handshake) = Handshake::parse(&json) else { continue };
+            let liveness = Liveness::new(&handshake, Arc::new(LastActivity::new()), at(100));
+            liveness.resume(at(100));
+            liveness.left(at(101));
+            assert!(liveness.next_check(at(200)) >= Duration::from_millis(5), "{number}");
+        }
+    }
+}

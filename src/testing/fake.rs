@@ -1,0 +1,216 @@
+//! A transport for unit tests of the session: the test plays the server.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::net::{LastActivity, TimeLeft};
+use crate::protocol::Packet;
+use crate::sync::{Mutex, Signal, after, lock};
+use crate::transport::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
+
+/// How long a test waits for what must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Default)]
+struct Line {
+    incoming: VecDeque<Result<Packet, TransportError>>,
+    sent: VecDeque<Packet>,
+    /// The server does not read: `send` blocks.
+    stalled: bool,
+    closed: bool,
+    /// The server closes its side when it is sent a close.
+    polite: bool,
+    /// `try_send` writes only a part of its packet, which stands in `half` then.
+    halves: bool,
+    half: Option<Packet>,
+    /// Nothing can be written.
+    broken: bool,
+}
+
+struct Shared {
+    line: Mutex<Line>,
+    changed: Signal,
+    activity: Arc<LastActivity>,
+}
+
+/// The client's side.
+pub(crate) struct Fake(Arc<Shared>);
+
+/// The server's side.
+#[derive(Clone)]
+pub(crate) struct Server(Arc<Shared>);
+
+/// A connected pair. The server closes when it is told to, unless it is made rude.
+pub(crate) fn pair() -> (Fake, Server) {
+    let line = Mutex::new(Line { polite: true, ..Line::default() });
+    let shared =
+        Arc::new(Shared { line, changed: Signal::default(), activity: Arc::new(LastActivity::new()) });
+    (Fake(shared.clone()), Server(shared))
+}
+
+impl Server {
+    fn change<T>(&self, change: impl FnOnce(&mut Line) -> T) -> T {
+        let mut line = lock(&self.0.line);
+        let result = change(&mut line);
+        self.0.changed.notify_all(line);
+        result
+    }
+
+    pub(crate) fn send(&self, packets: impl IntoIterator<Item = Packet>) {
+        self.change(|line| line.incoming.extend(packets.into_iter().map(Ok)));
+    }
+
+    pub(crate) fn fail(&self, error: TransportError) {
+        self.change(|line| line.incoming.push_back(Err(error)));
+    }
+
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.change(|line| line.stalled = stalled);
+    }
+
+    /// Takes only a part of what is written directly from now on.
+    pub(crate) fn halve(&self) {
+        self.change(|line| line.halves = true);
+    }
+
+    /// Refuses everything that is written from now on.
+    pub(crate) fn break_writes(&self) {
+        self.change(|line| line.broken = true);
+    }
+
+    pub(crate) fn be_rude(&self) {
+        self.change(|line| line.polite = false);
+    }
+
+    /// The number of packets that the client has not received yet.
+    pub(crate) fn unread(&self) -> usize {
+        lock(&self.0.line).incoming.len()
+    }
+
+    /// Waits until the client has received everything, or is gone.
+    #[cfg(shuttle)]
+    pub(crate) fn wait_until_read(&self) {
+        let unread = |line: &Line| !line.incoming.is_empty() && !line.closed;
+        drop(self.0.changed.wait_while(lock(&self.0.line), None, unread));
+    }
+
+    /// True if the client has sent that packet.
+    #[cfg(shuttle)]
+    pub(crate) fn has(&self, packet: &Packet) -> bool {
+        lock(&self.0.line).sent.contains(packet)
+    }
+
+    /// The next packet that the client sends.
+    pub(crate) fn receive(&self) -> Packet {
+        let nothing = |line: &Line| line.sent.is_empty();
+        let mut line = self.0.changed.wait_while(lock(&self.0.line), Some(after(PATIENCE)), nothing);
+        line.sent.pop_front().expect("the client sends something")
+    }
+
+    pub(crate) fn sent(&self) -> Vec<Packet> {
+        lock(&self.0.line).sent.drain(..).collect()
+    }
+}
+
+impl Line {
+    /// Takes a packet from the client, and tells so under the lock: what is written is known at once.
+    fn accept(&mut self, packet: Packet, progress: &dyn Progress) {
+        if packet == Packet::Close && self.polite {
+            self.incoming.push_back(Err(TransportError::ClosedByServer(Error::connection("bye"))));
+        }
+        progress.written(Written::of(&packet));
+        self.sent.push_back(packet);
+    }
+
+    fn check_writable(&self) -> Result<(), TransportError> {
+        if self.closed {
+            return Err(TransportError::Closed);
+        }
+        if self.broken {
+            let error = Error::connection("nothing can be written");
+            return Err(TransportError::Unwritable { error, last_words: true });
+        }
+        Ok(())
+    }
+}
+
+impl Transport for Fake {
+    fn kind(&self) -> TransportKind {
+        TransportKind::WebSocket
+    }
+
+    fn recv(&self, packets: &mut VecDeque<Packet>, server: &Arc<dyn TimeLeft>) -> Result<(), TransportError> {
+        let mut line = lock(&self.0.line);
+        loop {
+            if line.closed {
+                return Err(TransportError::Closed);
+            }
+            match line.incoming.pop_front() {
+                Some(Ok(packet)) => {
+                    self.0.activity.mark_received(Moment::now());
+                    packets.push_back(packet);
+                    self.0.changed.notify_all(line);
+                    return Ok(());
+                }
+                Some(Err(e)) => return Err(e),
+                None => {}
+            }
+            let left = server.time_left();
+            if left.is_zero() {
+                return Err(TransportError::Silent);
+            }
+            line = self.0.changed.wait(line, Some(after(left)));
+        }
+    }
+
+    fn recv_rest(&self, _: &mut VecDeque<Packet>) -> bool {
+        false
+    }
+
+    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
+        let stalled = |line: &Line| line.stalled && !line.closed;
+        let mut line = self.0.changed.wait_while(lock(&self.0.line), None, stalled);
+        line.check_writable()?;
+        if let Some(packet) = line.half.take() {
+            line.accept(packet, progress);
+        }
+        if !batch.is_empty() {
+            progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
+        }
+        batch.drain(..).for_each(|packet| line.accept(packet, progress));
+        self.0.changed.notify_all(line);
+        Ok(())
+    }
+
+    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
+        let mut line = lock(&self.0.line);
+        line.check_writable()?;
+        if line.stalled {
+            return Ok(TrySend::Refused(packet));
+        }
+        if line.halves {
+            line.half = Some(packet);
+            return Ok(TrySend::Unflushed);
+        }
+        line.accept(packet, progress);
+        self.0.changed.notify_all(line);
+        Ok(TrySend::Sent)
+    }
+
+    fn close(&self) {
+        let mut line = lock(&self.0.line);
+        line.closed = true;
+        self.0.changed.notify_all(line);
+    }
+
+    fn activity(&self) -> &Arc<LastActivity> {
+        &self.0.activity
+    }
+
+    fn send_is_bounded(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,11 @@
+//! What tests share: a transport that a test controls, a guard against hangs, and seeded chance.
+
+#[cfg(not(shuttle))]
+pub(crate) mod delay;
+#[cfg_attr(shuttle, allow(dead_code, reason = "the models use a part of it"))]
+pub(crate) mod fake;
+#[cfg(not(shuttle))]
+#[allow(dead_code, reason = "shared with the tests in `tests/`")]
+pub(crate) mod hang;
+#[cfg(shuttle)]
+pub mod models;
