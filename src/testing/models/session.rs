@@ -1,0 +1,266 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use shuttle::thread;
+
+use super::{Log, Told, below, handshake, text};
+use crate::error::Error;
+use crate::event::Reason;
+use crate::logger::Logger;
+use crate::protocol::Packet;
+use crate::session::{Ending, Listener, Session, SessionOptions, WhenFull};
+use crate::sync::{AtomicUsize, Ordering};
+use crate::testing::fake::{Server, pair};
+use crate::transport::TransportError;
+
+type OnMessage = Box<dyn FnMut(&Arc<Session>) + Send>;
+
+struct Recorder {
+    session: Arc<Session>,
+    log: Log,
+    on_message: OnMessage,
+}
+
+impl Listener for Recorder {
+    fn connected(&mut self) -> bool {
+        self.log.tell(Told::Connected);
+        true
+    }
+
+    fn message(&mut self, packet: Packet) {
+        (self.on_message)(&self.session);
+        self.log.tell(Told::Message(packet));
+    }
+
+    fn ended(&mut self, ending: Ending) {
+        self.log.tell(Told::Ended(ending.reason, ending.unsent));
+    }
+
+    fn finished(&mut self) {
+        self.log.tell(Told::Finished);
+    }
+}
+
+/// A session that has started, and what the model counts of it.
+#[derive(Clone)]
+struct Model {
+    session: Arc<Session>,
+    server: Server,
+    log: Log,
+    accepted: Arc<AtomicUsize>,
+}
+
+/// Starts a session whose outbox and inbox hold so many bytes.
+fn start(outbox_limit: usize, inbox_limit: usize, prepare: impl FnOnce(&Server)) -> Model {
+    start_with(outbox_limit, inbox_limit, prepare, Arc::default(), |_| {})
+}
+
+fn start_with(
+    outbox_limit: usize,
+    inbox_limit: usize,
+    prepare: impl FnOnce(&Server),
+    accepted: Arc<AtomicUsize>,
+    on_message: impl FnMut(&Arc<Session>) + Send + 'static,
+) -> Model {
+    let (transport, server) = pair();
+    prepare(&server);
+    let options = SessionOptions {
+        outbox_limit,
+        inbox_limit,
+        close_timeout: Duration::from_secs(5),
+        counters: Arc::default(),
+        logger: Logger::default(),
+    };
+    let session = Session::new(Box::new(transport), handshake(), Default::default(), options);
+    let log = Log::default();
+    let listener = Recorder { session: session.clone(), log: log.clone(), on_message: Box::new(on_message) };
+    session.start(Box::new(listener), 0).expect("threads start");
+    Model { session, server, log, accepted }
+}
+
+impl Model {
+    fn send(&self, number: usize, when_full: WhenFull) {
+        self.send_packet(text(number), when_full);
+    }
+
+    /// True if the packet was accepted.
+    fn send_packet(&self, packet: Packet, when_full: WhenFull) -> bool {
+        let accepted = match self.session.send(packet, when_full) {
+            Ok(()) => true,
+            Err(Error::SocketIsClosed | Error::QueueFull) => false,
+            Err(e) => panic!("{e}"),
+        };
+        self.accepted.fetch_add(usize::from(accepted), Ordering::SeqCst);
+        accepted
+    }
+
+    fn spawn(&self, run: impl FnOnce(Model) + Send + 'static) -> thread::JoinHandle<()> {
+        let model = self.clone();
+        thread::spawn(move || run(model))
+    }
+
+    /// Waits for the end, and checks what must hold in whatever order things happened.
+    fn finish(self, threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+        threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+        self.log.wait_for(Told::Finished, 1);
+        let told = self.log.all();
+        let ends = told.iter().filter(|told| matches!(told, Told::Ended(..))).count();
+        assert_eq!((told.first(), ends), (Some(&Told::Connected), 1), "{told:?}");
+        let unsent = self.session.unsent();
+        let Told::Ended(_, counted) = &told[told.len() - 2] else { panic!("{told:?}") };
+        assert_eq!(*counted, unsent, "the count that was told is final");
+        let received: Vec<_> = (0..told.len() - 3).map(|number| Told::Message(text(number))).collect();
+        assert_eq!(told[1..told.len() - 2], received, "lost, doubled or out of order");
+        let written = self.server.sent().iter().filter(|packet| packet.is_message()).count();
+        assert_eq!(self.accepted.load(Ordering::SeqCst), written + unsent, "{written} written");
+    }
+}
+
+/// A client closes while others send: everything accepted is written, then the close.
+pub(super) fn close() {
+    let model = start(1 << 20, 1 << 20, |_| {});
+    let senders: Vec<_> = (0..2)
+        .map(|_| model.spawn(|model| (0..2).for_each(|number| model.send(number, WhenFull::Wait))))
+        .collect();
+    let closer = model.spawn(|model| model.session.close(Reason::ClientDisconnect));
+    let session = model.session.clone();
+    model.finish(senders.into_iter().chain([closer]));
+    assert_eq!(session.unsent(), 0, "a close writes everything");
+}
+
+/// Two threads abort while others send and the server says something.
+pub(super) fn abort() {
+    let model = start(100, 100, |_| {});
+    let threads = vec![
+        model.spawn(|model| (0..3).for_each(|number| model.send(number, WhenFull::Wait))),
+        model.spawn(|model| model.server.send((0..2).map(text))),
+        model.spawn(|model| model.session.abort(Reason::ClientDisconnect)),
+        model.spawn(|model| model.session.abort(Reason::Other("another".into()))),
+    ];
+    model.finish(threads);
+}
+
+/// The server reads again only when everything that it has sent is received, and every handler sends an answer into an
+/// outbox that is full.
+pub(super) fn both_only_write() {
+    let accepted = Arc::<AtomicUsize>::default();
+    let count = accepted.clone();
+    let answer = move |session: &Arc<Session>| {
+        if session.send(text(7), WhenFull::Wait).is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let model = start_with(60, 1 << 20, |server| server.stall(true), accepted, answer);
+    model.server.send((0..4).map(text));
+    let reads = model.spawn(|model| {
+        model.server.wait_until_read();
+        model.server.stall(false);
+    });
+    model.log.wait_for(Told::Message(text(3)), 1);
+    model.session.close(Reason::ClientDisconnect);
+    model.finish([reads]);
+}
+
+/// The transport takes every direct write in two parts.
+pub(super) fn halved_writes() {
+    let model = start(1 << 20, 1 << 20, Server::halve);
+    let threads = vec![
+        model.spawn(|model| (0..2).for_each(|number| model.send(number, WhenFull::Wait))),
+        model.spawn(|model| model.send(2, WhenFull::Fail)),
+        model.spawn(|model| model.server.send([Packet::Ping("x".into()), text(0)])),
+    ];
+    threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    model.session.close(Reason::ClientDisconnect);
+    let session = model.session.clone();
+    model.finish([]);
+    assert_eq!(session.unsent(), 0);
+}
+
+/// A flush that succeeds has written what its thread sent before, whatever others send.
+pub(super) fn flush() {
+    let model = start(100, 1 << 20, |_| {});
+    let flusher = model.spawn(|model| {
+        let accepted = model.send_packet(text(100), WhenFull::Wait);
+        if model.session.flush(Duration::from_secs(1)).is_ok() && accepted {
+            assert!(model.server.has(&text(100)), "flushed and not written");
+        }
+    });
+    let sender = model.spawn(|model| (0..3).for_each(|number| model.send(number, WhenFull::Wait)));
+    let end = model.spawn(|model| match below(2) {
+        0 => model.session.close(Reason::ClientDisconnect),
+        _ => model.session.abort(Reason::ClientDisconnect),
+    });
+    model.finish([flusher, sender, end]);
+}
+
+/// Writes fail at some point, and the server's last words come behind that.
+pub(super) fn broken_writes() {
+    let model = start(100, 1 << 20, |_| {});
+    let threads = vec![
+        model.spawn(|model| (0..3).for_each(|number| model.send(number, WhenFull::Wait))),
+        model.spawn(|model| {
+            model.server.break_writes();
+            model.server.send([text(0), Packet::Close]);
+        }),
+        model.spawn(|model| drop(model.session.flush(Duration::from_secs(1)))),
+    ];
+    let log = model.log.clone();
+    model.finish(threads);
+    let told = log.all();
+    assert!(told.contains(&Told::Message(text(0))), "last words are delivered: {told:?}");
+}
+
+/// A message that is larger than the outbox gets its turn, though others send on.
+pub(super) fn room_in_line() {
+    let model = start(100, 1 << 20, |_| {});
+    let big = model.spawn(|model| {
+        assert!(model.send_packet(Packet::Text("x".repeat(200)), WhenFull::Wait));
+    });
+    let others =
+        [(); 2].map(|()| model.spawn(|model| (0..2).for_each(|number| model.send(number, WhenFull::Wait))));
+    big.join().expect("no thread panics");
+    others.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    model.session.close(Reason::ClientDisconnect);
+    model.finish([]);
+}
+
+/// Two threads do what chance has them do, and a third one closes.
+pub(super) fn free_for_all() {
+    let accepted = Arc::<AtomicUsize>::default();
+    let count = accepted.clone();
+    let answer = move |session: &Arc<Session>| {
+        if below(2) == 0 && session.send(text(9), WhenFull::Fail).is_ok() {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    let limits = [100, 1 << 20];
+    let limit = |_| limits[below(2) as usize];
+    let model = start_with(limit(()), limit(()), |_| {}, accepted, answer);
+    let server_sends = Arc::new(crate::sync::Mutex::new(0_usize));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let server_sends = server_sends.clone();
+            model.spawn(move |model| (0..3).for_each(|_| operate(&model, &server_sends)))
+        })
+        .collect();
+    let closer = model.spawn(|model| model.session.close(Reason::ClientDisconnect));
+    model.finish(threads.into_iter().chain([closer]));
+}
+
+fn operate(model: &Model, server_sends: &crate::sync::Mutex<usize>) {
+    let session = &model.session;
+    match below(12) {
+        0..3 => model.send(1, WhenFull::Wait),
+        3 => model.send(2, WhenFull::Fail),
+        4 => drop(session.flush(Duration::from_secs(1))),
+        5..8 => {
+            let mut next = crate::sync::lock(server_sends);
+            model.server.send([text(*next)]);
+            *next += 1;
+        }
+        8 => model.server.send([Packet::Ping("x".into())]),
+        9 => session.abort(Reason::Other("abort".into())),
+        10 => model.server.send([Packet::Close]),
+        _ => model.server.fail(TransportError::Failed(Error::connection("broken"))),
+    }
+}

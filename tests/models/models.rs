@@ -1,0 +1,38 @@
+//! Runs the models of `src/testing/models`. The short form is part of the crate's test command; the long form is
+//! `cargo test --manifest-path tests/models/Cargo.toml -- --ignored`.
+
+use std::time::Instant;
+
+use engineio::models::MODELS;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner};
+
+/// The number of threads that may get in each other's way at once, for the PCT scheduler.
+const DEPTH: usize = 3;
+
+fn config() -> Config {
+    let mut config = Config::new();
+    // Formatting an error takes more than shuttle's default.
+    config.stack_size = 256 * 1024;
+    config
+}
+
+fn run(schedules: usize) {
+    for (name, model) in MODELS {
+        let start = Instant::now();
+        Runner::new(RandomScheduler::new(schedules), config()).run(*model);
+        Runner::new(PctScheduler::new(DEPTH, schedules), config()).run(*model);
+        println!("{name}: {schedules} random and {schedules} PCT schedules in {:.1?}", start.elapsed());
+    }
+}
+
+#[test]
+fn models() {
+    run(300);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn models_in_the_long_form() {
+    run(100_000);
+}
