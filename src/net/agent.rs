@@ -55,7 +55,7 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
 
 /// A cookie in a jar.
 #[derive(PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct StoredCookie {
     domain: String,
     name: String,
     path: String,
@@ -63,8 +63,8 @@ pub(super) struct Held {
     text: String,
 }
 
-impl Held {
-    fn is_in_place_of(&self, other: &Held) -> bool {
+impl StoredCookie {
+    fn is_in_place_of(&self, other: &StoredCookie) -> bool {
         (&self.domain, &self.path, &self.name) == (&other.domain, &other.path, &other.name)
     }
 }
@@ -73,7 +73,7 @@ impl Held {
 ///
 /// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
 /// match the URL are tried.
-pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
+pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<StoredCookie> {
     let Some(host) = uri.host() else { return Vec::new() };
     let jar = agent.cookie_jar_lock();
     let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
@@ -86,7 +86,12 @@ pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
                 let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
                 // Without a domain of its own a cookie is for the host that set it alone (RFC 6265, section 5.4).
                 let text = text.filter(|text| domain == host || names_domain(text));
-                let held = |text| Held { domain: domain.into(), name: name.clone(), path: path.into(), text };
+                let held = |text| StoredCookie {
+                    domain: domain.into(),
+                    name: name.clone(),
+                    path: path.into(),
+                    text,
+                };
                 found.extend(text.map(held));
             }
         }
@@ -105,7 +110,7 @@ pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
     }
 }
 
-fn insert(agent: &Agent, cookie: Held, uri: &Uri) {
+fn insert(agent: &Agent, cookie: StoredCookie, uri: &Uri) {
     let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
     // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
     let source = format!("{scheme}://{host}{}/", cookie.path.trim_end_matches('/'));
@@ -132,7 +137,12 @@ fn paths(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Gives the cookies of an answer to the user's agent too. `before` are those that the connection's had for the request.
-pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], response: &Response<Body>) {
+pub(super) fn return_cookies(
+    lender: &Agent,
+    agent: &Agent,
+    before: &[StoredCookie],
+    response: &Response<Body>,
+) {
     // ureq follows redirects by itself: what they set, it has put into the connection's jar alone.
     let history = response.get_redirect_history().unwrap_or_default();
     if let [hops @ .., _] = history {
@@ -149,10 +159,10 @@ pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], res
 }
 
 /// Gives what changed of the cookies for a URL to the user's agent.
-fn return_changes(lender: &Agent, agent: &Agent, before: &[Held], uri: &Uri) {
+fn return_changes(lender: &Agent, agent: &Agent, before: &[StoredCookie], uri: &Uri) {
     let now = matching(agent, uri);
     let lent = matching(lender, uri);
-    let removed = |held: &&Held| !now.iter().any(|other| other.is_in_place_of(held));
+    let removed = |held: &&StoredCookie| !now.iter().any(|other| other.is_in_place_of(held));
     // One that the user has set meanwhile stays.
     for gone in before.iter().filter(removed).filter(|held| lent.contains(held)) {
         lender.cookie_jar_lock().remove(&gone.domain, &gone.path, &gone.name);

@@ -18,18 +18,18 @@ const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 /// The addresses that have answered, by host and port. A session lives on one of a host's machines: what belongs to it
 /// goes there as long as that answers, and no name has to be looked up.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Vec<(String, u16, SocketAddr)>>);
+pub(super) struct AnsweredAddresses(Mutex<Vec<(String, u16, SocketAddr)>>);
 
-impl Known {
+impl AnsweredAddresses {
     fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let known = lock(&self.0);
-        known.iter().find(|known| known.0 == host && known.1 == port).map(|known| known.2)
+        let addresses = lock(&self.0);
+        addresses.iter().find(|entry| entry.0 == host && entry.1 == port).map(|entry| entry.2)
     }
 
     fn set(&self, host: &str, port: u16, address: SocketAddr) {
-        let mut known = lock(&self.0);
-        known.retain(|known| (&*known.0, known.1) != (host, port));
-        known.push((host.to_owned(), port, address));
+        let mut addresses = lock(&self.0);
+        addresses.retain(|entry| (&*entry.0, entry.1) != (host, port));
+        addresses.push((host.to_owned(), port, address));
     }
 }
 
@@ -39,10 +39,10 @@ pub(super) fn tcp(
     host: &str,
     port: u16,
     deadline: Instant,
-    known: &Known,
+    answered: &AnsweredAddresses,
     heard: &Arc<Heard>,
 ) -> Result<Socket> {
-    if let Some(address) = known.find(host, port) {
+    if let Some(address) = answered.find(host, port) {
         let left = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Ok(tcp) = TcpStream::connect_timeout(&address, left.max(MIN_PER_ADDRESS)) {
             return socket(tcp, address, heard);
@@ -56,7 +56,7 @@ pub(super) fn tcp(
         let share = if index + 1 == addresses.len() { left } else { left / 2 };
         match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
             Ok(tcp) => {
-                known.set(host, port, *address);
+                answered.set(host, port, *address);
                 return socket(tcp, *address, heard);
             }
             Err(e) => last = Some(e),
@@ -161,7 +161,8 @@ mod tests {
             hello
         });
         let deadline = Instant::now() + Duration::from_secs(10);
-        let socket = tcp("127.0.0.1", port, deadline, &Known::default(), &Arc::new(Heard::new())).unwrap();
+        let socket =
+            tcp("127.0.0.1", port, deadline, &AnsweredAddresses::default(), &Arc::new(Heard::new())).unwrap();
         tls(&TlsSettings::default().connector().unwrap(), host, Stream::Plain(socket), deadline).unwrap_err();
         server.join().unwrap()
     }
@@ -170,21 +171,21 @@ mod tests {
     fn the_address_that_has_answered_is_tried_first() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (known, heard) = (Known::default(), Arc::new(Heard::new()));
+        let (answered, heard) = (AnsweredAddresses::default(), Arc::new(Heard::new()));
         let dial = |host| {
             let deadline = Instant::now() + Duration::from_secs(10);
-            tcp(host, address.port(), deadline, &known, &heard)
+            tcp(host, address.port(), deadline, &answered, &heard)
                 .map(|socket| socket.tcp().peer_addr().unwrap())
         };
         dial("name.invalid").unwrap_err();
-        known.set("name.invalid", address.port(), address);
+        answered.set("name.invalid", address.port(), address);
         assert_eq!(dial("name.invalid").unwrap(), address);
         // One that does not answer any more is looked up again.
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        known.set("localhost", address.port(), gone);
+        answered.set("localhost", address.port(), gone);
         assert_eq!(dial("localhost").unwrap(), address);
-        assert_eq!(known.find("localhost", address.port()), Some(address));
-        assert_eq!(known.find("localhost", 1), None);
+        assert_eq!(answered.find("localhost", address.port()), Some(address));
+        assert_eq!(answered.find("localhost", 1), None);
     }
 
     #[test]

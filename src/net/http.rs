@@ -1,26 +1,18 @@
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
-use std::mem::replace;
-use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use ureq::config::Config;
 use ureq::http::header::{PROXY_AUTHORIZATION, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
-};
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
-use super::buffers::HttpBuffers;
+use super::connector::{Dialer, Handover, Link, NoResolver};
 use super::cookies::{self, OwnCookie};
-use super::dial::{self, Known};
-use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
-use super::proxy::{Proxy, Routes};
-use super::socket::{Heard, Patience, Socket, Stream};
+use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
+use super::proxy::Routes;
+use super::socket::{Heard, Patience, Stream};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
 
@@ -79,46 +71,6 @@ pub(crate) struct HttpClient {
     settings: Arc<HttpSettings>,
 }
 
-/// What the connector, its transports and the client share.
-#[derive(Debug)]
-struct Link {
-    heard: Arc<Heard>,
-    known: Arc<Known>,
-    tls: TlsSettings,
-    routes: Routes,
-    /// The user's own `Proxy-Authorization`.
-    proxy_authorization: Option<HeaderValue>,
-    timeout: Duration,
-    handover: Mutex<Handover>,
-}
-
-/// How the stream of a 101 comes out of ureq: its transport leaves it here when ureq drops it.
-#[derive(Debug, Default)]
-enum Handover {
-    /// Dropped streams are closed.
-    #[default]
-    Off,
-    Wanted,
-    Done {
-        stream: Stream,
-        /// Bytes that came behind the response's head.
-        early: Vec<u8>,
-    },
-}
-
-impl Link {
-    fn set_handover(&self, handover: Handover) -> Handover {
-        replace(&mut self.handover.lock().unwrap_or_else(PoisonError::into_inner), handover)
-    }
-
-    fn hand_over(&self, stream: Stream, early: &[u8]) {
-        let mut handover = self.handover.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(*handover, Handover::Off) {
-            *handover = Handover::Done { stream, early: early.to_vec() };
-        }
-    }
-}
-
 /// What ureq gives back for a request.
 type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
 
@@ -156,7 +108,7 @@ impl HttpClient {
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
-            known: Arc::default(),
+            answered: Arc::default(),
             tls: settings.tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
@@ -178,7 +130,7 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
-            known: self.link.known.clone(),
+            answered: self.link.answered.clone(),
             tls: self.link.tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
@@ -205,8 +157,8 @@ impl HttpClient {
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.get(url), &[]);
         let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
-        let place = place(response.get_uri());
-        let redirected = url.parse().is_ok_and(|asked| self::place(&asked) != place).then_some(place);
+        let place = redacted(response.get_uri());
+        let redirected = url.parse().is_ok_and(|asked| redacted(&asked) != place).then_some(place);
         let response = read(response, max_body)?.map_err(failed)?;
         Ok(Response { redirected, ..response })
     }
@@ -322,154 +274,4 @@ fn read(
     let limit = u64::try_from(max).unwrap_or(u64::MAX);
     let body = response.into_body().with_config().limit(limit).read_to_vec();
     Ok(body.map(|body| Response { body, redirected: None }))
-}
-
-/// A URL without credentials and query.
-pub(super) fn place(uri: &Uri) -> String {
-    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-    let port =
-        uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
-    format!("{scheme}://{host}{}{}", port.map_or(String::new(), |port| format!(":{port}")), uri.path())
-}
-
-/// ureq's connector: opens sockets through [`dial`].
-#[derive(Debug)]
-struct Dialer(Arc<Link>);
-
-impl Dialer {
-    fn dial(&self, details: &ConnectionDetails) -> Result<Stream, ureq::Error> {
-        let other = |e: Error| ureq::Error::Other(Box::new(e));
-        let secure = details.needs_tls();
-        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let limit = details.timeout.not_zero().map_or(self.0.timeout, |left| *left).min(self.0.timeout);
-        let deadline = Instant::now() + limit;
-        let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
-        let proxy = self.0.routes.find(details.uri).map_err(other)?;
-        let socket = match &proxy {
-            Some(proxy) => dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.known, &self.0.heard)
-                .map_err(|e| other(proxy.unreachable(e)))?,
-            None => dial::tcp(host, port, deadline, &self.0.known, &self.0.heard).map_err(other)?,
-        };
-        // From here on `close` can interrupt what this connection does.
-        let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
-        (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
-        let stream = match &proxy {
-            Some(proxy) => self.tunnel(proxy, socket, (host, port), deadline).map_err(other)?,
-            None => Stream::Plain(socket),
-        };
-        match connector {
-            Some(connector) => dial::tls(&connector, host, stream, deadline).map_err(other),
-            None => Ok(stream),
-        }
-    }
-
-    /// The way through a proxy, on a connection to it.
-    fn tunnel(
-        &self,
-        proxy: &Proxy,
-        socket: Socket,
-        (host, port): (&str, u16),
-        deadline: Instant,
-    ) -> Result<Stream> {
-        let mut stream = Stream::Plain(socket);
-        if proxy.is_secure() {
-            let connector = self.0.tls.connector()?;
-            stream =
-                dial::tls(&connector, proxy.host(), stream, deadline).map_err(|e| proxy.unreachable(e))?;
-        }
-        stream.set_patience(Patience::Until(Some(deadline)));
-        proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
-        Ok(stream)
-    }
-}
-
-impl Connector for Dialer {
-    type Out = HttpTransport;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        _: Option<()>,
-    ) -> Result<Option<HttpTransport>, ureq::Error> {
-        let stream = self.dial(details)?;
-        let buffers = HttpBuffers::new(details.config);
-        Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
-    }
-}
-
-/// The dialer resolves by itself, with a deadline.
-#[derive(Debug)]
-struct NoResolver;
-
-impl Resolver for NoResolver {
-    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        Ok(self.empty())
-    }
-}
-
-/// ureq's side of a [`Stream`].
-struct HttpTransport {
-    /// Absent only while it is dropped.
-    stream: Option<Stream>,
-    buffers: HttpBuffers,
-    link: Arc<Link>,
-}
-
-impl HttpTransport {
-    fn stream(&mut self, timeout: NextTimeout) -> std::io::Result<&mut Stream> {
-        let after = timeout.not_zero().map(|after| *after);
-        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
-        stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
-        Ok(stream)
-    }
-}
-
-impl Transport for HttpTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream(timeout.for_write())?;
-        // Borrowed apart: the stream reads from the buffers.
-        if let Some(stream) = &mut self.stream {
-            stream.write_all(&self.buffers.output()[..amount])?;
-        }
-        Ok(())
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.buffers.written();
-        self.stream(timeout.for_read())?;
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        let count = stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(count);
-        Ok(count > 0)
-    }
-
-    /// An idle connection is good for another request if nothing has come on it: neither bytes nor the end.
-    fn is_open(&mut self) -> bool {
-        let Some(stream) = &self.stream else { return false };
-        let peeked = stream.socket().tcp().peek(&mut [0]);
-        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.stream.as_ref().is_some_and(Stream::is_tls)
-    }
-}
-
-impl Drop for HttpTransport {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            self.link.hand_over(stream, self.buffers.input());
-        }
-    }
-}
-
-impl fmt::Debug for HttpTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").finish_non_exhaustive()
-    }
 }

@@ -3,9 +3,9 @@
 use std::io::ErrorKind;
 
 use serde_json::Value;
+use ureq::http::Uri;
 use ureq::{Body, ResponseExt};
 
-use super::http::place;
 use super::tls_error;
 use crate::error::Error;
 
@@ -112,7 +112,7 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
         },
         // It has the whole URL, whose query may be secret.
         ureq::Error::RequireHttpsOnly(url) => {
-            let place = url.parse().map_or_else(|_| "a server".into(), |uri| place(&uri));
+            let place = url.parse().map_or_else(|_| "a server".into(), |uri| redacted(&uri));
             let what = format!("ureq's agent is for https only, and {place} is not");
             return HttpError { error: Error::connection(what), reached: false };
         }
@@ -131,4 +131,12 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
         ),
         other => Error::connection_from("the HTTP request failed", other),
     })
+}
+
+/// The URL without its credentials and query, which may be secret.
+pub(super) fn redacted(uri: &Uri) -> String {
+    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+    let port =
+        uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
+    format!("{scheme}://{host}{}{}", port.map_or(String::new(), |port| format!(":{port}")), uri.path())
 }

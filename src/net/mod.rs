@@ -2,6 +2,7 @@
 
 mod agent;
 mod buffers;
+mod connector;
 pub(crate) mod cookies;
 mod dial;
 mod http;
