@@ -1,6 +1,7 @@
 //! Sockets, TLS and HTTP: knows no Engine.IO.
 
 mod agent;
+pub(crate) mod authorization;
 mod buffers;
 mod connector;
 pub(crate) mod cookies;

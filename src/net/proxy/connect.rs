@@ -3,9 +3,7 @@
 use std::io::{Read, Write};
 use std::net::Ipv6Addr;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use ureq::http::StatusCode;
+use ureq::http::{HeaderValue, StatusCode};
 
 use super::Refusal;
 
@@ -16,7 +14,7 @@ pub(super) fn open_tunnel<S: Read + Write>(
     stream: &mut S,
     host: &str,
     port: u16,
-    authorization: Option<&[u8]>,
+    authorization: Option<&HeaderValue>,
 ) -> Result<(), Refusal> {
     let target = match host.parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]:{port}"),
@@ -38,17 +36,12 @@ pub(super) fn open_tunnel<S: Read + Write>(
     }
 }
 
-/// The `Basic` credentials of RFC 7617.
-pub(super) fn basic((user, password): (&str, &str)) -> Vec<u8> {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))).into_bytes()
-}
-
-fn request(target: &str, authorization: Option<&[u8]>) -> Vec<u8> {
+fn request(target: &str, authorization: Option<&HeaderValue>) -> Vec<u8> {
     let agent = concat!("engineio/", env!("CARGO_PKG_VERSION"));
     let mut request =
         format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {agent}\r\n").into_bytes();
     if let Some(authorization) = authorization {
-        request.extend([b"Proxy-Authorization: ", authorization, b"\r\n"].concat());
+        request.extend([b"Proxy-Authorization: ", authorization.as_bytes(), b"\r\n"].concat());
     }
     request.extend(b"\r\n");
     request

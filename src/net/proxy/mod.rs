@@ -13,6 +13,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use ureq::http::{HeaderValue, Uri};
 use ureq::{Agent, ProxyProtocol};
 
+use super::authorization::basic;
 use crate::error::{Error, Result};
 use environment::Environment;
 
@@ -161,9 +162,8 @@ impl Proxy {
     ) -> Result<()> {
         let opened = match self.inner.protocol() {
             ProxyProtocol::Http | ProxyProtocol::Https => {
-                let basic = self.credentials().map(connect::basic);
-                let authorization = authorization.map(HeaderValue::as_bytes).or(basic.as_deref());
-                connect::open_tunnel(stream, host, port, authorization)
+                let own = self.credentials().map(|(user, password)| basic(user, password));
+                connect::open_tunnel(stream, host, port, authorization.or(own.as_ref()))
             }
             _ => socks5::open_tunnel(stream, host, port, self.credentials()),
         };
