@@ -3,6 +3,8 @@ use std::fmt;
 use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
+use super::user_url::{credentials, own_query, read_scheme, redacted};
+
 /// Where the server is, and the URL of each request to it.
 ///
 /// The path of the user's URL is dropped: the path option alone decides, as in python-engineio.
@@ -30,11 +32,6 @@ pub(crate) enum EndpointError {
     #[error("invalid path: {reason}")]
     Path { reason: String },
 }
-
-/// Query parameters that the protocol gives a meaning to: a user's own would contradict ours, or ask for
-/// answers that we do not read (`j` for JSONP, `b64` for binary messages in websocket text).
-/// Not `t`, which servers ignore: with timestamps off it is the user's.
-const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
 
 impl Endpoint {
     /// Takes http, https and, as synonyms, ws and wss.
@@ -133,82 +130,6 @@ fn clean_path(path: &str) -> Result<&str, &'static str> {
         Err("it has a '.' or '..' segment")
     } else {
         Ok(path)
-    }
-}
-
-/// Whether the scheme asks for TLS, and what follows it.
-fn read_scheme(url: &str) -> Result<(bool, &str), String> {
-    let Some((scheme, rest)) = split_scheme(url) else {
-        // The url crate takes "localhost:5000" for a URL with the scheme "localhost".
-        return Err("it has no scheme: add http:// or https:// in front".into());
-    };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "ws" => Ok((false, rest)),
-        "https" | "wss" => Ok((true, rest)),
-        other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
-    }
-}
-
-/// Splits at the first `://`, if what precedes it can be a scheme by RFC 3986, section 3.1.
-fn split_scheme(url: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    is_scheme.then_some((scheme, rest))
-}
-
-/// The URL's query without the reserved names, as it was written, ready to have more appended.
-fn own_query(url: &Url) -> String {
-    let is_own = |pair: &&str| {
-        // Decoded, as the server will.
-        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
-        name.is_some_and(|name| !RESERVED.contains(&name.as_ref()))
-    };
-    let pairs = url.query().unwrap_or_default().split('&').filter(is_own);
-    pairs.flat_map(|pair| [pair, "&"]).collect()
-}
-
-fn credentials(url: &Url) -> Result<Option<(String, String)>, String> {
-    if url.username().is_empty() && url.password().is_none() {
-        return Ok(None);
-    }
-    let decode = |text| percent_decode(text).ok_or("its user or password is not UTF-8");
-    Ok(Some((decode(url.username())?, decode(url.password().unwrap_or_default())?)))
-}
-
-/// Not `form_urlencoded`, which turns `+` into a space. A `%` that begins no escape stands for itself.
-fn percent_decode(text: &str) -> Option<String> {
-    let hex = |byte: &u8| char::from(*byte).to_digit(16);
-    let escape = |text: &[u8]| match text {
-        [b'%', high, low, ..] => Some((hex(high)? * 16 + hex(low)?) as u8),
-        _ => None,
-    };
-    let mut rest = text.as_bytes();
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let [first, after @ ..] = rest {
-        let escaped = escape(rest);
-        decoded.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8(decoded).ok()
-}
-
-/// A URL for an error: with `***` for the user, the password and the query.
-///
-/// It may be malformed, so that there is no telling where a password ends that has a `/`, `?` or `@` in it.
-/// In doubt more is hidden.
-fn redacted(url: &str) -> String {
-    let (scheme, rest) =
-        split_scheme(url).map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
-    let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    let (address, query) = rest.split_at(end);
-    if query.contains('@') {
-        return format!("{scheme}***");
-    }
-    let hidden_query = if query.is_empty() { "" } else { "?***" };
-    match address.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}{hidden_query}"),
-        None => format!("{scheme}{address}{hidden_query}"),
     }
 }
 

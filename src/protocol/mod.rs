@@ -6,6 +6,7 @@ mod endpoint;
 mod handshake;
 mod packet;
 pub(crate) mod payload;
+mod user_url;
 
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub use handshake::Handshake;
