@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use der::asn1::AnyRef;
+use der::pem::LineEnding;
 use der::{Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 /// The OIDs 1.2.840.113549.1.1.1 (`rsaEncryption`) and 1.2.840.10045.2.1 (`ecPublicKey`), encoded.
@@ -58,11 +59,8 @@ pub(super) fn key_label(der: &[u8]) -> &'static str {
 
 /// One PEM block.
 pub(super) fn encode(label: &str, der: &[u8]) -> String {
-    let base64 = BASE64.encode(der);
-    // Base64 is ASCII.
-    let lines: Vec<&str> =
-        (0..base64.len()).step_by(64).map(|at| &base64[at..base64.len().min(at + 64)]).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    der::pem::encode_string(label, LineEnding::LF, der)
+        .expect("the label is ASCII, and the input fits in memory")
 }
 
 /// False if a PKCS#8 key is of another kind than the key of the certificate, both in DER. OpenSSL would keep such
