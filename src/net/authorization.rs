@@ -2,7 +2,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::http::HeaderValue;
 
-/// The value of `Authorization` or `Proxy-Authorization` for the Basic scheme (RFC 7617). It is marked as sensitive.
+/// The value of `Authorization` or `Proxy-Authorization` for the Basic scheme (RFC 7617). It is marked as
+/// sensitive.
 pub(crate) fn basic(user: &str, password: &str) -> HeaderValue {
     let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
     let value = HeaderValue::try_from(format!("Basic {credentials}"));

@@ -1,4 +1,4 @@
-//! ureq's connector: sockets, TLS and proxies of ours, through ureq's transport seam.
+//! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -35,7 +35,8 @@ pub(super) struct Link {
     pub(super) handover: Mutex<Handover>,
 }
 
-/// The way in which the stream of a 101 response leaves ureq: ureq drops the transport, which puts its stream here.
+/// The place where the stream of a 101 response leaves ureq: ureq drops the transport, which puts its stream
+/// here.
 #[derive(Debug, Default)]
 pub(super) enum Handover {
     /// A dropped transport closes its stream.
@@ -82,7 +83,7 @@ impl Dialer {
                 .map_err(|e| other(proxy.unreachable(e)))?,
             None => dial::tcp(host, port, deadline, &self.0.answered, &self.0.heard).map_err(other)?,
         };
-        // From here on `close` can interrupt what this connection does.
+        // From here on `HttpClient::close` can interrupt this connection.
         let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
         (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
         let stream = match &proxy {
@@ -95,7 +96,7 @@ impl Dialer {
         }
     }
 
-    /// The way through a proxy, on a connection to it.
+    /// Opens a tunnel through a proxy, on a connection to that proxy.
     fn tunnel(
         &self,
         proxy: &Proxy,
@@ -129,7 +130,7 @@ impl Connector for Dialer {
     }
 }
 
-/// The dialer resolves by itself, with a deadline.
+/// The resolver that resolves nothing: the dialer looks names up by itself, with a deadline.
 #[derive(Debug)]
 pub(super) struct NoResolver;
 
@@ -139,9 +140,9 @@ impl Resolver for NoResolver {
     }
 }
 
-/// ureq's side of a [`Stream`].
+/// A [`Stream`] as ureq sees it.
 pub(super) struct HttpTransport {
-    /// Absent only while it is dropped.
+    /// `None` only while the transport is dropped.
     stream: Option<Stream>,
     buffers: HttpBuffers,
     link: Arc<Link>,
@@ -163,7 +164,7 @@ impl Transport for HttpTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream(timeout.for_write())?;
-        // Borrowed apart: the stream reads from the buffers.
+        // A call of `stream()` would borrow all of `self`, and the buffers are needed too.
         if let Some(stream) = &mut self.stream {
             stream.write_all(&self.buffers.output()[..amount])?;
         }
@@ -179,7 +180,7 @@ impl Transport for HttpTransport {
         Ok(count > 0)
     }
 
-    /// An idle connection is good for another request if nothing has come on it: neither bytes nor the end.
+    /// An idle connection can carry another request if nothing has arrived on it: neither bytes nor the end.
     fn is_open(&mut self) -> bool {
         let Some(stream) = &self.stream else { return false };
         let peeked = stream.socket().tcp().peek(&mut [0]);

@@ -12,11 +12,11 @@ use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 use crate::sync::lock;
 
-/// The least that is left for each address of a host with many.
+/// The shortest time limit for an attempt at one address, however many addresses the host has.
 const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 
-/// The addresses that have answered, by host and port. A session lives on one of a host's machines: what belongs to it
-/// goes there as long as that answers, and no name has to be looked up.
+/// The addresses that have answered, by host and port. A session lives on one of the machines behind a host's
+/// name, so later requests go to the same address as long as it answers. They need no name lookup either.
 #[derive(Debug, Default)]
 pub(super) struct AnsweredAddresses(Mutex<Vec<(String, u16, SocketAddr)>>);
 
@@ -33,8 +33,8 @@ impl AnsweredAddresses {
     }
 }
 
-/// Opens a TCP connection to the address that has answered before, else to the first one of the host that answers before
-/// the deadline.
+/// Opens a TCP connection: to the address that has answered before, or else to the first address of the host
+/// that answers before the deadline.
 pub(super) fn tcp(
     host: &str,
     port: u16,
@@ -51,7 +51,7 @@ pub(super) fn tcp(
     let addresses = resolve(host, port, deadline)?;
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
-        // Half of what is left for each address, all of it for the last.
+        // Each address gets half of the time that is left, the last one all of it.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = if index + 1 == addresses.len() { left } else { left / 2 };
         match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
@@ -89,14 +89,14 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    // The system's resolver cannot be interrupted: it gets a thread of its own, which outlives a timeout
-    // for as long as the resolver's own limits allow.
+    // The system's resolver cannot be interrupted, so it runs in a thread of its own. After a timeout of ours
+    // the thread lives on until the resolver's own limit.
     let (tx, rx) = bounded(1);
     let name = host.to_owned();
     thread::Builder::new()
         .name("eio-resolver".into())
         .spawn(move || {
-            // Nobody listens any more after a timeout.
+            // The send fails if the caller has given up after a timeout.
             let _ = tx.send((name.as_str(), port).to_socket_addrs());
         })
         .map_err(|e| Error::connection_from("cannot start a thread to resolve the host's name", e))?;
@@ -108,7 +108,7 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
     }
 }
 
-/// Does the TLS handshake on a connection before the deadline.
+/// Performs the TLS handshake on a connection, before the deadline.
 pub(super) fn tls(
     connector: &TlsConnector,
     host: &str,
@@ -129,12 +129,12 @@ fn handshake<S: Read + Write>(
     stream: S,
     deadline: Instant,
 ) -> Result<TlsStream<S>> {
-    // The dot of a fully qualified name is not in certificates, and must not be in SNI (RFC 6066, section 3).
+    // Certificates have no dot at the end of a name, and SNI must not have one (RFC 6066, section 3).
     let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, stream) {
         Ok(stream) => Ok(stream),
         Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
-        // A patient socket waits by itself, and fails only when its time is over.
+        // A socket with a deadline waits by itself, and gives up only when the deadline has passed.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
         }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::net::TlsSettings;
 
-    /// What the server is told of the name that the client looks for.
+    /// The `ClientHello` that a server at `host` receives.
     fn client_hello(host: &str) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -180,7 +180,7 @@ mod tests {
         dial("name.invalid").unwrap_err();
         answered.set("name.invalid", address.port(), address);
         assert_eq!(dial("name.invalid").unwrap(), address);
-        // One that does not answer any more is looked up again.
+        // A name whose address does not answer any more is looked up again.
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         answered.set("localhost", address.port(), gone);
         assert_eq!(dial("localhost").unwrap(), address);
@@ -193,7 +193,7 @@ mod tests {
         for host in ["example.org", "example.org."] {
             let hello = client_hello(host);
             let at = hello.windows(11).position(|part| part == b"example.org").expect(host);
-            // The size in front of it (RFC 6066, section 3).
+            // The length in front of the name (RFC 6066, section 3).
             assert_eq!(hello[at - 2..at], [0, 11], "{host}");
         }
         assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));

@@ -16,18 +16,18 @@ use super::socket::{Heard, Patience, Stream};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
 
-/// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s (Node,
-/// uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
+/// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s
+/// (Node, uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
 const IDLE: Duration = Duration::from_millis(1500);
 
-/// What every HTTP request of a client is made with.
+/// Settings for every HTTP request of a client.
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
-    /// Bounds a request, from the name lookup to the last byte of the body.
+    /// The limit for a whole request, from the name lookup to the last byte of the body.
     pub(crate) timeout: Duration,
     pub(crate) headers: Headers,
-    /// The user's own, whose configuration and cookies are used.
+    /// The user's own agent. Its configuration and its cookies apply to the requests.
     pub(crate) agent: Option<Agent>,
     pub(crate) routes: Routes,
 }
@@ -35,14 +35,14 @@ pub(crate) struct HttpSettings {
 /// The user's headers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Headers {
-    /// All but `Cookie`.
+    /// All headers except `Cookie`.
     pub(crate) plain: Vec<(HeaderName, HeaderValue)>,
-    /// What `Cookie` headers hold.
+    /// The cookies of the user's `Cookie` headers.
     pub(crate) cookies: Vec<OwnCookie>,
 }
 
 impl Headers {
-    /// Takes out what is for a proxy and not for the server.
+    /// Removes `Proxy-Authorization`, which is meant for a proxy and must not reach the server.
     fn take_proxy_authorization(&mut self) -> Option<HeaderValue> {
         let index = self.plain.iter().position(|(name, _)| *name == PROXY_AUTHORIZATION)?;
         let value = self.plain.remove(index).1;
@@ -50,8 +50,8 @@ impl Headers {
         Some(value)
     }
 
-    /// Sends the crate's own name, unless the user has given another.
-    fn name_ourselves(&mut self) {
+    /// Adds a `User-Agent` with the name and version of this crate, unless the user has set one.
+    fn add_user_agent(&mut self) {
         if !self.plain.iter().any(|(name, _)| *name == USER_AGENT) {
             let value = HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
             self.plain.push((USER_AGENT, value));
@@ -59,11 +59,11 @@ impl Headers {
     }
 }
 
-/// The HTTP side of one connection: long polling's requests and the websocket's opening handshake.
+/// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
 ///
-/// Both go through one ureq agent, so that cookies, headers, redirects, TLS and timeouts are the same for both.
-/// The agent is private to the connection, as closing it ends it for good. It costs nothing to make: sockets
-/// and TLS come from a connector of ours, through ureq's transport seam.
+/// Both go through one ureq agent, so that cookies, headers, redirects, TLS and timeouts are the same for
+/// both. The agent belongs to this connection alone, because `close` shuts it down for good. Creating an
+/// agent is cheap: sockets and TLS come from our own connector.
 #[derive(Clone)]
 pub(crate) struct HttpClient {
     agent: Agent,
@@ -71,14 +71,14 @@ pub(crate) struct HttpClient {
     settings: Arc<HttpSettings>,
 }
 
-/// What ureq gives back for a request.
+/// The result that ureq returns for a request.
 type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
 
-/// A successful answer.
+/// A successful response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
-    /// The place that answered, where that is not the one that was asked: without the query, which may be secret.
+    /// Set after a redirect: the URL that answered, without its query, which may be secret.
     pub(crate) redirected: Option<String>,
 }
 
@@ -86,14 +86,14 @@ pub(crate) struct Response {
 #[derive(Debug)]
 pub(crate) struct Upgraded {
     pub(crate) stream: Stream,
-    /// Bytes that came behind the response's head.
+    /// Bytes that followed the head of the response.
     pub(crate) early: Vec<u8>,
     pub(crate) headers: HeaderMap,
     pub(crate) heard: Arc<Heard>,
 }
 
 impl HttpClient {
-    /// A client for the server of that URL.
+    /// Creates a client for the server at `url`.
     pub(crate) fn new(mut settings: HttpSettings, url: &str) -> Self {
         let config = match &settings.agent {
             Some(lender) => lender.config().clone(),
@@ -103,7 +103,7 @@ impl HttpClient {
             settings.tls = settings.tls.with_agent(config.tls_config());
         }
         if agent::wants_default_user_agent(&config) {
-            settings.headers.name_ourselves();
+            settings.headers.add_user_agent();
         }
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
@@ -120,13 +120,15 @@ impl HttpClient {
             if let Some(lender) = &settings.agent {
                 agent::copy_cookies(lender, &agent, &uri);
             }
-            // The more deliberate choice, and so the last.
+            // The user's own `Cookie` headers go in last, to win over cookies of the same name from the
+            // user's agent.
             cookies::insert(&agent, &settings.headers.cookies, &uri);
         }
         HttpClient { agent, link, settings: Arc::new(settings) }
     }
 
-    /// Another that is as this one was, with its cookies for that URL: for a last word, when this one is closed.
+    /// Creates a fresh client with the same settings and cookies, for one last request after this one was
+    /// closed.
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             heard: Arc::new(Heard::new()),
@@ -144,7 +146,7 @@ impl HttpClient {
         HttpClient { agent, link, settings: self.settings.clone() }
     }
 
-    /// The proxy for requests to that URL, for the log.
+    /// The proxy that requests to `url` go through, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
         url.parse::<Uri>().ok().and_then(|uri| self.link.routes.find(&uri).ok().flatten())
     }
@@ -153,7 +155,7 @@ impl HttpClient {
         &self.link.heard
     }
 
-    /// A GET that has the request timeout to end.
+    /// Sends a GET, which has to end within the request timeout.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.get(url), &[]);
         let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
@@ -186,7 +188,8 @@ impl HttpClient {
         }
     }
 
-    /// Adds the client's settings, and headers of the request's own, which replace those of all requests.
+    /// Adds the client's settings and headers. The headers in `own` are for this request alone, and replace
+    /// the user's headers of the same name.
     fn prepare<B>(
         &self,
         mut request: RequestBuilder<B>,
@@ -201,7 +204,7 @@ impl HttpClient {
         config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
     }
 
-    /// Runs a request to that URL, and passes the cookies of its answers on to the user's agent.
+    /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.
     fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
         let Some(lender) = &self.settings.agent else { return request() };
         let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
@@ -210,16 +213,17 @@ impl HttpClient {
         Ok(response)
     }
 
-    /// A POST that has the request timeout to end.
+    /// Sends a POST, which has to end within the request timeout.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
-        // To follow a 301 or 302 is to GET (RFC 9110, section 15.4): the body would be lost without an error.
+        // A client that follows a 301 or 302 sends a GET (RFC 9110, section 15.4): the body would be lost
+        // silently.
         let request = request.config().max_redirects(0).build();
         read(self.run(url, || request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
     }
 
-    /// A GET that asks to switch to the websocket protocol (RFC 6455, section 4.1), and takes the connection over
-    /// from ureq.
+    /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
+    /// takes the connection over from ureq.
     pub(crate) fn upgrade(
         &self,
         url: &str,
@@ -251,7 +255,7 @@ impl HttpClient {
         Ok(Upgraded { stream, early, headers: response.headers().clone(), heard: self.link.heard.clone() })
     }
 
-    /// Ends every request in flight, and every later one, at once.
+    /// Ends every request in flight at once, and makes every later one fail.
     pub(crate) fn close(&self) {
         self.agent.clone().shutdown();
     }
@@ -263,7 +267,8 @@ impl fmt::Debug for HttpClient {
     }
 }
 
-/// The body of a successful answer, or the error that reading it met.
+/// Reads the body of a successful response. The outer error stands for any other status, the inner one for a
+/// failure to read.
 fn read(
     response: ureq::http::Response<Body>,
     max: usize,

@@ -1,4 +1,4 @@
-//! Sockets, TLS and HTTP: knows no Engine.IO.
+//! Sockets, TLS, proxies and HTTP. Nothing in this module knows Engine.IO.
 
 mod agent;
 pub(crate) mod authorization;

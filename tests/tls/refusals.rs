@@ -54,8 +54,12 @@ fn client_certificates() {
         (own.pem(), garbage.replace("PRIVATE", "RSA PRIVATE"), "the RSA PRIVATE KEY is malformed"),
         (own.pem(), garbage.replace("PRIVATE", "EC PRIVATE"), "the EC PRIVATE KEY is malformed"),
         (own.pem(), garbage.replace("PRIVATE", "DSA PRIVATE"), "\"DSA PRIVATE KEY\" is not supported"),
-        (own.pem(), KeyPair::generate().unwrap().serialize_pem(), "the private key is not the certificate's"),
-        (own.pem(), rsa, "the private key is not the certificate's: it is of another kind"),
+        (
+            own.pem(),
+            KeyPair::generate().unwrap().serialize_pem(),
+            "the private key does not belong to the certificate",
+        ),
+        (own.pem(), rsa, "does not belong to the certificate: they are of different kinds"),
     ] {
         let builder = builder().client_certificate(certificate, key);
         assert_invalid(builder, "client_certificate", expected);
