@@ -5,27 +5,27 @@ use url::{Url, form_urlencoded};
 
 use super::user_url::{credentials, own_query, read_scheme, redacted};
 
-/// Where the server is, and the URL of each request to it.
+/// The address of the server, from which the URL of each request is made.
 ///
-/// The path of the user's URL is dropped: the path option alone decides, as in python-engineio.
+/// The path comes from the path option alone, as in python-engineio. The path of the user's URL is dropped.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// `http://host:port`, without a default port.
+    /// The origin, such as `http://host:port`. A default port is left out.
     origin: String,
-    /// With a slash at both ends.
+    /// The path, with a slash at both ends.
     path: String,
-    /// What the user's URL had, with a `&` at its end unless it is empty.
+    /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
     credentials: Option<(String, String)>,
     drops_path: bool,
 }
 
-/// There is no endpoint to be had from the URL and the path option.
+/// The URL or the path option is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EndpointError {
     #[error("invalid URL {url:?}: {reason}")]
     Url {
-        /// The URL without what may be secret.
+        /// The URL without its user, password and query, which may be secret.
         url: String,
         reason: String,
     },
@@ -34,7 +34,7 @@ pub(crate) enum EndpointError {
 }
 
 impl Endpoint {
-    /// Takes http, https and, as synonyms, ws and wss.
+    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`.
     pub(crate) fn parse(url: &str, engineio_path: &str) -> Result<Endpoint, EndpointError> {
         let path =
             clean_path(engineio_path).map_err(|reason| EndpointError::Path { reason: reason.into() })?;
@@ -44,7 +44,7 @@ impl Endpoint {
 
     fn from_parts(url: &str, path: &str) -> Result<Endpoint, String> {
         let (secure, rest) = read_scheme(url)?;
-        // The url crate would skip these characters, and find a host in `http:///host`.
+        // The url crate would skip control characters, and would find a host in `http:///host`.
         if url.contains(char::is_control) {
             return Err("it has a control character".into());
         }
@@ -65,7 +65,7 @@ impl Endpoint {
             credentials: credentials(&url)?,
             drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
         };
-        // The url crate takes hosts such as `a{b`, and any length: requests cannot be made with them.
+        // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
         if endpoint.origin.parse::<Uri>().is_err() {
             return Err("its host has a character that no host's name has".into());
         }
@@ -73,8 +73,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The URL of a request of either transport, always `http` or `https`. It ends in a parameter, so that
-    /// more can be appended.
+    /// The URL of a request of either transport, with the scheme `http` or `https`. The URL ends in a query
+    /// parameter, so more can be appended with `&`.
     pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> String {
         let mut url = format!("{}{}?{}EIO=4", self.origin, self.path, self.query);
         let parameters = [("transport", Some(transport)), ("sid", sid), ("t", timestamp)];
@@ -83,7 +83,7 @@ impl Endpoint {
                 url.push('&');
                 url.push_str(name);
                 url.push('=');
-                // A space as `%20`: not every server reads `+` as one.
+                // A space becomes `%20`, because not every server reads `+` as a space.
                 let encoded = form_urlencoded::byte_serialize(value.as_bytes());
                 url.extend(encoded.map(|part| if part == "+" { "%20" } else { part }));
             }
@@ -96,13 +96,13 @@ impl Endpoint {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
-    /// Whether the user's URL has a path that requests do not go to.
+    /// True if the user's URL has a path that is dropped.
     pub(crate) fn drops_path(&self) -> bool {
         self.drops_path
     }
 }
 
-/// Origin and path, which hold no secrets.
+/// Shows the origin and the path, which hold no secrets.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path)
@@ -115,10 +115,10 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The path option without the slashes around it.
+/// Checks the path option, and removes the slashes around it.
 fn clean_path(path: &str) -> Result<&str, &'static str> {
     let forbidden = |c: char| matches!(c, '?' | '#' | '\\') || c.is_control() || c.is_whitespace();
-    // The encoded forms too: the URL standard resolves both alike.
+    // The URL standard treats `%2e` like a dot.
     let is_dots =
         |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
     let path = path.trim_matches('/');
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn urls() {
         let table = [
-            // the URL, the endpoint
+            // Each row is a URL and its endpoint.
             ("http://localhost:5000", "http://localhost:5000/engine.io/"),
             ("http://localhost", "http://localhost/engine.io/"),
             ("http://localhost:80/", "http://localhost/engine.io/"),
@@ -160,7 +160,7 @@ mod tests {
             ("http://[::1]:5000", "http://[::1]:5000/engine.io/"),
             ("https://[2001:DB8::1]", "https://[2001:db8::1]/engine.io/"),
             ("http://bücher.example", "http://xn--bcher-kva.example/engine.io/"),
-            // The path of the URL does not count.
+            // The path of the URL is dropped.
             ("http://h/some/path/", "http://h/engine.io/"),
             ("http://u:p@h/path?a=1#f", "http://h/engine.io/"),
         ];

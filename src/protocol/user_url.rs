@@ -1,17 +1,17 @@
-//! The parts of the URL that the user gave, and what an error may show of it.
+//! The parts of the URL that the user gave, and its form for error messages.
 
 use percent_encoding::percent_decode_str;
 use url::{Url, form_urlencoded};
 
-/// Query parameters that the protocol gives a meaning to: a user's own would contradict ours, or ask for
-/// answers that we do not read (`j` for JSONP, `b64` for binary messages in websocket text).
-/// Not `t`, which servers ignore: with timestamps off it is the user's.
+/// Query parameters with a meaning in the protocol. The user's own values would contradict ours, or ask for
+/// answers that this client cannot read (`j` for JSONP, `b64` for binary messages in websocket text). The
+/// parameter `t` is not among them: servers ignore it, and without timestamps the user may set it.
 const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
 
-/// Whether the scheme asks for TLS, and what follows it.
+/// Reads the scheme. Returns whether it asks for TLS, and the rest of the URL behind `://`.
 pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
     let Some((scheme, rest)) = split_scheme(url) else {
-        // The url crate takes "localhost:5000" for a URL with the scheme "localhost".
+        // The url crate reads "localhost:5000" as a URL with the scheme "localhost".
         return Err("it has no scheme: add http:// or https:// in front".into());
     };
     match scheme.to_ascii_lowercase().as_str() {
@@ -21,7 +21,7 @@ pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
     }
 }
 
-/// Splits at the first `://`, if what precedes it can be a scheme by RFC 3986, section 3.1.
+/// Splits at the first `://`, if the text in front of it is a valid scheme (RFC 3986, section 3.1).
 fn split_scheme(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -29,10 +29,10 @@ fn split_scheme(url: &str) -> Option<(&str, &str)> {
     is_scheme.then_some((scheme, rest))
 }
 
-/// The URL's query without the reserved names, as it was written, ready to have more appended.
+/// The user's query without the reserved parameters, as it was written. It is empty or ends in `&`.
 pub(super) fn own_query(url: &Url) -> String {
     let is_own = |pair: &&str| {
-        // Decoded, as the server will.
+        // The name is decoded, as the server does it.
         let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
         name.is_some_and(|name| !RESERVED.contains(&name.as_ref()))
     };
@@ -40,6 +40,7 @@ pub(super) fn own_query(url: &Url) -> String {
     pairs.flat_map(|pair| [pair, "&"]).collect()
 }
 
+/// The user and the password, percent-decoded (RFC 3986, section 2.1).
 pub(super) fn credentials(url: &Url) -> Result<Option<(String, String)>, String> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
@@ -51,10 +52,10 @@ pub(super) fn credentials(url: &Url) -> Result<Option<(String, String)>, String>
     Ok(Some((decode(url.username())?, decode(url.password().unwrap_or_default())?)))
 }
 
-/// A URL for an error: with `***` for the user, the password and the query.
+/// The URL for an error message, with `***` in place of the user, the password and the query.
 ///
-/// It may be malformed, so that there is no telling where a password ends that has a `/`, `?` or `@` in it.
-/// In doubt more is hidden.
+/// The URL may be malformed: the end of a password with a `/`, `?` or `@` is then unclear. In case of doubt
+/// more is hidden.
 pub(super) fn redacted(url: &str) -> String {
     let (scheme, rest) =
         split_scheme(url).map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
