@@ -29,7 +29,7 @@ pub enum Error {
     InvalidUrl {
         /// The URL, without its password and query.
         url: String,
-        /// What is wrong with it.
+        /// The problem with the URL.
         reason: String,
     },
 
@@ -39,7 +39,7 @@ pub enum Error {
     InvalidOption {
         /// The name of the option.
         option: &'static str,
-        /// What is wrong with its value.
+        /// The problem with its value.
         reason: String,
     },
 
@@ -63,7 +63,7 @@ pub enum Error {
     #[error("{message}")]
     #[non_exhaustive]
     Connection {
-        /// What happened.
+        /// A description of the failure.
         message: String,
         /// The HTTP status, if the server or a proxy answered with an unexpected one.
         status: Option<u16>,
@@ -165,7 +165,7 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// True for [`Error::Timeout`].
+    /// Returns true for [`Error::Timeout`].
     ///
     /// # Examples
     ///

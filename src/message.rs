@@ -22,9 +22,9 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Message {
-    /// UTF-8 text.
+    /// A text message, in UTF-8.
     Text(String),
-    /// Bytes.
+    /// A binary message.
     Binary(Bytes),
     /// A JSON value, which is sent as text.
     Json(Value),
