@@ -1,4 +1,4 @@
-//! Certificates and keys that cannot be used are refused before any connection.
+//! Unusable certificates and keys are refused before any connection.
 
 use engineio::{ClientBuilder, Error};
 use openssl::pkey::PKey;
@@ -32,7 +32,7 @@ fn authorities() {
         (&pem.as_bytes()[..pem.len() - 9], "a block has no end"),
         (pem.replacen('M', "!", 1).as_bytes(), "is not valid base64"),
         (garbage.as_bytes(), "not a certificate"),
-        // Not only the first is looked at.
+        // All certificates of a file are checked, not only the first one.
         (format!("{pem}{garbage}").as_bytes(), "not a certificate"),
     ] {
         assert_invalid(builder().ca_certificate(file), "ca_certificate", expected);
