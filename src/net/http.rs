@@ -159,8 +159,8 @@ impl HttpClient {
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.get(url), &[]);
         let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
-        let place = redacted(response.get_uri());
-        let redirected = url.parse().is_ok_and(|asked| redacted(&asked) != place).then_some(place);
+        let location = redacted(response.get_uri());
+        let redirected = url.parse().is_ok_and(|asked| redacted(&asked) != location).then_some(location);
         let response = read(response, max_body)?.map_err(failed)?;
         Ok(Response { redirected, ..response })
     }

@@ -109,8 +109,8 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
         }
         // ureq's own text shows the whole URL, whose query may be secret.
         ureq::Error::RequireHttpsOnly(url) => {
-            let place = url.parse().map_or_else(|_| "a server".into(), |uri| redacted(&uri));
-            let what = format!("ureq's agent allows https only, and {place} is not https");
+            let location = url.parse().map_or_else(|_| "a server".into(), |uri| redacted(&uri));
+            let what = format!("ureq's agent allows https only, and {location} is not https");
             return HttpError { error: Error::connection(what), reached: false };
         }
         ureq::Error::LargeResponseHeader(_, limit) => {
