@@ -1,11 +1,11 @@
-//! Packets and payloads: what encoding and decoding cost by themselves.
+//! The cost of encoding and decoding packets and payloads, without any I/O.
 
 #![allow(
     dead_code,
     missing_docs,
     unreachable_pub,
     unused_imports,
-    reason = "the crate's own modules, of which this uses a part"
+    reason = "the benchmark uses a part of the crate's own modules"
 )]
 
 #[path = "../src/protocol/mod.rs"]
@@ -18,7 +18,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use protocol::Packet;
 use protocol::payload::{self, Payload};
 
-/// How many packets a payload holds.
+/// The number of packets in a payload.
 const PACKETS: usize = 16;
 
 fn messages() -> [(&'static str, Packet); 3] {

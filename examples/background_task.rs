@@ -1,8 +1,8 @@
-//! A task in the background that reports by the client every now and then, until the connection is over.
+//! A background task that sends a report every now and then, until the connection ends.
 //!
 //! ```text
 //! cargo run --example background_task
-//! cargo run --example background_task -- http://localhost:5000    # goes on until Ctrl-C
+//! cargo run --example background_task -- http://localhost:5000    # runs until Ctrl-C
 //! ```
 
 mod embedded;
@@ -24,11 +24,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     client.on_disconnect(|_, reason| println!("disconnected: {reason}"));
     client.connect(url)?;
 
-    // A thread like any other: it needs a handle of its own, and nothing else.
+    // The task is an ordinary thread. It needs only a handle of its own.
     let handle = client.clone();
     let task = client.start_background_task(move || report(&handle, reports));
 
-    // The main thread is free for other work. This one has none.
+    // The main thread is free for other work, but has none in this example.
     client.wait();
     match task.join() {
         Ok(count) => println!("{count} reports were sent"),
@@ -37,19 +37,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How many reports were sent.
+/// Sends the reports, and returns how many were sent.
 fn report(client: &Client, reports: usize) -> usize {
     let start = Instant::now();
     for count in 0..reports {
         client.sleep(Duration::from_millis(300));
         match client.send(format!("up for {} ms", start.elapsed().as_millis())) {
             Ok(()) => {}
-            // The way in which such a task learns that the connection has ended.
+            // This error tells the task that the connection has ended.
             Err(ClientError::SocketIsClosed) => return count,
             Err(e) => eprintln!("not sent: {e}"),
         }
     }
-    // Lets the last answer arrive, then ends what `main` waits for.
+    // The pause lets the last answer arrive. Then `disconnect` ends the wait in `main`.
     client.sleep(Duration::from_millis(300));
     if let Err(e) = client.disconnect() {
         eprintln!("{e}");

@@ -1,7 +1,7 @@
-//! A netcat for Engine.IO: lines from stdin go out as messages, messages that come in are printed.
+//! A netcat for Engine.IO: it sends lines from stdin as messages, and prints the messages that it receives.
 //!
 //! ```text
-//! cargo run --example cat                                     # to a server in this process that echoes
+//! cargo run --example cat                                     # with a server in this process that echoes
 //! cargo run --example cat -- http://localhost:5000
 //! echo '{"a":1}' | cargo run --example cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
 //! cargo run --example cat -- --help
@@ -23,28 +23,29 @@ use serde_json::Value;
 
 /// Sends the lines of stdin to an Engine.IO server, and prints what the server sends.
 ///
-/// It ends at the end of the input, or when the server disconnects.
+/// The program ends at the end of the input, or when the server disconnects.
 #[derive(Parser)]
 #[command(after_help = "\
 Messages go to stdout, everything else to stderr.
 
-Exit code: 0 if all of the input was sent and the connection ended in order, 1 if there was no connection, it broke, \
-or it ended before the input did, 2 for arguments that make no sense. Ctrl-C disconnects, and ends cat as usual.
+Exit code: 0 if all of the input was sent and the connection ended in order; 1 if no connection could be \
+made, or if the connection broke or ended before the input; 2 for invalid arguments. \
+Ctrl-C disconnects, and then ends cat as usual.
 
 Examples:
   cat http://localhost:5000
         Talk to a server by hand.
   cat -t websocket -vv http://localhost:5000
-        By websocket only; show every packet.
+        Use websocket only, and show every packet.
   echo hello | cat --linger 0 http://localhost:5000
         Send a line, and do not wait for an answer.
   cat --path socket.io http://localhost:3000
-        Speak to a Socket.IO server: enter its namespace with the line 0, emit with 2[\"event\",\"data\"].")]
+        Talk to a Socket.IO server. The line 0 enters its namespace, 2[\"event\",\"data\"] emits.")]
 struct Arguments {
-    /// The server: http, https, ws or wss. Without it, one in this process that echoes
+    /// URL of the server: http, https, ws or wss. Default: a server in this process that echoes
     url: Option<String>,
 
-    /// Use this transport, polling or websocket. May be repeated: they are tried in that order
+    /// Use this transport, polling or websocket. May be repeated: the transports are tried in that order
     /// [default: polling, then an upgrade to websocket]
     #[arg(short, long, value_name = "NAME")]
     transport: Vec<TransportKind>,
@@ -53,52 +54,53 @@ struct Arguments {
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(String, String)>,
 
-    /// The path of the endpoint on the server
+    /// Path of the endpoint on the server
     #[arg(long, default_value = "engine.io")]
     path: String,
 
-    /// Print messages that are JSON indented, on lines of their own
+    /// Print JSON messages indented, on several lines
     #[arg(long)]
     json: bool,
 
-    /// Send lines as binary messages, with their line ends, and write received bytes as they are. Without it they
-    /// are printed in hexadecimal
+    /// Send lines as binary messages, including their line ends, and write received bytes unchanged. Without
+    /// this option received bytes are printed in hexadecimal
     #[arg(long)]
     binary: bool,
 
-    /// Accept any certificate of the server
+    /// Accept any certificate from the server
     #[arg(short = 'k', long)]
     insecure: bool,
 
-    /// Accept certificates that this authority has signed, too: a PEM file
+    /// Accept certificates of this authority too, a PEM file
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Connect through this proxy, http://, https:// or socks5://, rather than the environment's
+    /// Connect through this proxy (http://, https:// or socks5://), and not through the environment's
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
 
-    /// Connect again when the connection is lost. Input waits meanwhile
+    /// Reconnect when the connection is lost. The input waits in the meantime
     #[arg(long)]
     reconnect: bool,
 
-    /// How long to go on printing after the end of the input, in seconds
+    /// Time to wait for messages after the end of the input, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
     linger: Duration,
 
-    /// Tell what happens: -v states, warnings and a summary at the end, -vv packets, -vvv their contents
+    /// Log to stderr. -v: states, warnings and a summary at the end; -vv: packets; -vvv: their contents
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
 }
 
-/// For what is left to send at the end of the input: at most the outbox, 4 MiB.
+/// The time limit for the messages that are unsent at the end of the input, at most the 4 MiB of a full
+/// outbox.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the handlers tell the main loop.
+/// A notification from a handler to the main loop.
 enum Event {
     Connected,
     Disconnected(Reason),
-    /// Nobody reads what is printed.
+    /// Stdout was closed by its reader.
     OutputClosed,
 }
 
@@ -114,7 +116,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The error in this program's words, and with all its causes if that is wanted.
+/// The text of an error in terms of this program's options, on request with all its causes.
 fn explain(error: &(dyn Error + 'static), in_full: bool) -> String {
     let text = match error.downcast_ref::<ClientError>() {
         Some(error) if in_full => format!("{error:?}"),
@@ -185,7 +187,7 @@ fn connect_options(arguments: &Arguments) -> ConnectOptions {
     options
 }
 
-/// Sends what comes from stdin, until that or the connection ends.
+/// Sends the messages from stdin, until stdin or the connection ends.
 fn exchange(
     client: &Client,
     arguments: &Arguments,
@@ -193,14 +195,14 @@ fn exchange(
 ) -> Result<(), Box<dyn Error>> {
     let input = read_input(arguments.binary);
     let mut connected = true;
-    // A message that the connection did not take any more.
+    // The message to send next. It stays here while there is no connection.
     let mut held: Option<Message> = None;
     let mut end = never();
     let mut at_end = false;
     loop {
         if let Some(message) = held.take_if(|_| connected) {
             match client.send(message.clone()) {
-                // The event that says so is on its way.
+                // The event of the disconnect will arrive soon.
                 Err(ClientError::SocketIsClosed) => (held, connected) = (Some(message), false),
                 sent => sent?,
             }
@@ -234,16 +236,16 @@ fn finish_input(client: &Client, verbose: bool) -> Result<(), ClientError> {
         eprintln!("end of the input");
     }
     match client.flush(FLUSH_TIMEOUT) {
-        // The event that says so is on its way.
+        // The event of the disconnect will arrive soon.
         Ok(()) | Err(ClientError::SocketIsClosed) => Ok(()),
         failed => failed,
     }
 }
 
-/// How a connection ended that we did not end.
+/// The result of a connection that this program did not end by itself.
 fn over(client: &Client, reason: &Reason, all_sent: bool) -> Result<(), Box<dyn Error>> {
     if *reason == Reason::ClientDisconnect {
-        // Ctrl-C: the signal ends this process in here.
+        // The reason is Ctrl-C: the signal ends this process during the wait.
         client.wait();
     }
     eprintln!("disconnected: {reason}");
@@ -255,9 +257,9 @@ fn over(client: &Client, reason: &Reason, all_sent: bool) -> Result<(), Box<dyn 
     }
 }
 
-/// Lines of stdin as messages. The channel ends with the input.
+/// Reads the lines of stdin as messages. The channel ends with the input.
 fn read_input(binary: bool) -> Receiver<io::Result<Message>> {
-    // A line or two ahead of the network: a file is not read into memory.
+    // The bound keeps a file from being read into memory: the thread is a line or two ahead of the network.
     let (lines, input) = bounded(2);
     std::thread::spawn(move || {
         let mut stdin = io::stdin().lock();
@@ -273,7 +275,7 @@ fn read_input(binary: bool) -> Receiver<io::Result<Message>> {
     input
 }
 
-/// A line with its end, or the part of a longer one that every server takes.
+/// Reads a line with its line end. A long line is cut into parts that every server accepts.
 fn read_bytes(input: &mut impl BufRead) -> io::Result<Option<Message>> {
     let mut bytes = Vec::new();
     let size = input.take(64 * 1024).read_until(b'\n', &mut bytes)?;
@@ -322,7 +324,7 @@ struct Stderr;
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata) -> bool {
-        // Those of other crates may show cookies and passwords.
+        // Log lines of other crates may show cookies and passwords.
         metadata.target() == "engineio"
     }
 
@@ -337,13 +339,13 @@ impl Log for Stderr {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        // The error at the end says what matters.
+        // The error at the end is enough.
         0 => LevelFilter::Error,
         1 => LevelFilter::Info,
         2 => LevelFilter::Debug,
         _ => LevelFilter::Trace,
     };
-    // Fails if there is a logger already, and this is the first.
+    // An error would mean that there is another logger, and there is none.
     let _ = log::set_logger(&Stderr);
     log::set_max_level(level);
 }

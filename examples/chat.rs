@@ -1,8 +1,8 @@
-//! Two clients that talk to one another through a server.
+//! Two clients that talk to each other through a server.
 //!
 //! ```text
 //! cargo run --example chat                                 # through a server in this process
-//! cargo run --example chat -- http://localhost:5000        # through one that passes messages on to everybody
+//! cargo run --example chat -- http://localhost:5000        # through a server that broadcasts
 //! ```
 
 mod embedded;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What travels, as JSON.
+/// A chat line, which is sent as JSON.
 #[derive(Serialize, Deserialize)]
 struct Line {
     from: String,
@@ -27,7 +27,7 @@ struct Line {
 struct Person {
     name: &'static str,
     client: Client,
-    /// What others have said.
+    /// The lines of the others.
     heard: Receiver<Line>,
 }
 
@@ -37,12 +37,12 @@ impl Person {
         let (lines, heard) = unbounded();
         client.on_message(move |_, message| {
             let line: Line = message.json()?;
-            // Some servers send a message back to its sender as well.
+            // Some servers also send a message back to its sender.
             if line.from != name {
                 println!("{name:>4} hears {}: {}", line.from, line.text);
                 lines.send(line).ok();
             }
-            // An error of a handler is logged, and the connection goes on.
+            // The client logs the error of a handler, and the connection stays open.
             Ok::<(), engineio::Error>(())
         });
         client.on_disconnect(move |_, _| println!("{name:>4} has left"));

@@ -1,7 +1,7 @@
-//! Headers of one's own: they go with every HTTP request and with the websocket's opening request.
+//! Custom headers, which are sent with every HTTP request and with the opening request of the websocket.
 //!
 //! ```text
-//! cargo run --example custom_headers                                # the server greets whom `X-User` names
+//! cargo run --example custom_headers                                # the server greets the user in `X-User`
 //! cargo run --example custom_headers -- http://localhost:5000
 //! ```
 
@@ -25,11 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = ConnectOptions::new()
         .header("X-User", "ann")
         .header("Authorization", "Bearer a-secret")
-        // Merged with the cookies that the server sets.
+        // These cookies are merged with the server's.
         .header("Cookie", "theme=dark")
-        // In place of this crate's own.
+        // This replaces the crate's own `User-Agent`.
         .header("User-Agent", "custom-headers/1.0");
-    // Values may be secret, so only names are shown here, and neither in a log.
+    // Values may be secret, so `Debug` shows only the names. The client's log shows neither.
     println!("connecting with {options:?}");
     client.connect_with(url, options)?;
 

@@ -1,4 +1,4 @@
-//! JSON by another library, simd-json, and messages that arrive decoded.
+//! Another JSON library (simd-json), and messages that arrive decoded.
 //!
 //! ```text
 //! cargo run --example custom_json
@@ -21,7 +21,7 @@ impl JsonCodec for SimdJson {
     }
 
     fn loads(&self, text: &str) -> Result<Value, Box<dyn Error + Send + Sync>> {
-        // It works in place.
+        // simd-json parses in place, so it needs a copy.
         let mut bytes = text.as_bytes().to_vec();
         Ok(simd_json::serde::from_slice(&mut bytes)?)
     }

@@ -1,4 +1,4 @@
-//! Every way in which a connection ends, and what the disconnect handler is told.
+//! The ways in which a connection ends, and the reason that the disconnect handler gets for each.
 //!
 //! ```text
 //! cargo run --example disconnect_reasons
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     type End = fn(&Client, &Server) -> engineio::Result<()>;
     let ends: [(&str, End); 5] = [
         ("the client disconnects", |client, _| client.disconnect()),
-        ("the client disconnects and says why", |client, _| {
+        ("the client disconnects and gives a reason", |client, _| {
             client.disconnect_with(Disconnect::new().reason("the user logged out"))
         }),
         ("the server disconnects", |_, server| {
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             server.cut();
             Ok(())
         }),
-        ("nothing comes any more, not even the pings that are due", |_, server| {
+        ("nothing arrives any more, not even the pings that are due", |_, server| {
             server.freeze();
             Ok(())
         }),
@@ -55,11 +55,11 @@ fn connected(url: &str) -> Result<Client, Box<dyn Error>> {
     client.on_disconnect(|client, reason| {
         let meaning = match &reason {
             Reason::ClientDisconnect => "we called `disconnect`",
-            Reason::ServerDisconnect => "the server called its own",
+            Reason::ServerDisconnect => "the server disconnected the client",
             Reason::TransportError => "a connection broke, or a request failed",
-            Reason::PingTimeout => "not a byte for pingInterval + pingTimeout",
-            Reason::Other(_) => "a text of our own, given to `disconnect_with`",
-            _ => "a reason that is newer than this program",
+            Reason::PingTimeout => "not a single byte arrived for pingInterval + pingTimeout",
+            Reason::Other(_) => "a reason of our own, passed to `disconnect_with`",
+            _ => "a reason that this program does not know yet",
         };
         println!("    {reason} ({meaning})");
         if let Some(error) = client.last_error() {

@@ -1,4 +1,4 @@
-//! What goes wrong, how it is told, and what a program can do about it.
+//! Errors: their causes, and the reactions of a program.
 //!
 //! ```text
 //! cargo run --example error_handling
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     show("a URL without a scheme", connect("localhost:5000"));
     show("no server there", connect(&unused_url()?));
-    show("a server that wants to know more", connect(&embedded::refusing()?));
+    show("a server that requires credentials", connect(&embedded::refusing()?));
     let url = embedded::start()?;
     show("a connect handler that fails", connect_with_failing_handler(&url));
     show("a message above the server's limit", send_too_much(&url));
@@ -48,7 +48,7 @@ fn connect_with_failing_handler(url: &str) -> engineio::Result<()> {
 fn send_too_much(url: &str) -> engineio::Result<()> {
     let client = connect(url)?;
     let result = client.send("x".repeat(10_000_000));
-    // Nothing was sent, so that the connection is still good.
+    // Nothing was sent, so the connection is still usable.
     client.send("hello")?;
     result
 }
@@ -61,24 +61,26 @@ fn show<T>(what: &str, result: engineio::Result<T>) {
     }
 }
 
-/// The error, its causes, and what to do. The variants are cut by that.
+/// The error, its causes, and a reaction. The variants are grouped by reaction.
 fn explain(error: &Error) -> String {
     let advice = match error {
         Error::InvalidUrl { .. } | Error::InvalidOption { .. } => "correct the program or its configuration",
         Error::Connection { status: Some(401 | 403), .. } => "log in, then connect again",
         Error::Connection { status: Some(_), .. } => "check the path and the server's version",
         Error::Connection { .. } | Error::Timeout { .. } => "try again later",
-        Error::ConnectHandler { .. } => "there is no connection; connect again when its reason is gone",
-        Error::MessageTooLarge { .. } | Error::Separator => "send it otherwise; the connection goes on",
+        Error::ConnectHandler { .. } => "there is no connection; connect again when the cause is gone",
+        Error::MessageTooLarge { .. } | Error::Separator => {
+            "send it in another form; the connection stays open"
+        }
         Error::SocketIsClosed | Error::NotConnected => "connect first",
         Error::QueueFull => "send less, or wait with `send`",
         Error::Unsent { .. } => "send them again after the next connect",
-        // There may be more in later versions.
-        _ => "tell the user",
+        // Later versions may add variants.
+        _ => "show the error to the user",
     };
     let mut text = error.to_string();
     if let Error::Connection { body: Some(body), .. } = error {
-        text += &format!(" (the server's answer: {body})");
+        text += &format!(" (the server's response: {body})");
     }
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -88,7 +90,7 @@ fn explain(error: &Error) -> String {
     format!("{text} -> {advice}")
 }
 
-/// A port that was free a moment ago.
+/// A URL with a port that was free a moment ago.
 fn unused_url() -> io::Result<String> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     Ok(format!("http://{address}"))

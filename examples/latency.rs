@@ -1,4 +1,4 @@
-//! How long a message takes to the server and back, by each transport.
+//! The time that a message takes to the server and back, by each transport.
 //!
 //! ```text
 //! cargo run --release --example latency
@@ -17,17 +17,17 @@ use engineio::{Client, ConnectOptions, TransportKind};
 /// Measures the round trip of a small message by polling and by websocket.
 #[derive(Parser)]
 struct Arguments {
-    /// The server, which must send back what it gets. Default: one in this process
+    /// URL of a server that echoes messages. Default: a server in this process
     url: Option<String>,
-    /// Round trips by each transport
+    /// Number of round trips by each transport
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// The pause between two of them, in milliseconds
+    /// Pause between two round trips, in milliseconds
     #[arg(long, default_value_t = 0)]
     pause: u64,
 }
 
-/// How often the table shows how far it is.
+/// The number of rows for each transport, which show the progress.
 const ROWS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure(url: &str, transport: TransportKind, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let client = Client::new();
-    // The time is taken in the handler: how long it takes to wake this thread does not count.
+    // The handler takes the time, so the time to wake this thread does not count.
     let (arrivals, arrived) = bounded(1);
     client.on_message(move |_, _| arrivals.send(Instant::now()));
     client.connect_with(url, ConnectOptions::new().transports([transport]))?;
@@ -65,11 +65,11 @@ fn measure(url: &str, transport: TransportKind, arguments: &Arguments) -> Result
     Ok(())
 }
 
-/// A row about all round trips so far.
+/// Prints a row about all round trips so far.
 fn print_row(transport: TransportKind, times: &mut [Duration]) {
     times.sort_unstable();
     let percentile = |percent: usize| {
-        // Of n times, the smallest that is not below `percent` of them.
+        // The percentile is the smallest time that `percent` of all times do not exceed.
         let rank = (times.len() * percent).div_ceil(100);
         times[rank - 1].as_secs_f64() * 1000.0
     };

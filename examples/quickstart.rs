@@ -1,8 +1,8 @@
-//! Connects to an Engine.IO server, sends a text, a JSON value and bytes, and prints what comes back.
+//! Connects to an Engine.IO server, sends a text, a JSON value and bytes, and prints the echoes.
 //!
 //! ```text
-//! cargo run --example quickstart                                   # against a server in this process
-//! cargo run --example quickstart -- http://localhost:5000          # against one that echoes
+//! cargo run --example quickstart                                   # with a server in this process
+//! cargo run --example quickstart -- http://localhost:5000          # with a server that echoes
 //! cargo run --example quickstart -- --transport websocket [URL]    # or polling
 //! ```
 
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let options = match transport {
         Some(transport) => ConnectOptions::new().transports([transport]),
-        // Long polling first, then an upgrade to websocket.
+        // By default the client starts with long polling, and then upgrades to websocket.
         None => ConnectOptions::new(),
     };
     println!("connecting to {url} by {}", name(transport.or(Some(TransportKind::Polling))));
@@ -59,7 +59,7 @@ fn name(transport: Option<TransportKind>) -> &'static str {
     transport.map_or("nothing", TransportKind::as_str)
 }
 
-/// The URL and the transport, where they are given.
+/// The URL and the transport from the arguments, if they are given.
 fn arguments() -> Result<(Option<String>, Option<TransportKind>), Box<dyn Error>> {
     let (mut url, mut transport) = (None, None);
     let mut arguments = std::env::args().skip(1);

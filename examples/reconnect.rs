@@ -1,4 +1,4 @@
-//! A client that connects again by itself when the connection is lost.
+//! A client that reconnects by itself when the connection is lost.
 //!
 //! ```text
 //! cargo run --example reconnect                                # the server goes down for a while
@@ -17,14 +17,15 @@ use engineio::{Client, Reconnection, ReconnectionEvent};
 fn main() -> Result<(), Box<dyn Error>> {
     let (failures, failed) = unbounded();
     let policy = Reconnection::new()
-        // The pauses double from the first to the longest, and each is varied by up to half of it.
+        // The delay doubles with each attempt up to the maximum. Each delay varies randomly by up to half of
+        // it.
         .delay(Duration::from_millis(200))
         .max_delay(Duration::from_secs(5))
         .randomization_factor(0.5)
         .on_event(move |event| {
             println!("{event}");
             if let ReconnectionEvent::Failed { .. } = event {
-                // Nobody listens, if there is no embedded server.
+                // The send fails without an embedded server, because nobody receives then.
                 failures.send(()).ok();
             }
         });
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     if let Some(url) = std::env::args().nth(1) {
         client.connect(url)?;
-        // Goes on over all connections, as the policy makes new ones without end.
+        // The wait continues over all connections. The policy makes new ones without end.
         client.wait();
         return Ok(());
     }
@@ -53,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("-- the server is up again");
     server.mend();
     connected.recv()?;
-    // The end for good: what the client ends itself is not made again.
+    // The policy does not reconnect after a disconnect by the client.
     client.disconnect()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Connecting again in the disconnect handler: for those who want another policy than `Reconnection`'s.
+//! Reconnecting in the disconnect handler, for programs that need another policy than `Reconnection`.
 //!
 //! ```text
 //! cargo run --example reconnect_by_hand                           # the server goes down for a while
@@ -27,13 +27,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (connects, connected) = unbounded();
     client.on_connect(move |client| {
         println!("connected, session {}", client.sid().unwrap_or_default());
-        // Nobody listens, if there is no embedded server.
+        // The send fails without an embedded server, because nobody receives then.
         connects.send(()).ok();
     });
     let same_url = url.clone();
     client.on_disconnect(move |client, reason| {
         println!("disconnected: {reason}");
-        // Otherwise there would be no way to end it.
+        // After a disconnect by the client the program has to end.
         if reason != Reason::ClientDisconnect {
             connect_again(client, &same_url);
         }
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let rehearsal = client.clone();
         client.start_background_task(move || rehearse(&rehearsal, &server, &connected));
     }
-    // Goes on for as long as the handler finds a new connection.
+    // The wait continues as long as the handler makes new connections.
     client.wait();
     println!("over");
     Ok(())
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn connect_again(client: &Client, url: &str) {
     for attempt in 1..=ATTEMPTS {
         client.sleep(Duration::from_millis(200) * attempt);
-        // The connect handler runs before it returns.
+        // The connect handler runs before `connect` returns.
         match client.connect(url) {
             Ok(()) => return,
             Err(e) => println!("attempt {attempt} failed: {e}"),
@@ -61,7 +61,7 @@ fn connect_again(client: &Client, url: &str) {
     }
 }
 
-/// The server is down for half a second. When the client is back, it disconnects.
+/// Takes the server down for half a second, and disconnects when the client has reconnected.
 fn rehearse(client: &Client, server: &Server, connected: &Receiver<()>) {
     connected.recv().ok();
     println!("-- the server goes down");

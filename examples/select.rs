@@ -1,4 +1,4 @@
-//! One loop over everything that happens: the client's events and timers, in crossbeam's `select!`.
+//! One loop for the client's events and for timers, with crossbeam's `select!`.
 //!
 //! ```text
 //! cargo run --example select
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => embedded::start()?,
     };
     let client = Client::new();
-    // Before `connect`, so that nothing is missed. When it is full, the client waits: keep reading.
+    // The channel is created before `connect`, so it misses no event. While it is full, the client waits.
     let events = client.events(100);
     client.connect(url)?;
 
@@ -36,13 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
                     println!("disconnect  {reason}");
                     return Ok(());
                 }
-                // What later versions may add.
+                // Later versions may add events.
                 _ => {}
             },
             recv(ticks) -> _ => {
                 count += 1;
                 println!("tick        {count} after {} ms", start.elapsed().as_millis());
-                // The last tick may come while the connection ends.
+                // The last tick may arrive while the connection ends.
                 if client.is_connected() {
                     client.send(format!("tick {count}"))?;
                 }

@@ -1,5 +1,6 @@
-//! The few lines of Socket.IO that one needs on top of Engine.IO to talk to a python-socketio or socket.io server:
-//! enter a namespace, emit an event and have it acknowledged, receive events and acknowledge them.
+//! The small part of Socket.IO that a program needs on top of Engine.IO to talk to a python-socketio or
+//! socket.io server: enter a namespace, emit an event and get it acknowledged, receive events and acknowledge
+//! them.
 //!
 //! ```text
 //! cargo run --example socketio_echo
@@ -7,8 +8,9 @@
 //! cargo run --example socketio_echo -- http://localhost:3000 /chat     # in another namespace
 //! ```
 //!
-//! A packet is the text of an Engine.IO message: its type, the namespace and a comma unless it is `/`, an id where an
-//! acknowledgement is asked for or given, and JSON. Packets with binary attachments are left out.
+//! A Socket.IO packet is the text of an Engine.IO message. It consists of its type, the namespace with a
+//! comma (unless the namespace is `/`), an id if an acknowledgement is requested or given, and JSON. This
+//! example does not support packets with binary attachments.
 
 mod embedded;
 
@@ -32,12 +34,12 @@ const CONNECT_ERROR: char = '4';
 struct Packet {
     kind: char,
     id: Option<u64>,
-    /// Of an event an array, with its name first.
+    /// The JSON. For an event it is an array that starts with the event's name.
     data: Value,
 }
 
 impl Packet {
-    /// `None` if it is none, or of another namespace.
+    /// Parses a packet. `None` if the text is not a packet, or a packet of another namespace.
     fn parse(text: &str, namespace: &str) -> Option<Self> {
         let kind = text.chars().next()?;
         let mut rest = &text[kind.len_utf8()..];
@@ -66,7 +68,7 @@ struct SocketIo {
 }
 
 impl SocketIo {
-    /// Connects, and enters the namespace.
+    /// Connects and enters the namespace.
     fn connect(url: &str, namespace: &str) -> Result<Self, Box<dyn Error>> {
         let client = Client::new();
         let (arrived, packets) = unbounded();
@@ -78,7 +80,7 @@ impl SocketIo {
         });
         client.connect_with(url, ConnectOptions::new().path("socket.io"))?;
         let socket = SocketIo { client, namespace: namespace.to_owned(), packets };
-        // In the place of the null there may be an object, the server's `auth`.
+        // An object in place of null would be the `auth` for the server.
         socket.send(CONNECT, None, Value::Null)?;
         let answer = socket.packets.recv_timeout(PATIENCE)?;
         match answer.kind {
@@ -102,7 +104,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let socket = SocketIo::connect(&url, &arguments.next().unwrap_or_else(|| "/".into()))?;
 
-    // The id asks for an acknowledgement. Without one it is an event like any other.
+    // The id requests an acknowledgement. An event without an id gets none.
     let id = 7;
     println!("emit      echo {}", json!({ "text": "hello" }));
     socket.send(EVENT, Some(id), json!(["echo", { "text": "hello" }]))?;

@@ -1,4 +1,4 @@
-//! Certificates: an authority of one's own, one for the client, and none at all.
+//! Certificates: a private authority, a client certificate, and no verification at all.
 //!
 //! ```text
 //! cargo run --example tls
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Some((url, files)) = arguments.split_first() else { return demonstrate() };
     let mut builder = Client::builder();
     if let Some(ca) = files.first() {
-        // In addition to the system's authorities.
+        // The authority is accepted in addition to the system's.
         builder = builder.ca_certificate(std::fs::read(ca)?);
     }
     if let [_, certificate, key] = files {
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     report("", builder, url)
 }
 
-/// Against a server whose authority nobody knows, and that wants to see certificates.
+/// Connects to a server with an unknown authority, which requires client certificates.
 fn demonstrate() -> Result<(), Box<dyn Error>> {
     let front = front::Front::start(&embedded::start()?)?;
     let with_ca = Client::builder().ca_certificate(&front.ca);

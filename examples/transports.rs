@@ -1,4 +1,4 @@
-//! Which transport carries a connection: the order of the list is the order in which they are tried.
+//! The choice of the transport. The client tries the transports in the order of the list.
 //!
 //! ```text
 //! cargo run --example transports
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let choices: [(&str, &[TransportKind]); 4] = [
         ("the default: polling, then an upgrade to websocket", &[Polling, WebSocket]),
-        ("websocket only: one request less, but proxies may not let it through", &[WebSocket]),
+        ("websocket only: one request less, but some proxies block it", &[WebSocket]),
         ("polling only: works everywhere, slower", &[Polling]),
         ("websocket at once, polling if that fails", &[WebSocket, Polling]),
     ];
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let options = ConnectOptions::new().transports(transports.iter().copied());
         match client.connect_with(&url, options) {
             Ok(()) => println!("    connected by {}", client.transport()?),
-            // Not every server allows both.
+            // Not every server supports both transports.
             Err(e) => println!("    {e}"),
         }
         client.disconnect()?;

@@ -1,4 +1,4 @@
-//! Workers on threads of their own feed one client through a queue: they compute, the main thread sends.
+//! Worker threads that feed one client through a queue: the workers compute, and the main thread sends.
 //!
 //! ```text
 //! cargo run --example workers
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     client.on_message(move |_, message| echoes.send(message));
     client.connect(url)?;
 
-    // Bounded, so that workers wait when the network is slower than they are.
+    // The bound makes the workers wait when the network is slower than they are.
     let (results, queue) = bounded(4);
     let workers: Vec<_> = (0..WORKERS)
         .map(|worker| {
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             client.start_background_task(move || work(worker, &results))
         })
         .collect();
-    // The queue ends with its last sender, which is now a worker's.
+    // The queue ends when the last sender is dropped, so only the workers may have one.
     drop(results);
 
     let mut sent = 0;
@@ -55,7 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Every job that is this worker's: how many steps the Collatz sequence takes from `job` to 1.
+/// Does the jobs of one worker. The result of a job is the number of steps of the Collatz sequence from `job`
+/// to 1.
 fn work(worker: u64, results: &Sender<Value>) {
     for job in (1..=JOBS).filter(|job| job % WORKERS == worker) {
         let (mut number, mut steps) = (job, 0);
@@ -64,7 +65,7 @@ fn work(worker: u64, results: &Sender<Value>) {
             steps += 1;
         }
         if results.send(json!({ "worker": worker, "job": job, "steps": steps })).is_err() {
-            // The main thread has ended early.
+            // The main thread has stopped early.
             return;
         }
     }

@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD as STANDARD;
-use ureq::http::header::{AUTHORIZATION, HeaderValue};
+use ureq::http::header::AUTHORIZATION;
 
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings, Routes};
+use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization};
 use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::{Mutex, lock};
@@ -94,10 +92,10 @@ impl Plan {
             log!(options.logger, Warn, "connecting to {endpoint}: {what}");
         }
         let mut headers = connect.parsed_headers()?;
-        if let Some(basic) = endpoint.credentials().and_then(basic_authorization) {
+        if let Some((user, password)) = endpoint.credentials() {
             // A user's own header is the more deliberate choice.
             if !headers.plain.iter().any(|(name, _)| *name == AUTHORIZATION) {
-                headers.plain.push((AUTHORIZATION, basic));
+                headers.plain.push((AUTHORIZATION, authorization::basic(user, password)));
             }
         }
         Ok(Plan { endpoint, headers, transports: connect.transports.clone(), options: options.clone() })
@@ -238,14 +236,6 @@ impl Way for Plan {
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
         self.connect_with(attempt)
     }
-}
-
-/// RFC 7617. Base64 is always a valid header value.
-fn basic_authorization((user, password): (&str, &str)) -> Option<HeaderValue> {
-    let mut value: HeaderValue =
-        format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).parse().ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// No other transport reaches a server that cannot be reached, or that says nothing. A websocket alone may be

@@ -5,10 +5,10 @@ use serde_json::Value;
 
 type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// What this crate's functions return.
+/// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, cut by what a caller can do about it.
+/// Every error of this crate, grouped by what the caller can do about it.
 ///
 /// # Examples
 ///
@@ -23,58 +23,58 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The URL given to `connect` cannot be used.
+    /// The URL that was passed to `connect` is unusable.
     #[error("invalid URL {url:?}: {reason}")]
     #[non_exhaustive]
     InvalidUrl {
         /// The URL, without its password and query.
         url: String,
-        /// What is wrong with it.
+        /// The problem with the URL.
         reason: String,
     },
 
-    /// An option of the builder or of `connect_with` cannot be used.
+    /// An option of the builder or of `connect_with` is unusable.
     #[error("invalid {option}: {reason}")]
     #[non_exhaustive]
     InvalidOption {
         /// The name of the option.
         option: &'static str,
-        /// What is wrong with its value.
+        /// The problem with its value.
         reason: String,
     },
 
-    /// [`Client::on`](crate::Client::on) was given a name that is not in [`EVENT_NAMES`](crate::EVENT_NAMES).
+    /// The name passed to [`Client::on`](crate::Client::on) is not in [`EVENT_NAMES`](crate::EVENT_NAMES).
     #[error("there is no event {name:?}: the events are \"connect\", \"message\" and \"disconnect\"")]
     #[non_exhaustive]
     InvalidEvent {
-        /// The name.
+        /// The name that was passed.
         name: String,
     },
 
-    /// `connect` was called on a client that is connected, or connecting, or not yet disconnected.
+    /// `connect` was called while the client was connected, connecting or disconnecting.
     #[error("the client is already connected")]
     AlreadyConnected,
 
-    /// There is no connection to ask about.
+    /// The call needs a connection, and the client has none.
     #[error("the client is not connected")]
     NotConnected,
 
-    /// The connection could not be made, or broke.
+    /// The connection could not be established, or broke.
     #[error("{message}")]
     #[non_exhaustive]
     Connection {
-        /// What happened.
+        /// A description of the failure.
         message: String,
         /// The HTTP status, if the server or a proxy answered with an unexpected one.
         status: Option<u16>,
-        /// The JSON body of that answer, if it had one.
+        /// The JSON body of that response, if it had one.
         body: Option<Box<Value>>,
-        /// The error below this one.
+        /// The cause, if there is one.
         #[source]
         source: Option<BoxError>,
     },
 
-    /// The connect handler failed, and the connection was ended because of it.
+    /// The connect handler failed, and the connection was closed for that reason.
     #[error("the connect handler failed: {message}")]
     #[non_exhaustive]
     ConnectHandler {
@@ -82,24 +82,24 @@ pub enum Error {
         message: String,
     },
 
-    /// There is no connection, or it is over or being closed: nothing can be sent.
+    /// Nothing can be sent, because there is no connection, or because it is closed or closing.
     #[error("there is no open connection")]
     SocketIsClosed,
 
-    /// Something took longer than its limit.
+    /// An operation took longer than its time limit.
     #[error("timed out: {what}")]
     #[non_exhaustive]
     Timeout {
-        /// What took too long.
+        /// The operation that took too long.
         what: &'static str,
     },
 
-    /// `try_send` found the outbox full.
+    /// [`Client::try_send`](crate::Client::try_send) was called while the outbox was full.
     #[error("the outbox is full")]
     QueueFull,
 
-    /// The message is above the size that the server accepts. It was not sent; the connection goes on.
-    #[error("the message takes {size} bytes on the wire, the server accepts {max}")]
+    /// The message is larger than the server accepts. It was not sent. The connection stays open.
+    #[error("the message takes {size} bytes on the wire, but the server accepts at most {max}")]
     #[non_exhaustive]
     MessageTooLarge {
         /// The encoded size in bytes.
@@ -108,43 +108,47 @@ pub enum Error {
         max: usize,
     },
 
-    /// The text holds U+001E, which separates packets on the polling transport and cannot be escaped.
-    /// It can be sent by websocket, or as binary.
+    /// The text contains U+001E, which separates packets on the polling transport and cannot be escaped. Such
+    /// a text can be sent by websocket, or as a binary message.
     #[error("a text with U+001E cannot be sent by polling; send it as binary")]
     Separator,
 
-    /// The connection ended before everything that `send` had accepted was written.
+    /// The connection ended before all messages that `send` had accepted were written.
     #[error("{messages} message(s) were not sent before the connection ended")]
     #[non_exhaustive]
     Unsent {
-        /// How many messages were not written, or not known to have arrived.
+        /// The number of messages that were not written, or that may not have arrived.
         messages: usize,
     },
 
-    /// A value could not be turned into JSON, or a message not into the type asked for.
+    /// A value could not be converted to JSON, or a message could not be converted to the requested type.
     #[error("JSON conversion failed")]
     Json(#[source] BoxError),
 
-    /// The server closed the websocket. Found in [`Client::last_error`](crate::Client::last_error).
-    #[error("the server closed the websocket (code {}): {reason:?}", code.map_or("none".into(), |c| c.to_string()))]
+    /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
+    #[error(
+        "the server closed the websocket (code {}): {reason:?}",
+        code.map_or("none".into(), |code| code.to_string())
+    )]
     #[non_exhaustive]
     WebSocketClosed {
-        /// The close code of RFC 6455, section 7.4, if there was one.
+        /// The close code (RFC 6455, section 7.4), if the server sent one.
         code: Option<u16>,
-        /// The server's text.
+        /// The server's reason for closing.
         reason: String,
     },
 
-    /// The server broke the protocol. Found in [`Client::last_error`](crate::Client::last_error).
+    /// The server broke the protocol. [`Client::last_error`](crate::Client::last_error) returns this error.
     #[error("the server broke the protocol: {message}")]
     #[non_exhaustive]
     Protocol {
-        /// What it did.
+        /// The violation of the protocol.
         message: String,
     },
 }
 
-/// For `unwrap`, and for a `main` that returns the error: the text, and those of the causes that say something new.
+/// Shows the text of the error and its causes, without repetitions: for `unwrap`, and for a `main` that
+/// returns the error.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.to_string();
@@ -161,7 +165,7 @@ impl fmt::Debug for Error {
 }
 
 impl Error {
-    /// True for [`Error::Timeout`].
+    /// Returns true for [`Error::Timeout`].
     ///
     /// # Examples
     ///
@@ -205,7 +209,7 @@ mod tests {
 
     #[test]
     fn an_error_is_small() {
-        // Every `Result` of the crate carries this size.
+        // Every `Result` of the crate is at least as large as its error.
         assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
     }
 

@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::guarded::guarded;
 use crate::message::Message;
 
-/// Turns JSON values into text and back, for [`ClientBuilder::json`](crate::ClientBuilder::json).
+/// Converts JSON values into text and back. [`ClientBuilder::json`](crate::ClientBuilder::json) installs a
+/// codec for a client. Without one the client uses serde_json.
 ///
 /// # Examples
 ///
-/// Keys in the order of the alphabet, and room between them:
+/// A codec that writes indented JSON:
 ///
 /// ```
 /// use std::error::Error;
@@ -36,27 +37,28 @@ use crate::message::Message;
 /// # Ok::<(), engineio::Error>(())
 /// ```
 pub trait JsonCodec: Send + Sync + 'static {
-    /// Writes a value.
+    /// Converts a value into text.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the value from being written: [`Client::send`](crate::Client::send) returns it in
-    /// [`Error::Json`].
+    /// Any error of the conversion. [`Client::send`](crate::Client::send) returns it as [`Error::Json`].
     fn dumps(&self, value: &Value) -> Result<String, Box<dyn StdError + Send + Sync>>;
 
-    /// Reads a value, from whatever the server has sent. A text with more than 127 arrays and objects in each other does
-    /// not come here, and stays a text: so nobody can exhaust the stack of a library that has no limit.
+    /// Converts text from the server into a value.
+    ///
+    /// A text with arrays and objects nested more than 127 levels deep is not passed to this function and
+    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the text from being JSON: the message stays a text. So it does after a panic.
+    /// Any error of the conversion. The message is then delivered as [`Message::Text`], also after a panic.
     fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>>;
 }
 
-/// serde_json's own limit.
+/// The limit for nesting, which is also serde_json's.
 const MAX_NESTING: usize = 127;
 
-/// How many arrays and objects the text opens in each other, outside of its strings.
+/// The depth of nested arrays and objects that the text opens outside of its strings.
 fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
@@ -77,10 +79,10 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-/// How a client treats JSON.
+/// A client's settings for JSON.
 #[derive(Clone, Default)]
 pub(crate) struct Json {
-    /// serde_json without one.
+    /// The user's codec. Without one the client uses serde_json.
     pub(crate) codec: Option<Arc<dyn JsonCodec>>,
     pub(crate) decode: bool,
 }
@@ -100,10 +102,10 @@ impl Json {
         }
     }
 
-    /// A received text as the handler gets it.
+    /// Converts a received text into the message for the handler.
     ///
-    /// One that starts with a digit stays a text: so does python-engineio, as numbers, and ids that look like some,
-    /// are rarely meant as JSON.
+    /// A text that starts with a digit stays text, as in python-engineio: numbers, and ids that look like
+    /// numbers, are rarely meant as JSON.
     pub(crate) fn message(&self, text: String) -> Message {
         if !self.decode || text.starts_with(|first: char| first.is_ascii_digit()) {
             return Message::Text(text);
@@ -111,7 +113,7 @@ impl Json {
         let value = match &self.codec {
             None => serde_json::from_str(&text).ok(),
             Some(_) if nesting(&text) > MAX_NESTING => None,
-            // The user's code, on the reader thread: that must outlive it.
+            // The user's codec may panic, and the reader thread has to survive that.
             Some(codec) => guarded(|| codec.loads(&text)).ok().and_then(|loaded| loaded.ok()),
         };
         value.map_or(Message::Text(text), Message::Json)
@@ -139,7 +141,7 @@ mod tests {
             (r#"[[], {"a": [1]}, []]"#, 3),
             (r#"["[[[", "{\"[", "\\"]"#, 1),
             (r#"["\\", [["\\\"["]]]"#, 3),
-            // A closing bracket in a string does not make up for one that opens.
+            // A closing bracket in a string does not close an array.
             (r#"["]", ["]", ["]"#, 3),
             ("]]][", 1),
             ("[[[", 3),
@@ -167,13 +169,13 @@ mod tests {
             ("null", Some(Value::Null)),
             ("\"x\"", Some(json!("x"))),
             ("-1", Some(json!(-1))),
-            // python-engineio's rule.
+            // A text with a digit first stays text, as in python-engineio.
             ("1", None),
             ("1.5", None),
             ("", None),
             ("hello", None),
             ("{\"a\": ", None),
-            // No stack is deep enough for it.
+            // This nesting is too deep for any stack.
             (&deep, None),
         ];
         for (text, expected) in table {

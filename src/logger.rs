@@ -8,10 +8,10 @@ use crate::guarded::guarded;
 /// The target of every line that the crate logs.
 const TARGET: &str = "engineio";
 
-/// Where a client's log lines go: the `log` facade of the process, or a log of the client's own.
+/// The destination of a client's log lines: the `log` facade of the process, or a log of the client's own.
 ///
-/// Levels: error for failed handlers, warn for fallbacks and losses, info for states and transports,
-/// debug for packets (sizes, not contents), trace for contents.
+/// Failed handlers are logged at the level error, fallbacks and losses at warn, states and transports at
+/// info, packets with their sizes at debug, and the contents of packets at trace.
 #[derive(Clone, Default)]
 pub(crate) struct Logger {
     own: Option<Arc<dyn Log>>,
@@ -28,7 +28,7 @@ impl Logger {
     }
 
     pub(crate) fn enabled(&self, level: Level) -> bool {
-        // The facade has a cheap filter of its own, which its macros ask first.
+        // The facade's macros ask this cheap filter first, so this function does too.
         let wanted = self.own.is_some() || level <= log::max_level();
         wanted && (level == Level::Error || !self.errors_only)
     }
@@ -39,7 +39,7 @@ impl Logger {
         }
         let record = Record::builder().level(level).target(TARGET).args(args).build();
         let sink = self.own.as_deref().unwrap_or_else(|| log::logger());
-        // One that panics must not end what it is told about; there is nobody else to tell.
+        // A log that panics must not end the thread that logs. The panic is ignored, as it cannot be logged.
         let _ = guarded(|| {
             if sink.enabled(record.metadata()) {
                 sink.log(&record);
@@ -57,7 +57,7 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// `log!(logger, Level, "...")`: the arguments are formatted only when the level is on.
+/// Logs with `log!(logger, Level, "...")`. The arguments are formatted only if the level is enabled.
 macro_rules! log {
     ($logger:expr, $level:ident, $($arg:tt)+) => {
         $logger.log(::log::Level::$level, format_args!($($arg)+))

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// What is sent and received.
+/// A message to or from the server.
 ///
 /// # Examples
 ///
@@ -22,16 +22,16 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Message {
-    /// UTF-8 text.
+    /// A text message, in UTF-8.
     Text(String),
-    /// Bytes.
+    /// A binary message.
     Binary(Bytes),
-    /// A JSON value. It travels as text.
+    /// A JSON value, which is sent as text.
     Json(Value),
 }
 
 impl Message {
-    /// The text, if this is one.
+    /// The text of a text message; `None` for any other.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -39,7 +39,8 @@ impl Message {
         }
     }
 
-    /// The bytes of a binary message or of a text; none of a JSON value, which has no bytes before it is sent.
+    /// The bytes of a binary message, or the UTF-8 bytes of a text message. A JSON value has no bytes before
+    /// it is sent: the result is then empty.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Message::Text(text) => text.as_bytes(),
@@ -48,11 +49,11 @@ impl Message {
         }
     }
 
-    /// Parses the message, of whatever kind, as JSON.
+    /// Deserializes a message of any kind from JSON.
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if it is not JSON, or not of that type.
+    /// [`Error::Json`] if the message is not JSON, or if its JSON does not fit the type `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         match self {
             Message::Text(text) => serde_json::from_str(text),
@@ -63,7 +64,7 @@ impl Message {
     }
 }
 
-/// Text and JSON as they are, binary as its length.
+/// Shows text and JSON in full, and the length of a binary message.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -76,7 +77,7 @@ impl fmt::Display for Message {
 
 impl From<&str> for Message {
     fn from(text: &str) -> Self {
-        // With room for the digit that goes before it on the wire.
+        // The spare byte is for the type digit that precedes the text on the wire.
         let mut owned = String::with_capacity(text.len() + 1);
         owned.push_str(text);
         Message::Text(owned)

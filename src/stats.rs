@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::protocol::Packet;
 
-/// What a client has done so far, over all of its connections: see [`Client::stats`](crate::Client::stats).
+/// Counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
 ///
 /// # Examples
 ///
@@ -15,31 +15,31 @@ use crate::protocol::Packet;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// What was written to the server.
+    /// Traffic to the server: everything that was written.
     pub sent: Traffic,
-    /// What the server sent.
+    /// Traffic from the server.
     pub received: Traffic,
-    /// What waits to be written now, in bytes of memory; 0 without a connection.
+    /// The memory in bytes of the packets that wait to be written; 0 without a connection.
     pub outbox_bytes: usize,
-    /// What waits for a handler now, in bytes of memory; 0 without a connection.
+    /// The memory in bytes of the packets that wait for a handler; 0 without a connection.
     pub inbox_bytes: usize,
-    /// How long ago the server's last ping came; `None` before the first one of a connection, or without one.
+    /// The time since the server's last ping; `None` without a connection, and before its first ping.
     pub last_ping: Option<Duration>,
-    /// Messages that were accepted and not written before their connection ended.
+    /// The number of messages that `send` accepted, and that were not written before their connection ended.
     pub unsent: u64,
-    /// How often the reconnection policy has connected again.
+    /// The number of connections that the reconnection policy has made.
     pub reconnections: u64,
 }
 
-/// What went one way.
+/// The traffic in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traffic {
-    /// Messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Messages and what keeps the session going: pings, pongs, NOOPs.
+    /// The number of packets: messages, and the pings, pongs and NOOPs that keep a session going.
     pub packets: u64,
-    /// The packets' encoded size, without base64, TLS, HTTP and websocket framing.
+    /// The encoded size of the packets in bytes, without base64, TLS, HTTP and websocket framing.
     pub bytes: u64,
 }
 
@@ -65,7 +65,7 @@ impl Add for Traffic {
     }
 }
 
-/// The counters behind [`Stats`]. Each is right by itself; together they are not one instant's.
+/// The counters behind [`Stats`]. Each count is exact, but a reader may see counts of different instants.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
@@ -74,7 +74,7 @@ pub(crate) struct Counters {
     pub(crate) reconnections: AtomicU64,
 }
 
-/// One way's.
+/// The counters for one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     messages: AtomicU64,

@@ -1,5 +1,5 @@
-//! The client against the official servers, python-engineio (threads and asyncio) and engine.io of npm: the same
-//! behaviour by long polling, by websocket, and by websocket after the upgrade.
+//! The client with the official servers, python-engineio (threads and asyncio) and npm's engine.io. The
+//! behaviour is the same by long polling, by websocket, and by websocket after the upgrade.
 //!
 //! The servers and the commands that they understand (`cmd:...`) are described in `tests/servers/README.md`.
 
@@ -17,12 +17,12 @@ use serde_json::{Value, json};
 
 const MIB: usize = 1024 * 1024;
 
-/// How a client gets to a server.
+/// The way in which a client connects to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Polling,
     WebSocket,
-    /// From polling to websocket.
+    /// The client upgrades from polling to websocket.
     Upgrade,
 }
 
@@ -40,19 +40,19 @@ impl Route {
     }
 }
 
-/// Server and route of one test.
+/// The server and the route of a test.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     kind: Kind,
     route: Route,
 }
 
-/// A client that is connected to a server of its own.
+/// A client that is connected to a server for this test alone.
 struct Peer {
     case: Case,
     client: Client,
     watch: Watch,
-    // Last, so that it outlives the client.
+    // The server is the last field, so it outlives the client.
     server: Server,
 }
 
@@ -107,7 +107,7 @@ impl Peer {
         self.client.disconnect().unwrap_or_else(|error| panic!("disconnect: {}", in_full(&error)));
     }
 
-    /// Sends the message; it must come back as it was.
+    /// Sends the message, and checks that it comes back unchanged.
     fn echo(&self, message: impl Into<Message>) {
         let message = message.into();
         self.send(message.clone());
@@ -115,13 +115,13 @@ impl Peer {
         assert!(answer == message, "sent {}, got back {}", brief(&message), brief(&answer));
     }
 
-    /// The connection lives: a message comes back, and nothing else has come.
+    /// Checks that the connection is alive: a message comes back, and no other has arrived.
     fn assert_alive(&self) {
         self.echo("still there?");
         assert!(self.client.is_connected(), "{}", self.state());
     }
 
-    /// The connection is over: the disconnect handler has been called for the last time.
+    /// Checks that the connection is over, and that no more handlers are called.
     fn assert_over(&self) {
         assert!(self.client.wait_timeout(PATIENCE), "wait does not end; {}", self.state());
         assert_eq!(self.client.state(), State::Disconnected);
@@ -129,7 +129,7 @@ impl Peer {
         self.watch.nothing_more();
     }
 
-    /// For the text of a failure.
+    /// A description for the text of a failure.
     fn state(&self) -> String {
         let error = self.client.last_error().map_or_else(|| "none".to_owned(), |error| in_full(&error));
         format!("{:?}, {:?}, last error: {error}", self.case, self.client.state())
@@ -141,7 +141,7 @@ fn connect(client: &Client, server: &Server, options: ConnectOptions) {
     connected.unwrap_or_else(|error| panic!("connect: {}", in_full(&error)));
 }
 
-/// A message as a failure may show it, which a mebibyte of text may not.
+/// A short form of a message for the text of a failure.
 fn brief(message: &Message) -> String {
     let bytes = message.as_bytes();
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
@@ -153,26 +153,26 @@ fn limit(max_payload: usize) -> Options {
     Options { max_payload, ..Options::default() }
 }
 
-/// A ping every 0.3 s. The timeout leaves room for a machine that stalls.
+/// Options with a ping every 0.3 s. The timeout leaves room for a machine that stalls.
 fn fast_pings() -> Options {
     let (ping_interval, ping_timeout) = (Duration::from_millis(300), Duration::from_secs(2));
     Options { ping_interval, ping_timeout, ..Options::default() }
 }
 
-/// How long the server may be silent before the client gives up.
+/// The time that the server may be silent before the client gives up.
 fn tolerance(client: &Client) -> Duration {
     let handshake = client.handshake().expect("connected");
     handshake.ping_interval() + handshake.ping_timeout()
 }
 
-// The behaviours, for each server and each route.
+// These behaviours are tested with each server and each route.
 
 fn handshake(case: Case) {
     let peer = Peer::connect(case, &fast_pings());
     let handshake = peer.client.handshake().expect("connected");
     assert_eq!(peer.client.sid().as_deref(), Some(handshake.sid()));
     assert_eq!(peer.server.wait_for("connect")["sid"], handshake.sid());
-    // python-engineio announces whole seconds; its server is told to round up.
+    // python-engineio announces whole seconds. The test server rounds up.
     let interval = if case.kind == Kind::Node { 300 } else { 1000 };
     assert_eq!(handshake.ping_interval(), Duration::from_millis(interval));
     assert_eq!(handshake.ping_timeout(), Duration::from_secs(2));
@@ -202,7 +202,8 @@ fn text(case: Case) {
 
 fn json(case: Case) {
     let peer = Peer::connect(case, &Options::default());
-    let value = json!({"text": "\u{1F600} \"quoted\" \u{1e}", "numbers": [0, -1, 1.5], "nothing": null, "deep": [[{}]]});
+    let value = json!({"text": "\u{1F600} \"quoted\" \u{1e}", "numbers": [0, -1, 1.5], "nothing": null,
+        "deep": [[{}]]});
     peer.client.send_json(&value).expect("connected");
     let answer = peer.message();
     assert_eq!(answer.as_text(), Some(value.to_string().as_str()), "the text that was sent comes back");
@@ -210,7 +211,7 @@ fn json(case: Case) {
     peer.send(format!("cmd:json {value}"));
     let answer = peer.message();
     assert_eq!(answer.json::<Value>().expect("it is JSON"), value, "as the server writes it: {answer}");
-    // Texts that are JSON stay texts.
+    // Texts that are JSON arrive as texts.
     for text in ["null", "true", "12", "\"quoted\"", "{ \"a\" : 1 }", "[]"] {
         peer.echo(text);
     }
@@ -221,7 +222,7 @@ fn binary(case: Case) {
     let all: Vec<u8> = (0..=255).collect();
     peer.echo(all);
     for size in 0..4 {
-        // Each padding of base64.
+        // The sizes cover each padding of base64.
         peer.echo(vec![0xff; size]);
     }
     peer.echo("a text after it");
@@ -241,18 +242,19 @@ fn large(case: Case) {
     }
 }
 
-/// What just fits the server's `maxPayload` arrives; what does not is refused, and costs nothing.
+/// A message that just fits the server's `maxPayload` arrives. A larger one is refused, and the connection
+/// stays open.
 fn payload_limit(case: Case) {
     let peer = Peer::connect(case, &limit(10_000));
     peer.echo("x".repeat(9_999));
     let refused = peer.client.send("x".repeat(10_000));
     assert!(matches!(refused, Err(Error::MessageTooLarge { max: 10_000, .. })), "{refused:?}");
-    // By polling, base64 counts.
+    // By polling the size of the base64 counts.
     let fits = if case.route == Route::Polling { 9_999 / 4 * 3 } else { 10_000 };
     peer.echo(vec![7; fits]);
     let refused = peer.client.send(vec![7; fits + 1]);
     assert!(matches!(refused, Err(Error::MessageTooLarge { max: 10_000, .. })), "{refused:?}");
-    // Together they are more than one request may hold.
+    // Together the messages are larger than one request may be.
     for _ in 0..8 {
         peer.send("y".repeat(3_000));
     }
@@ -278,7 +280,7 @@ fn burst_from_server(case: Case) {
     peer.assert_alive();
 }
 
-/// What was sent before `disconnect` is written before the connection ends.
+/// Messages that were sent before `disconnect` are written before the connection ends.
 fn burst_before_disconnect(case: Case) {
     let peer = Peer::connect(case, &Options::default());
     peer.send("cmd:quiet");
@@ -303,7 +305,7 @@ fn server_disconnects(case: Case) {
     assert_eq!((&seen["reason"], &seen["received"]), (&json!(reason), &json!(1)));
 }
 
-/// It takes no ping to get a disconnect through: the next one would come in 25 s.
+/// A disconnect reaches the server without a ping. The next ping would come only after 25 s.
 fn client_disconnects(case: Case) {
     let peer = Peer::connect(case, &Options::default());
     peer.echo("one message");
@@ -318,22 +320,22 @@ fn client_disconnects(case: Case) {
     );
     peer.assert_over();
     let seen = peer.server.wait_for("disconnect");
-    // The JavaScript server has no other word for it.
+    // The JavaScript server has no other name for this reason.
     let reason = if case.kind == Kind::Node { "transport close" } else { "client disconnect" };
     assert_eq!((&seen["reason"], &seen["received"]), (&json!(reason), &json!(1)));
 }
 
-/// An abort waits for nothing, but by websocket the server learns of it at once all the same.
+/// An abort waits for nothing. By websocket the server notices it at once all the same.
 fn client_aborts(case: Case) {
     let peer = Peer::connect(case, &Options::default());
     peer.echo("one message");
-    // The echo may overtake the answer to the POST, and what is not confirmed counts as unsent.
+    // The echo may overtake the response to the POST, and an unconfirmed message counts as unsent.
     peer.client.flush(Duration::from_secs(10)).expect("the server answers");
     peer.client.disconnect_with(Disconnect::new().abort(true).reason("enough")).expect("nothing is queued");
     assert_eq!(peer.reason(), Reason::Other("enough".to_owned()));
     peer.assert_over();
-    // By polling there is nothing to learn from: the Python servers do not see that a poll is cut off, and there may
-    // be none at the moment. They wait for the next pong, for 45 s.
+    // By polling the servers cannot notice the abort at once. The Python servers do not see that a poll is
+    // cut off, and there may be no poll at the moment. They wait 45 s for the next pong.
     if case.route != Route::Polling {
         peer.server.wait_for("disconnect");
     }
@@ -361,7 +363,7 @@ fn ten_pings(case: Case) {
     peer.assert_alive();
 }
 
-/// The server's process is stopped: connections stay open, and nothing comes any more.
+/// The server's process is stopped. Connections stay open, but no more data arrives.
 fn frozen_server(case: Case) {
     let peer = Peer::connect(case, &fast_pings());
     let bound = tolerance(&peer.client) + Duration::from_secs(3);
@@ -373,13 +375,13 @@ fn frozen_server(case: Case) {
     peer.assert_over();
 }
 
-/// A handler that keeps the reader for three times the time after which both sides give up.
+/// A handler that blocks the reader for three times the time after which both sides give up.
 fn slow_handler(case: Case) {
     let (asleep, falls_asleep) = unbounded();
     let client = Client::new();
     let watch = Watch::after(&client, move |client, message| {
         if message.as_text() == Some("sleep") {
-            // The test may have failed, and gone.
+            // The send fails if the test has failed already.
             let _ = asleep.send(());
             client.sleep(3 * tolerance(client));
         }
@@ -389,11 +391,11 @@ fn slow_handler(case: Case) {
     peer.send("sleep");
     falls_asleep.recv_timeout(PATIENCE).expect("the handler is called");
     for i in 0..5 {
-        // Somebody answers the pings, and sending works.
+        // The pings are answered, and sending works.
         peer.server.wait_for("pong");
         peer.send(format!("message {i}"));
     }
-    // The handler sleeps, so nothing is delivered.
+    // Nothing is delivered while the handler sleeps.
     peer.watch.nothing_more();
     assert_eq!(peer.text(), "sleep", "{}", peer.state());
     for i in 0..5 {
@@ -402,10 +404,10 @@ fn slow_handler(case: Case) {
     peer.assert_alive();
 }
 
-// By polling only.
+// These tests use polling only.
 
-/// Node and uvicorn close an HTTP connection that was idle for 5 s (Node adds a second that it does not announce). The
-/// next POST must not be lost in it.
+/// Node and uvicorn close an HTTP connection that was idle for 5 s. Node adds a second that it does not
+/// announce. The next POST must not be lost in a closed connection.
 fn post_after_idle(case: Case) {
     let peer = Peer::connect(case, &Options::default());
     peer.echo("opens the connection");
@@ -413,9 +415,10 @@ fn post_after_idle(case: Case) {
     peer.assert_alive();
 }
 
-// For each server.
+// These tests run once for each server.
 
-/// What a client gets to by these transports from a server with those: a message comes back by it.
+/// The transport that a client with `transports` ends up with, at a server with the transports `allowed`. A
+/// message comes back by it.
 fn gets_to(kind: Kind, allowed: &'static str, transports: [TransportKind; 2]) -> TransportKind {
     let server = Server::start(kind, &Options { transports: allowed, ..Options::default() });
     let client = Client::new();
@@ -427,7 +430,7 @@ fn gets_to(kind: Kind, allowed: &'static str, transports: [TransportKind; 2]) ->
     client.transport().expect("connected")
 }
 
-/// The server offers the upgrade, or not, and refuses it: the connection stays on polling.
+/// The server refuses the upgrade, whether it offers one or not. The connection stays on polling.
 fn upgrade_refused(kind: Kind) {
     use TransportKind::{Polling, WebSocket};
     assert_eq!(gets_to(kind, "polling", [Polling, WebSocket]), Polling);
@@ -439,7 +442,7 @@ fn falls_back(kind: Kind) {
     assert_eq!(gets_to(kind, "websocket", [Polling, WebSocket]), WebSocket);
 }
 
-/// The error carries what the server said.
+/// The error contains the server's own explanation.
 fn transport_refused(kind: Kind) {
     let server = Server::start(kind, &Options { transports: "websocket", ..Options::default() });
     let error = Client::new()

@@ -1,5 +1,6 @@
-//! Floods both ways: everything arrives, in order, and what waits stays within its bounds. Where nothing can move any
-//! more the connection ends. `ENGINEIO_SOAK=long` makes the floods ten times as long.
+//! Floods in both directions: all messages arrive in order, and the queues stay within their limits. A
+//! connection on which nothing can move any more ends. `ENGINEIO_SOAK=long` makes the floods ten times as
+//! long.
 
 #![cfg(target_os = "linux")]
 
@@ -21,7 +22,7 @@ use TransportKind::{Polling, WebSocket};
 const CHUNK: usize = 16 * 1024;
 const MIB: usize = 1 << 20;
 
-/// A chunk that begins with its number.
+/// A message that begins with its number.
 fn chunk(number: usize) -> String {
     format!("{number:016}{}", "x".repeat(CHUNK - 16))
 }
@@ -37,7 +38,8 @@ fn both_sides_only_write_and_read_in_between() {
     let (sender, served) = mpsc::channel();
     let server = Scripted::start(move |exchange| {
         exchange.open_websocket(OPEN)?;
-        // A MiB out, then a MiB in: less than what the client and the system hold in between.
+        // The server alternates between sending a MiB and receiving a MiB. That is less than the client and
+        // the system can buffer.
         for step in 0..chunks / 64 {
             (0..64).try_for_each(|i| exchange.ws_text(&format!("4{}", chunk(step * 64 + i))))?;
             for i in 0..64 {
@@ -54,7 +56,7 @@ fn both_sides_only_write_and_read_in_between() {
         assert_eq!(number(message.as_text().unwrap()), next);
         next += 1;
         if next % 64 == 0 {
-            // Reads in between only: the inbox fills meanwhile.
+            // The pause lets the inbox fill.
             thread::sleep(Duration::from_millis(2));
             done.send((next, client.stats())).unwrap();
         }
@@ -68,7 +70,7 @@ fn both_sides_only_write_and_read_in_between() {
     loop {
         let (count, stats) = received.recv_timeout(PATIENCE).unwrap();
         watchdog.feed(count);
-        // The limits, and what one more receive brings.
+        // The bounds are the limits and the size of one more receive.
         assert!(stats.outbox_bytes <= 2 * MIB && stats.inbox_bytes < 12 * MIB, "{stats:?}");
         if count == chunks {
             break;
@@ -78,7 +80,7 @@ fn both_sides_only_write_and_read_in_between() {
     client.disconnect().unwrap();
 }
 
-/// The other tests of this process are in it as well.
+/// Checks the growth of the process, which includes the memory of the other tests.
 fn assert_grown_less(before: usize, mib: usize) {
     let now = resident();
     assert!(now < before + mib * MIB, "grown from {before} to {now} bytes");
@@ -93,7 +95,8 @@ fn a_handler_that_sends_for_every_message_of_a_flood() {
         let client = Client::builder().outbox_limit(4_000).inbox_limit(4_000).build().unwrap();
         client.on_message(|client, message| client.send(message));
         client.connect_with(server.url(), only(transport)).unwrap();
-        // engineioxide ends a session whose queue is full at its first ping.
+        // The flood starts after the first ping, because engineioxide ends a session whose queue is full at
+        // that ping.
         eventually("the first ping", || client.stats().last_ping.is_some());
         client.send("cmd:quiet").unwrap();
         client.send(format!("cmd:burst {count} ")).unwrap();
@@ -130,14 +133,14 @@ fn a_slow_handler_under_a_flood() {
         client.connect_with(server.url(), only(transport)).unwrap();
         client.send(format!("cmd:burst {count} {}", "y".repeat(100))).unwrap();
         let most = all.recv_timeout(15 * PATIENCE).unwrap();
-        // One receive may bring 512 frames, or a payload that the server fills from 10 000 packets of its buffer.
+        // One receive may bring 512 frames, or a payload with the 10 000 packets of the server's buffer.
         let bound = if transport == WebSocket { 250_000 } else { 4 * MIB };
         assert!(most < bound, "{transport}: {most} bytes waited");
         client.disconnect().unwrap();
     }
 }
 
-/// A server that pings and floods, and reads nothing.
+/// A server that pings and floods, and never reads.
 fn deaf_flood() -> Scripted {
     Scripted::start(|exchange| {
         exchange.open_websocket(&open_with(300, 300))?;
@@ -154,7 +157,7 @@ fn a_deadlock_with_the_server_has_an_end() {
     let _watchdog = Watchdog::new(3 * PATIENCE);
     let client = Client::builder().outbox_limit(MIB).inbox_limit(MIB).build().unwrap();
     let (sender, ended) = mpsc::channel();
-    // Sends until it cannot: neither side reads, and both wait to write.
+    // The handler sends until it fails: neither side reads, and both wait to write.
     client.on_message(move |client, _| {
         let last = loop {
             if let Err(e) = client.send(chunk(0)) {
@@ -181,7 +184,8 @@ fn a_handler_that_only_takes_its_time_is_no_deadlock() {
     let handled = Arc::new(AtomicUsize::new(0));
     client.on_message(move |client, _| {
         if handled.fetch_add(1, Ordering::SeqCst) == 0 {
-            // Several deadlines: nothing is read as the inbox is full, and nothing waits to be written.
+            // The pause lasts several deadlines. The full inbox keeps the client from reading, and nothing
+            // waits to be written.
             thread::sleep(Duration::from_millis(2_500));
             sender.send(client.is_connected()).unwrap();
         }
@@ -194,7 +198,7 @@ fn a_handler_that_only_takes_its_time_is_no_deadlock() {
 #[test]
 fn a_server_that_reads_slowly_is_no_deadlock() {
     const INBOX: usize = 64 * 1024;
-    // For all of it the server takes several deadlines, for a part of it never one.
+    // The server takes several deadlines for the whole outbox, but less than one for any part of it.
     let server = Scripted::start(|exchange| {
         exchange.open_websocket(&open_with(500, 500))?;
         (0..20).try_for_each(|i| exchange.ws_text(&format!("4{}", chunk(i))))?;

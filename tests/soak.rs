@@ -1,5 +1,6 @@
-//! For long and with many: file descriptors, threads and memory stay as they are. `ENGINEIO_SOAK=long cargo test
-//! --release --test soak -- --nocapture` runs the long form, which takes minutes.
+//! Long runs and many connections: the numbers of file descriptors and threads, and the memory, stay the
+//! same. `ENGINEIO_SOAK=long cargo test --release --test soak -- --nocapture` runs the long form, which takes
+//! minutes.
 
 #![cfg(target_os = "linux")]
 
@@ -23,7 +24,7 @@ fn threads() -> usize {
     process::threads().len()
 }
 
-/// One connection, and one of the ways in which it ends.
+/// Makes a connection, and ends it in one of several ways.
 fn cycle(server: &Server, index: usize) {
     let (client, watch) = connected(server.url(), by(WAYS[index % 3]));
     client.send("x").unwrap();
@@ -39,8 +40,9 @@ fn cycle(server: &Server, index: usize) {
         }
         2 => {
             client.send("cmd:close").unwrap();
-            // Or what is left of it: engineioxide loses its `1` by polling if no GET waits, and by websocket the
-            // pong to its first ping may meet a socket that is closed already, whose reset overtakes the close frame.
+            // engineioxide may fail to deliver this end. By polling it loses its `1` if no GET waits. By
+            // websocket the pong to its first ping may meet a closed socket, whose reset overtakes the close
+            // frame.
             Reason::ServerDisconnect
         }
         3 => {
@@ -64,11 +66,11 @@ fn cycles() {
     let _alone = alone();
     let count = times(300, 10_000) as usize;
     let watchdog = Watchdog::new(3 * PATIENCE);
-    // By polling it does not see an abort before it misses a pong.
+    // By polling the server notices an abort only when it misses a pong, so the heartbeat is fast.
     let heartbeat = PATIENCE / 8;
     let options = Options { ping_interval: heartbeat, ping_timeout: heartbeat, ..Options::default() };
     let server = Server::with(options);
-    // What is made once: TLS's, the allocator's, the server's.
+    // The first cycles create what TLS, the allocator and the server keep.
     (0..30).for_each(|index| cycle(&server, index));
     settle(&server);
     let before = descriptors();
@@ -85,13 +87,14 @@ fn cycles() {
     assert_flat("cycles", &memory, 4 * MIB);
 }
 
-/// Reads what the server has reported, which would grow, until its sessions and our threads are over.
+/// Reads the server's reports, so that they do not pile up, until its sessions and our threads have ended.
 fn settle(server: &Server) {
     (0..15).for_each(|_| drop(server.disconnected()));
     eventually("no threads", || threads() == 0);
 }
 
-/// The last quarter does not take more than the first, but for what chance and the allocator do.
+/// Checks that the last quarter does not take more memory than the first. The margin is for chance and the
+/// allocator.
 fn assert_flat(what: &str, memory: &[usize], margin: usize) {
     let quarter = memory.len() / 4;
     let mean = |part: &[usize]| part.iter().sum::<usize>() / part.len();
@@ -147,7 +150,8 @@ fn messages_each_way_in_order() {
     for transport in [WebSocket, Polling] {
         let server = Server::start();
         let client = Client::new();
-        // The echo is never further behind than that: engineioxide drops what does not fit its buffer.
+        // The window bounds the number of echoes under way, because engineioxide drops messages that do not
+        // fit its buffer.
         let (taken, window) = crossbeam_channel::bounded(4_000);
         let (done, ended) = mpsc::channel();
         let (mut next, mut memory) = (0, Vec::new());
@@ -167,7 +171,7 @@ fn messages_each_way_in_order() {
             taken.send(()).unwrap();
             client.send(i.to_string()).unwrap();
             if i >= 4_000 {
-                // Read here, so that the server's reports do not grow.
+                // The server's reports are read here, so they do not pile up.
                 assert_eq!(server.next(), common::real::Event::Text((i - 4_000).to_string()));
             }
         }
@@ -188,7 +192,7 @@ fn messages_each_way_in_order() {
 #[test]
 fn an_hour_of_pings() {
     let _alone = alone();
-    // One in 25 s makes 144 in an hour.
+    // One ping in 25 s makes 144 pings in an hour.
     let pings = times(144, 6_000);
     let interval = Duration::from_millis(20);
     let _watchdog = Watchdog::new(Duration::from_secs(60) + interval * 4 * pings as u32);
@@ -200,7 +204,7 @@ fn an_hour_of_pings() {
     let fewest = || clients.iter().map(|(client, _)| client.stats().received.packets).min().unwrap();
     while fewest() < pings {
         assert!(clients.iter().all(|(client, watch)| client.is_connected() && watch.0.is_empty()));
-        // A thread gives itself its name, when it first runs.
+        // A thread gets its name only when it first runs.
         eventually("two or three threads each", || (6..=9).contains(&threads()));
         memory.push(resident());
         thread::sleep(Duration::from_millis(50));

@@ -1,4 +1,4 @@
-//! What the server does with its clients.
+//! The reactions of the server to its clients.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,7 +22,7 @@ impl Handler {
     }
 
     pub(super) fn kick(&self) {
-        // Closing calls `on_disconnect`, which takes the lock as well.
+        // `close` calls `on_disconnect`, which takes the lock too.
         let clients = std::mem::take(&mut *self.clients());
         clients.iter().for_each(|client| client.close(DisconnectReason::ClosingServer));
     }
@@ -36,7 +36,7 @@ impl Handler {
     }
 }
 
-// Where `emit` fails, the client has gone.
+// An error of `emit` means that the client has gone. The handler ignores it.
 impl EngineIoHandler for Handler {
     type Data = ();
 
@@ -77,8 +77,8 @@ impl EngineIoHandler for Handler {
     }
 }
 
-/// The server's side of the example `socketio_echo`, in the main namespace only: it lets everybody in, sends an
-/// event back as it came, acknowledges it if that was asked for, and asks a question of its own.
+/// The server for the example `socketio_echo`, with the main namespace only. It accepts every client, echoes
+/// each event, acknowledges the event on request, and then sends a question of its own.
 fn socketio(packet: &str, emit: impl Fn(String)) {
     if packet.starts_with('0') {
         emit(r#"0{"sid":"embedded"}"#.to_owned());

@@ -1,6 +1,6 @@
-//! An Engine.IO server in this process, engineioxide's, for the examples to talk to when they are given no URL.
+//! An engineioxide server in this process, for examples that are started without a URL.
 
-#![allow(dead_code, reason = "each example needs a part of it")]
+#![allow(dead_code, reason = "each example uses a part of this module")]
 
 mod handler;
 
@@ -20,18 +20,18 @@ use tokio::sync::watch;
 
 use self::handler::Handler;
 
-/// What a server does with messages.
+/// The behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// Sends each one back. Whoever comes with an `X-User` header is greeted by that name.
+    /// Echoes each message. A client with an `X-User` header gets a greeting with that name.
     Echo,
-    /// Passes each one on to everybody else.
+    /// Passes each message on to all other clients.
     Room,
     /// Speaks enough Socket.IO for the example `socketio_echo`.
     SocketIo,
 }
 
-/// Starts a server that echoes, for as long as the process lives, and returns its URL.
+/// Starts a server that echoes, and returns its URL. The server lives as long as the process.
 pub(crate) fn start() -> io::Result<String> {
     Ok(Server::start(Kind::Echo)?.url)
 }
@@ -44,14 +44,14 @@ pub(crate) fn refusing() -> io::Result<String> {
         Content-Length: 28\r\n\r\n{\"message\":\"who are you?\"}  ";
     thread::Builder::new().name("server".into()).spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            // The request of a GET arrives at once. What goes wrong is the client's to notice.
+            // A GET arrives in one read. The client notices any failure.
             let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer.as_bytes()));
         }
     })?;
     Ok(url)
 }
 
-/// A server on a free port of the loopback interface. It lives as long as the process.
+/// A server on a free port of the loopback interface. The server lives as long as the process.
 pub(crate) struct Server {
     url: String,
     handler: Arc<Handler>,
@@ -63,14 +63,14 @@ pub(crate) struct Server {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Line {
     Open,
-    /// They break, and none can be made.
+    /// Every connection breaks, and new ones fail.
     Cut,
-    /// They stay, but carry nothing any more.
+    /// Connections stay open, but carry no data.
     Silent,
 }
 
 impl Server {
-    /// A server with engineioxide's own ping interval and timeout, 25 s and 20 s.
+    /// Starts a server with engineioxide's default ping interval and timeout, 25 s and 20 s.
     pub(crate) fn start(kind: Kind) -> io::Result<Self> {
         Self::start_with(kind, Duration::from_secs(25), Duration::from_secs(20))
     }
@@ -84,7 +84,8 @@ impl Server {
             .req_path(if kind == Kind::SocketIo { "/socket.io" } else { "/engine.io" })
             .ping_interval(ping_interval)
             .ping_timeout(ping_timeout)
-            // Past it messages are lost: enough for a client that sends faster than it reads.
+            // A full buffer loses messages. This one is large enough for a client that sends faster than it
+            // reads.
             .max_buffer_size(100_000)
             .build();
         let handler = Arc::new(Handler::new(kind));
@@ -103,13 +104,13 @@ impl Server {
         &self.url
     }
 
-    /// Ends every session, as a server does that has had enough of its clients.
+    /// Ends every session in order.
     pub(crate) fn kick(&self) {
         let _inside = self.runtime.enter();
         self.handler.kick();
     }
 
-    /// Breaks every connection. New ones break at once until [`mend`](Self::mend): the server is down.
+    /// Takes the server down: every connection breaks, and new ones break at once until [`mend`](Self::mend).
     pub(crate) fn cut(&self) {
         self.line.send_replace(Line::Cut);
     }
@@ -119,7 +120,7 @@ impl Server {
         self.line.send_replace(Line::Open);
     }
 
-    /// Nothing comes through any more, but connections stay open: a pulled cable.
+    /// Stops all data, but keeps connections open, as a pulled cable does.
     pub(crate) fn freeze(&self) {
         self.line.send_replace(Line::Silent);
     }
@@ -132,13 +133,13 @@ async fn accept(listener: TcpListener, service: Service, line: watch::Receiver<L
         if *line.borrow() == Line::Cut {
             continue;
         }
-        // Without it small answers wait for the acknowledgement of former ones.
+        // Nagle's algorithm would hold small answers back until earlier ones are acknowledged.
         stream.set_nodelay(true).ok();
         tokio::spawn(serve(stream, service.clone(), line.clone()));
     }
 }
 
-/// Serves a connection for as long as the line is open.
+/// Serves a connection as long as the line is open.
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     service: Service,
@@ -146,19 +147,19 @@ async fn serve(
 ) {
     let (server_end, mut client_end) = duplex(1 << 16);
     let server = http1::Builder::new().serve_connection(TokioIo::new(server_end), service).with_upgrades();
-    // A connection that breaks is the client's to notice.
+    // The client notices a broken connection.
     tokio::spawn(async move { server.await.ok() });
     tokio::select! {
         _ = copy_bidirectional(&mut stream, &mut client_end) => {}
         () = becomes(line.clone(), Line::Cut) => {}
-        // Both ends stay open, though nobody copies any more.
+        // Both ends stay open, but nothing is copied any more.
         () = becomes(line.clone(), Line::Silent) => becomes(line, Line::Cut).await,
     }
 }
 
 async fn becomes(mut line: watch::Receiver<Line>, state: Line) {
     if line.wait_for(|line| *line == state).await.is_err() {
-        // Nobody holds the `Server` any more: the line stays as it is.
+        // The `Server` was dropped, so the line stays as it is.
         std::future::pending().await
     }
 }

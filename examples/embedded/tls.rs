@@ -1,4 +1,4 @@
-//! A front that speaks TLS for a server that does not, and the certificates for it.
+//! A TLS front for a server without TLS, with its certificates.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,18 +12,19 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-/// What a client is told by whoever runs the server.
+/// The front's URL, and the certificates that its operator gives to a client.
 pub(crate) struct Front {
     pub(crate) url: String,
-    /// The authority that has signed both sides' certificates.
+    /// The authority that has signed the certificates of both sides.
     pub(crate) ca: String,
-    /// For one client.
+    /// The certificate for a client, with its key.
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
 impl Front {
-    /// A front for the server of that URL. It asks its clients for certificates, and lives as long as the process.
+    /// Starts a front for the server at that URL. The front requires client certificates, and lives as long
+    /// as the process.
     pub(crate) fn start(server: &str) -> Result<Self, Box<dyn Error>> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "the example's authority");
@@ -59,7 +60,7 @@ fn acceptor(ca: &Certificate, own: (Certificate, KeyPair)) -> Result<TlsAcceptor
 async fn accept(listener: TcpListener, tls: TlsAcceptor, server: String) {
     while let Ok((client, _)) = listener.accept().await {
         let (tls, server) = (tls.clone(), server.clone());
-        // What breaks is the client's to notice.
+        // The client notices any failure.
         tokio::spawn(async move {
             let mut client = tls.accept(client).await.ok()?;
             let mut server = TcpStream::connect(server).await.ok()?;

@@ -1,5 +1,5 @@
-//! What a ureq agent of the user's lends to a connection. The connection has an agent of its own, as closing it ends
-//! that for good.
+//! The settings and cookies that the user's ureq agent lends to a connection. A connection has an agent of
+//! its own, because closing the connection shuts that agent down for good.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use ureq::{Agent, Body, Cookie, ResponseExt};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
 
-/// Where a connection gets the user's agent from.
+/// The source of the user's agent for a connection.
 #[derive(Clone)]
 pub(crate) enum AgentSource {
-    /// One for all connections.
+    /// The same agent for all connections.
     Shared(Agent),
-    /// A fresh one for each.
+    /// A function that makes a fresh agent for each connection.
     Factory(Arc<dyn Fn() -> Agent + Send + Sync>),
 }
 
@@ -33,7 +33,7 @@ impl AgentSource {
     }
 }
 
-/// An agent holds cookies and keys.
+/// Hides the agent, which holds cookies and keys.
 impl fmt::Debug for AgentSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -43,37 +43,37 @@ impl fmt::Debug for AgentSource {
     }
 }
 
-/// True if requests are to be sent under the crate's own name.
+/// True if the user's agent has no `User-Agent` setting of its own, so this crate sends its name.
 pub(super) fn wants_default_user_agent(config: &Config) -> bool {
     matches!(config.user_agent(), AutoHeaderValue::Default)
 }
 
-/// The shorter one of the client's timeout and the agent's for a request as a whole.
+/// The client's timeout for a whole request, or the agent's if that is shorter.
 pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
-    config.timeouts().global.map_or(timeout, |agents| agents.min(timeout))
+    config.timeouts().global.map_or(timeout, |global| global.min(timeout))
 }
 
-/// A cookie in a jar.
+/// A cookie of a jar, with the keys under which the jar holds it.
 #[derive(PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct StoredCookie {
     domain: String,
     name: String,
     path: String,
-    /// As in a `Set-Cookie` header.
+    /// The cookie as a `Set-Cookie` header writes it.
     text: String,
 }
 
-impl Held {
-    fn is_in_place_of(&self, other: &Held) -> bool {
+impl StoredCookie {
+    fn has_same_key(&self, other: &StoredCookie) -> bool {
         (&self.domain, &self.path, &self.name) == (&other.domain, &other.path, &other.name)
     }
 }
 
-/// The cookies that the agent would send to that URL.
+/// The cookies that the agent would send to `uri`.
 ///
-/// A jar does not tell the domain and the path of a cookie that it lists, but finds one by them: all that can
-/// match the URL are tried.
-pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
+/// A jar lists its cookies without their domain and path, but finds a cookie by both: so this function tries
+/// every domain and path that matches the URL.
+pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<StoredCookie> {
     let Some(host) = uri.host() else { return Vec::new() };
     let jar = agent.cookie_jar_lock();
     let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
@@ -84,10 +84,15 @@ pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<Held> {
         for domain in domains(host) {
             for path in paths(uri.path()) {
                 let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
-                // Without a domain of its own a cookie is for the host that set it alone (RFC 6265, section 5.4).
+                // A cookie without a `Domain` is only for the host that set it (RFC 6265, section 5.4).
                 let text = text.filter(|text| domain == host || names_domain(text));
-                let held = |text| Held { domain: domain.into(), name: name.clone(), path: path.into(), text };
-                found.extend(text.map(held));
+                let stored = |text| StoredCookie {
+                    domain: domain.into(),
+                    name: name.clone(),
+                    path: path.into(),
+                    text,
+                };
+                found.extend(text.map(stored));
             }
         }
     }
@@ -98,25 +103,25 @@ fn names_domain(cookie: &str) -> bool {
     cookie.split(';').skip(1).any(|attribute| attribute.trim().to_ascii_lowercase().starts_with("domain="))
 }
 
-/// Copies the cookies that the lender would send to that URL.
+/// Copies the cookies that the lender would send to `uri`.
 pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
     for cookie in matching(lender, uri) {
         insert(agent, cookie, uri);
     }
 }
 
-fn insert(agent: &Agent, cookie: Held, uri: &Uri) {
+fn insert(agent: &Agent, cookie: StoredCookie, uri: &Uri) {
     let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
-    // A cookie without a path of its own takes that of the URL it comes from, up to the last slash.
+    // A cookie without a `Path` takes the path of the URL that set it, up to the last slash.
     let source = format!("{scheme}://{host}{}/", cookie.path.trim_end_matches('/'));
     let Ok(source) = source.parse::<Uri>() else { return };
     if let Ok(cookie) = Cookie::parse(cookie.text, &source) {
-        // What the jar refuses would not be sent either.
+        // A cookie that the jar refuses would not be sent either.
         let _ = agent.cookie_jar_lock().insert(cookie, &source);
     }
 }
 
-/// The host, and the domains above it (RFC 6265, section 5.1.3).
+/// The host and its parent domains (RFC 6265, section 5.1.3).
 fn domains(host: &str) -> impl Iterator<Item = &str> {
     let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
     std::iter::successors(Some(host), move |domain: &&str| match domain.split_once('.') {
@@ -125,15 +130,21 @@ fn domains(host: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The path, and those above it (RFC 6265, section 5.1.4), with and without a slash at the end.
+/// The path and its parents (RFC 6265, section 5.1.4), each with and without a slash at its end.
 fn paths(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.match_indices('/').flat_map(|(at, _)| [at, at + 1]);
     ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
 }
 
-/// Gives the cookies of an answer to the user's agent too. `before` are those that the connection's had for the request.
-pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], response: &Response<Body>) {
-    // ureq follows redirects by itself: what they set, it has put into the connection's jar alone.
+/// Copies the cookies of a response to the user's agent. `before` holds the cookies that the connection's
+/// agent had for the request.
+pub(super) fn return_cookies(
+    lender: &Agent,
+    agent: &Agent,
+    before: &[StoredCookie],
+    response: &Response<Body>,
+) {
+    // ureq follows redirects by itself, and puts their cookies into the jar of the connection's agent only.
     let history = response.get_redirect_history().unwrap_or_default();
     if let [hops @ .., _] = history {
         hops.iter().for_each(|uri| return_changes(lender, agent, before, uri));
@@ -142,22 +153,22 @@ pub(super) fn return_cookies(lender: &Agent, agent: &Agent, before: &[Held], res
     let uri = response.get_uri();
     for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
         if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
-            // What is refused is for other hosts, or expired.
+            // A cookie that the jar refuses is expired, or for another host.
             let _ = jar.insert(cookie, uri);
         }
     }
 }
 
-/// Gives what changed of the cookies for a URL to the user's agent.
-fn return_changes(lender: &Agent, agent: &Agent, before: &[Held], uri: &Uri) {
+/// Copies the changes among the cookies for `uri` to the user's agent.
+fn return_changes(lender: &Agent, agent: &Agent, before: &[StoredCookie], uri: &Uri) {
     let now = matching(agent, uri);
     let lent = matching(lender, uri);
-    let removed = |held: &&Held| !now.iter().any(|other| other.is_in_place_of(held));
-    // One that the user has set meanwhile stays.
-    for gone in before.iter().filter(removed).filter(|held| lent.contains(held)) {
+    let removed = |cookie: &&StoredCookie| !now.iter().any(|other| other.has_same_key(cookie));
+    // A cookie that the user has changed in the meantime stays.
+    for gone in before.iter().filter(removed).filter(|cookie| lent.contains(cookie)) {
         lender.cookie_jar_lock().remove(&gone.domain, &gone.path, &gone.name);
     }
-    for cookie in now.into_iter().filter(|held| !before.contains(held)) {
+    for cookie in now.into_iter().filter(|cookie| !before.contains(cookie)) {
         insert(lender, cookie, uri);
     }
 }
@@ -166,7 +177,7 @@ fn return_changes(lender: &Agent, agent: &Agent, before: &[Held], uri: &Uri) {
 mod tests {
     use super::*;
 
-    /// The cookies of the lender's jar that its copy has, for requests to `http://a.example.org/engine.io/`.
+    /// The cookies that are copied for requests to `target`, of those that the lender has been given.
     fn copied(cookies: &[(&str, &str)], target: &str) -> Vec<String> {
         let lender = Agent::new_with_defaults();
         for (cookie, from) in cookies {
@@ -196,7 +207,7 @@ mod tests {
         ];
         let plain = copied(&cookies, "http://a.example.org/engine.io/?EIO=4");
         let expected = ["domain=5", "host=1", "implied=4", "path=2", "slash=3"];
-        // The jar itself keeps those from plain requests that are for TLS only.
+        // The jar itself keeps a `Secure` cookie out of plain requests.
         assert_eq!(plain.iter().filter(|c| *c != "secure=8").collect::<Vec<_>>(), expected);
         let secure = copied(&cookies, "https://a.example.org/engine.io/");
         assert_eq!(secure, ["domain=5", "host=1", "implied=4", "path=2", "secure=8", "slash=3"]);
@@ -210,7 +221,7 @@ mod tests {
         assert_eq!(copied(&[parents], "http://a.example.org/engine.io/"), [""; 0]);
         let own = ("session=own; Path=/", "http://a.example.org/");
         assert_eq!(copied(&[own, parents], "http://a.example.org/engine.io/"), ["session=own"]);
-        // An empty domain is none.
+        // An empty `Domain` counts as none.
         let empty = ("session=empty; Path=/; Domain=", "http://example.org/");
         assert_eq!(copied(&[empty], "http://a.example.org/engine.io/"), [""; 0]);
         let shared = ("session=shared; Path=/; domain=.Example.org", "http://example.org/");

@@ -1,34 +1,34 @@
 use ureq::config::Config;
 use ureq::unversioned::transport::Buffers;
 
-/// How much is read at once, in bytes. The buffer grows past it only for the head of an answer.
+/// The size of a read, in bytes. The input buffer grows beyond it only for the head of a response.
 const INPUT: usize = 32 * 1024;
 
-/// The least that the output has room for, in bytes.
+/// The smallest output buffer, in bytes.
 const OUTPUT: usize = 32 * 1024;
 
-/// Room for a part of a request's body, in bytes.
+/// The room for a part of a request's body, in bytes.
 const SCRATCH: usize = 10 * 1024;
 
-/// The buffers of one connection. ureq's own have their full size for as long as the connection lives, which may be
-/// all of a long poll; these have it while it is needed.
+/// The buffers of one connection. ureq's own keep their full size as long as the connection lives, also while
+/// a long poll waits. These are allocated when they are needed, and freed afterwards.
 #[derive(Debug)]
 pub(super) struct HttpBuffers {
     input: Vec<u8>,
-    /// What of the input is filled, and not yet consumed.
+    /// The part of `input` from `start` to `end` has been received and not yet consumed.
     start: usize,
     end: usize,
-    /// How far the input may grow.
+    /// The limit for the size of `input`, in bytes.
     input_limit: usize,
     output: Vec<u8>,
     output_size: usize,
-    /// The last that was consumed was not nothing.
+    /// True if the last call of `input_consume` consumed anything.
     progress: bool,
 }
 
 impl HttpBuffers {
     pub(super) fn new(config: &Config) -> Self {
-        // One byte more than ureq allows: it is what tells that a head is too large.
+        // With one byte more than the limit in the buffer, ureq sees that a head is too large.
         let head = config.max_response_header_size().saturating_add(1);
         HttpBuffers {
             input: Vec::new(),
@@ -36,18 +36,18 @@ impl HttpBuffers {
             end: 0,
             input_limit: config.input_buffer_size().max(INPUT).max(head),
             output: Vec::new(),
-            // A header has to fit in as a whole.
+            // ureq writes a header only as a whole.
             output_size: config.output_buffer_size().max(OUTPUT),
             progress: false,
         }
     }
 
-    /// The request is written: its buffer is not needed before the next one.
+    /// Frees the output buffer, once the request has been written.
     pub(super) fn written(&mut self) {
         self.output = Vec::new();
     }
 
-    /// Makes room behind the unconsumed input, if there is none left.
+    /// Makes room for `wanted` bytes behind the unconsumed input.
     fn make_room(&mut self, wanted: usize) {
         if self.start > 0 && self.input.len() - self.end < wanted {
             self.input.copy_within(self.start..self.end, 0);
@@ -63,7 +63,7 @@ impl HttpBuffers {
 impl Buffers for HttpBuffers {
     fn output(&mut self) -> &mut [u8] {
         if self.output.is_empty() {
-            // Zeroed by the allocator, which for this size costs next to nothing.
+            // The allocator gives zeroed memory, which costs next to nothing at this size.
             self.output = vec![0; self.output_size];
         }
         &mut self.output

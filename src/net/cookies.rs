@@ -5,14 +5,14 @@ use ureq::{Agent, Cookie};
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct OwnCookie(String);
 
-/// Cookies are credentials.
+/// Hides the cookie, which may be a credential.
 impl std::fmt::Debug for OwnCookie {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OwnCookie")
     }
 }
 
-/// Reads a `Cookie` header (RFC 6265, section 4.2). The error is what is wrong with it.
+/// Parses a `Cookie` header (RFC 6265, section 4.2). The error says what is wrong with the header.
 pub(crate) fn parse(header: &str) -> Result<Vec<OwnCookie>, String> {
     let pairs = header.split(';').map(str::trim).filter(|pair| !pair.is_empty());
     pairs.map(parse_pair).collect()
@@ -22,7 +22,7 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
     let Some((name, value)) = pair.split_once('=') else {
         return Err("a cookie has no =".into());
     };
-    // What the jar would leave out of a request without a word.
+    // The jar silently leaves a cookie with any other character out of requests.
     let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
     let sendable = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | ',' | '\\');
     if name.is_empty() || !name.chars().all(is_token) {
@@ -34,19 +34,20 @@ fn parse_pair(pair: &str) -> Result<OwnCookie, String> {
     Ok(OwnCookie(pair.into()))
 }
 
-/// What a token is made of (RFC 9110, section 5.6.2).
+/// True for the characters of a token (RFC 9110, section 5.6.2).
 pub(crate) fn is_token(c: char) -> bool {
     c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
 }
 
-/// Puts the user's cookies into the agent's jar, for the host of the URL alone: there they merge with those that
-/// the server sets, and a request carries one `Cookie` header. Those for https stay there, wherever it redirects to.
+/// Puts the user's cookies into the agent's jar, for the host of the URL only. In the jar they merge with the
+/// server's cookies, so that a request carries one `Cookie` header. Cookies for an https URL are `Secure`: a
+/// redirect to http does not reveal them.
 pub(super) fn insert(agent: &Agent, cookies: &[OwnCookie], uri: &Uri) {
     let secure = if uri.scheme_str() == Some("https") { "; Secure" } else { "" };
     let mut jar = agent.cookie_jar_lock();
     for cookie in cookies {
         if let Ok(cookie) = Cookie::parse(format!("{}; Path=/{secure}", cookie.0), uri) {
-            // An error would be a cookie for another host.
+            // The jar refuses only cookies for another host, and these are for the host of the URL.
             let _ = jar.insert(cookie, uri);
         }
     }

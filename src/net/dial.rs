@@ -12,37 +12,37 @@ use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, lock};
 
-/// The least that is left for each address of a host with many.
+/// The shortest time limit for an attempt at one address, however many addresses the host has.
 const MIN_PER_ADDRESS: Duration = Duration::from_millis(10);
 
-/// The addresses that have answered, by host and port. A session lives on one of a host's machines: what belongs to it
-/// goes there as long as that answers, and no name has to be looked up.
+/// The addresses that have answered, by host and port. A session lives on one of the machines behind a host's
+/// name, so later requests go to the same address as long as it answers. They need no name lookup either.
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<Vec<(String, u16, SocketAddr)>>);
+pub(super) struct AnsweredAddresses(Mutex<Vec<(String, u16, SocketAddr)>>);
 
-impl Known {
+impl AnsweredAddresses {
     fn find(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let known = lock(&self.0);
-        known.iter().find(|known| known.0 == host && known.1 == port).map(|known| known.2)
+        let addresses = lock(&self.0);
+        addresses.iter().find(|entry| entry.0 == host && entry.1 == port).map(|entry| entry.2)
     }
 
     fn set(&self, host: &str, port: u16, address: SocketAddr) {
-        let mut known = lock(&self.0);
-        known.retain(|known| (&*known.0, known.1) != (host, port));
-        known.push((host.to_owned(), port, address));
+        let mut addresses = lock(&self.0);
+        addresses.retain(|entry| (&*entry.0, entry.1) != (host, port));
+        addresses.push((host.to_owned(), port, address));
     }
 }
 
-/// Opens a TCP connection to the address that has answered before, else to the first one of the host that answers before
-/// the deadline.
+/// Opens a TCP connection: to the address that has answered before, or else to the first address of the host
+/// that answers before the deadline.
 pub(super) fn tcp(
     host: &str,
     port: u16,
     deadline: Instant,
-    known: &Known,
+    answered: &AnsweredAddresses,
     activity: &Arc<LastActivity>,
 ) -> Result<Socket> {
-    if let Some(address) = known.find(host, port) {
+    if let Some(address) = answered.find(host, port) {
         let left = deadline.saturating_duration_since(Instant::now()) / 2;
         if let Ok(tcp) = TcpStream::connect_timeout(&address, left.max(MIN_PER_ADDRESS)) {
             return socket(tcp, address, activity);
@@ -51,12 +51,12 @@ pub(super) fn tcp(
     let addresses = resolve(host, port, deadline)?;
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
-        // Half of what is left for each address, all of it for the last.
+        // Each address gets half of the time that is left, the last one all of it.
         let left = deadline.saturating_duration_since(Instant::now());
         let share = if index + 1 == addresses.len() { left } else { left / 2 };
         match TcpStream::connect_timeout(address, share.max(MIN_PER_ADDRESS)) {
             Ok(tcp) => {
-                known.set(host, port, *address);
+                answered.set(host, port, *address);
                 return socket(tcp, *address, activity);
             }
             Err(e) => last = Some(e),
@@ -89,14 +89,14 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    // The system's resolver cannot be interrupted: it gets a thread of its own, which outlives a timeout
-    // for as long as the resolver's own limits allow.
+    // The system's resolver cannot be interrupted, so it runs in a thread of its own. After a timeout of ours
+    // the thread lives on until the resolver's own limit.
     let (tx, rx) = bounded(1);
     let name = host.to_owned();
     thread::Builder::new()
         .name("eio-resolver".into())
         .spawn(move || {
-            // Nobody listens any more after a timeout.
+            // The send fails if the caller has given up after a timeout.
             let _ = tx.send((name.as_str(), port).to_socket_addrs());
         })
         .map_err(|e| Error::connection_from("cannot start a thread to resolve the host's name", e))?;
@@ -108,7 +108,7 @@ fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>> 
     }
 }
 
-/// Does the TLS handshake on a connection before the deadline.
+/// Performs the TLS handshake on a connection, before the deadline.
 pub(super) fn tls(
     connector: &TlsConnector,
     host: &str,
@@ -129,12 +129,12 @@ fn handshake<S: Read + Write>(
     stream: S,
     deadline: Instant,
 ) -> Result<TlsStream<S>> {
-    // The dot of a fully qualified name is not in certificates, and must not be in SNI (RFC 6066, section 3).
+    // Certificates have no dot at the end of a name, and SNI must not have one (RFC 6066, section 3).
     let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, stream) {
         Ok(stream) => Ok(stream),
         Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
-        // A patient socket waits by itself, and fails only when its time is over.
+        // A socket with a deadline waits by itself, and gives up only when the deadline has passed.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
         }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::net::TlsSettings;
 
-    /// What the server is told of the name that the client looks for.
+    /// The `ClientHello` that a server at `host` receives.
     fn client_hello(host: &str) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -162,7 +162,8 @@ mod tests {
         });
         let deadline = Instant::now() + Duration::from_secs(10);
         let socket =
-            tcp("127.0.0.1", port, deadline, &Known::default(), &Arc::new(LastActivity::new())).unwrap();
+            tcp("127.0.0.1", port, deadline, &AnsweredAddresses::default(), &Arc::new(LastActivity::new()))
+                .unwrap();
         tls(&TlsSettings::default().connector().unwrap(), host, Stream::Plain(socket), deadline).unwrap_err();
         server.join().unwrap()
     }
@@ -171,21 +172,21 @@ mod tests {
     fn the_address_that_has_answered_is_tried_first() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (known, activity) = (Known::default(), Arc::new(LastActivity::new()));
+        let (answered, activity) = (AnsweredAddresses::default(), Arc::new(LastActivity::new()));
         let dial = |host| {
             let deadline = Instant::now() + Duration::from_secs(10);
-            tcp(host, address.port(), deadline, &known, &activity)
+            tcp(host, address.port(), deadline, &answered, &activity)
                 .map(|socket| socket.tcp().peer_addr().unwrap())
         };
         dial("name.invalid").unwrap_err();
-        known.set("name.invalid", address.port(), address);
+        answered.set("name.invalid", address.port(), address);
         assert_eq!(dial("name.invalid").unwrap(), address);
-        // One that does not answer any more is looked up again.
+        // A name whose address does not answer any more is looked up again.
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        known.set("localhost", address.port(), gone);
+        answered.set("localhost", address.port(), gone);
         assert_eq!(dial("localhost").unwrap(), address);
-        assert_eq!(known.find("localhost", address.port()), Some(address));
-        assert_eq!(known.find("localhost", 1), None);
+        assert_eq!(answered.find("localhost", address.port()), Some(address));
+        assert_eq!(answered.find("localhost", 1), None);
     }
 
     #[test]
@@ -193,7 +194,7 @@ mod tests {
         for host in ["example.org", "example.org."] {
             let hello = client_hello(host);
             let at = hello.windows(11).position(|part| part == b"example.org").expect(host);
-            // The size in front of it (RFC 6066, section 3).
+            // The length in front of the name (RFC 6066, section 3).
             assert_eq!(hello[at - 2..at], [0, 11], "{host}");
         }
         assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));

@@ -1,7 +1,9 @@
-//! Sockets, TLS and HTTP: knows no Engine.IO.
+//! Sockets, TLS, proxies and HTTP. Nothing in this module knows Engine.IO.
 
 mod agent;
+pub(crate) mod authorization;
 mod buffers;
+mod connector;
 pub(crate) mod cookies;
 mod dial;
 mod http;

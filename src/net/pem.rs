@@ -1,22 +1,23 @@
-//! Certificates and private keys in PEM (RFC 7468). The errors are what is wrong, and never quote the input.
+//! Certificates and private keys in PEM (RFC 7468). The errors say what is wrong, and never quote the input.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use der::asn1::AnyRef;
+use der::pem::LineEnding;
 use der::{Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
 
 /// The OIDs 1.2.840.113549.1.1.1 (`rsaEncryption`) and 1.2.840.10045.2.1 (`ecPublicKey`), encoded.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 
-/// Some tools leave the padding out.
+/// Base64 with or without its padding, because some tools leave the padding out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The certificates in a PEM file, in DER.
+/// The certificates of a PEM file, in DER.
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     for block in blocks(pem)? {
@@ -24,15 +25,15 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
             found.push(block.decode()?);
         }
     }
-    if found.is_empty() { Err(nothing(pem, "CERTIFICATE")) } else { Ok(found) }
+    if found.is_empty() { Err(not_found(pem, "CERTIFICATE")) } else { Ok(found) }
 }
 
-/// The first private key in a PEM file, in DER as PKCS#8, which is all that native-tls takes.
+/// The first private key of a PEM file, in DER as PKCS#8, the only form that native-tls accepts.
 pub(super) fn private_key(pem: &[u8]) -> Result<Vec<u8>, String> {
     const CONVERT: &str = "`openssl pkcs8 -topk8 -nodes -in KEY` makes one that can be used";
-    // `openssl ecparam -genkey` writes other blocks first.
+    // `openssl ecparam -genkey` writes other blocks in front of the key.
     let Some(block) = blocks(pem)?.into_iter().find(|block| block.label.ends_with("PRIVATE KEY")) else {
-        return Err(nothing(pem, "PRIVATE KEY"));
+        return Err(not_found(pem, "PRIVATE KEY"));
     };
     if block.label == "ENCRYPTED PRIVATE KEY" || block.body.contains("Proc-Type:") {
         return Err(format!("the private key is encrypted; {CONVERT}"));
@@ -46,7 +47,7 @@ pub(super) fn private_key(pem: &[u8]) -> Result<Vec<u8>, String> {
     converted.ok_or_else(|| format!("the {} is malformed, or names no curve; {CONVERT}", block.label))
 }
 
-/// The label of a private key in DER, by what its first number, the version, is followed by.
+/// The PEM label of a private key in DER. The kinds of keys differ in the field behind the version number.
 pub(super) fn key_label(der: &[u8]) -> &'static str {
     let second = sequence(der).and_then(elements).and_then(|parts| Some(parts.get(1)?.tag()));
     match second {
@@ -56,17 +57,15 @@ pub(super) fn key_label(der: &[u8]) -> &'static str {
     }
 }
 
-/// One PEM block.
+/// Encodes one PEM block.
 pub(super) fn encode(label: &str, der: &[u8]) -> String {
-    let base64 = BASE64.encode(der);
-    // Base64 is ASCII.
-    let lines: Vec<&str> =
-        (0..base64.len()).step_by(64).map(|at| &base64[at..base64.len().min(at + 64)]).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    der::pem::encode_string(label, LineEnding::LF, der)
+        .expect("the label is ASCII, and the input fits in memory")
 }
 
-/// False if a PKCS#8 key is of another kind than the key of the certificate, both in DER. OpenSSL would keep such
-/// a key and show no certificate at all. What is not understood is left to OpenSSL.
+/// False if a PKCS#8 key has another algorithm or curve than the certificate's key, both in DER. OpenSSL
+/// would accept such a pair, and then send no certificate at all. The result is true for input that this
+/// function does not understand: OpenSSL then decides.
 pub(super) fn same_kind(certificate: &[u8], key: &[u8]) -> bool {
     match (certificate_algorithm(certificate), key_algorithm(key)) {
         (Some(certificate), Some(key)) => certificate == key,
@@ -86,10 +85,10 @@ impl Block<'_> {
     }
 }
 
-/// The blocks of a file, whatever stands around them.
+/// The blocks of a file, with any text around them.
 fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, String> {
     const BEGIN: &str = "-----BEGIN ";
-    // Comments between blocks may be in any encoding, the blocks themselves are ASCII.
+    // The blocks are ASCII, but comments between them may be in any encoding.
     let chunks = pem.utf8_chunks().map(|chunk| chunk.valid());
     let mut found = Vec::new();
     for mut rest in chunks {
@@ -107,8 +106,8 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block<'_>>, String> {
     Ok(found)
 }
 
-/// What to tell about a file without the block that was looked for.
-fn nothing(pem: &[u8], label: &str) -> String {
+/// The error for a file without a block of the given label.
+fn not_found(pem: &[u8], label: &str) -> String {
     let hint = if pem.starts_with(&[0x30]) {
         "; it looks like DER, which `openssl` converts with `-inform DER`"
     } else if !pem.is_empty() && pem.len() < 256 && !pem.contains(&b'\n') {
@@ -119,21 +118,22 @@ fn nothing(pem: &[u8], label: &str) -> String {
     format!("no -----BEGIN {label}----- in it{hint}")
 }
 
-/// RFC 5208, section 5, around the `RSAPrivateKey` of RFC 8017.
+/// Wraps the `RSAPrivateKey` of RFC 8017 into the structure of RFC 5208, section 5.
 fn pkcs8_from_pkcs1(key: &[u8]) -> Option<Vec<u8>> {
-    // Nine numbers; more for a key with more than two primes.
+    // The structure has nine numbers, and more for a key with more than two primes.
     if elements(sequence(key)?)?.len() < 9 {
         return None;
     }
     pkcs8(key, &encoded(Tag::ObjectIdentifier, RSA)?, &encoded(Tag::Null, &[])?)
 }
 
-/// RFC 5208, section 5, around the `ECPrivateKey` of RFC 5915, with the curve that it names.
+/// Wraps the `ECPrivateKey` of RFC 5915 into the structure of RFC 5208, section 5, with the curve that the
+/// key names.
 fn pkcs8_from_sec1(key: &[u8]) -> Option<Vec<u8>> {
     const PARAMETERS: Tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
     let parts = elements(sequence(key)?)?;
     let curve = parts.iter().find(|part| part.tag() == PARAMETERS)?.value();
-    // A curve without a name has a SEQUENCE here.
+    // A curve that is spelled out, and not named, is a SEQUENCE.
     if elements(curve)?.first()?.tag() != Tag::ObjectIdentifier {
         return None;
     }
@@ -147,10 +147,10 @@ fn pkcs8(key: &[u8], algorithm: &[u8], parameters: &[u8]) -> Option<Vec<u8>> {
     encoded(Tag::Sequence, &[version, algorithm, key].concat())
 }
 
-/// The key's algorithm, and its curve if it has one, in a certificate (RFC 5280, section 4.1).
+/// The algorithm of a certificate's key, and its curve if there is one (RFC 5280, section 4.1).
 fn certificate_algorithm(certificate: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     let fields = elements(elements(sequence(certificate)?)?.first()?.value())?;
-    // The version comes first, tagged, in all but the oldest.
+    // The first field is the version, with a tag of its own. Version 1 leaves it out.
     let before = 5 + usize::from(fields.first()?.tag().is_context_specific());
     algorithm(elements(fields.get(before)?.value())?.first()?)
 }
@@ -162,12 +162,12 @@ fn key_algorithm(key: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 fn algorithm<'a>(identifier: &AnyRef<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)> {
     let parts = elements(identifier.value())?;
     let name = parts.first()?.value();
-    // The other algorithms' parameters say nothing about the key itself.
+    // The parameters of other algorithms say nothing about the key.
     let curve = if name == EC { Some(parts.get(1)?.value()) } else { None };
     Some((name, curve))
 }
 
-/// The content of a SEQUENCE that is all of the input.
+/// The content of a SEQUENCE that takes up the whole input.
 fn sequence(der: &[u8]) -> Option<&[u8]> {
     let outer = elements(der)?;
     match outer.as_slice() {

@@ -2,23 +2,24 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use super::socket::Stream;
 
-/// How much is read at once from a busy connection, in bytes.
+/// The size of a read from a busy connection, in bytes.
 const AHEAD: usize = 64 * 1024;
 
-/// A stream that reads far ahead while much is coming, and holds no memory for that when nothing is: a websocket's
-/// own buffer lives as long as the connection, and one that is good for much data is dear on an idle connection.
+/// A stream that reads far ahead while much data arrives, and holds no buffer while none does. The
+/// websocket's own buffer lives as long as the connection, and would waste memory on an idle connection if it
+/// were this large.
 pub(crate) struct ReadAhead {
     stream: Stream,
-    /// Empty while little is coming.
+    /// Empty while little data arrives.
     buffer: Box<[u8]>,
-    /// What of it has not been handed on.
+    /// The part of `buffer` from `start` to `end` has not been handed on.
     start: usize,
     end: usize,
-    /// The last read filled all that there was to fill.
+    /// Set if the last read filled the caller's buffer, so more data is likely.
     busy: bool,
-    /// The last read took all of the little that had come: the next one would find nothing, and is spared.
+    /// Set if the last read took all data that had arrived: the next read would find nothing, and is saved.
     drained: bool,
-    /// How many bytes may still be handed on before [`ration`](ReadAhead::ration) gives more.
+    /// The number of bytes that may still be handed on. [`ration`](ReadAhead::ration) sets it.
     ration: usize,
 }
 
@@ -27,25 +28,25 @@ impl ReadAhead {
         ReadAhead { stream, buffer: Box::default(), start: 0, end: 0, busy: false, drained: false, ration: 0 }
     }
 
-    /// How much may be handed on from now; then there is nothing, for now. tungstenite reads until a message is whole,
-    /// and one in endless fragments never is.
+    /// Sets how many bytes are handed on before a read fails with `WouldBlock`. tungstenite reads until a
+    /// message is complete, and a message in endless fragments never is.
     pub(crate) fn ration(&mut self, bytes: usize) {
         self.ration = bytes;
     }
 
-    /// There may be more than was handed on.
+    /// True if the ration is used up. More data may have arrived then.
     pub(crate) fn used_up(&self) -> bool {
         self.ration == 0
     }
 
-    /// As [`Stream::finish`].
+    /// Calls [`Stream::finish`].
     pub(crate) fn finish(&mut self) {
         self.stream.finish();
     }
 
-    /// Reads from the stream, into the buffer or into `buf`, and says how much is in the latter.
+    /// Reads from the stream, into `self.buffer` or into `buf`, and returns the number of bytes in `buf`.
     fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // TLS reads whole records ahead by itself, and what it holds cannot be told from outside.
+        // TLS itself reads whole records ahead, and does not tell from outside how much it holds.
         if self.stream.is_tls() {
             return self.stream.read(buf);
         }
@@ -63,7 +64,7 @@ impl ReadAhead {
         Ok(0)
     }
 
-    /// Hands on what is in the buffer, or what comes next.
+    /// Hands on the buffered data, or else the data of the next read.
     fn read_on(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
             if std::mem::take(&mut self.drained) {
@@ -73,7 +74,6 @@ impl ReadAhead {
                 Ok(0) => {}
                 Ok(count) => return Ok(count),
                 Err(e) => {
-                    // Nothing more for now.
                     self.busy = false;
                     self.buffer = Box::default();
                     (self.start, self.end) = (0, 0);

@@ -46,12 +46,12 @@ impl LastActivity {
     }
 }
 
-/// What a read or write on a [`Socket`] does when the socket is not ready.
+/// The behaviour of a read or write on a [`Socket`] that is not ready.
 #[derive(Clone)]
 pub(crate) enum Patience {
-    /// Fail with `WouldBlock`: the caller waits, with [`wait_for`] and without its lock.
+    /// Fail with `WouldBlock`. The caller then waits in [`wait_for`], without holding its lock.
     None,
-    /// Wait until then, and fail with `TimedOut`.
+    /// Wait until this time, and then fail with `TimedOut`; without a time, wait for as long as it takes.
     Until(Option<Instant>),
     /// Wait as long as the server lives, and fail with `TimedOut`.
     Alive(Arc<dyn TimeLeft>),
@@ -62,7 +62,8 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as well.
+/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as
+/// well.
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
@@ -72,7 +73,8 @@ pub(crate) struct Socket {
 impl Socket {
     pub(crate) fn new(tcp: TcpStream, activity: Arc<LastActivity>) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
-        // Without it the first message after an upgrade waits 40 ms for a delayed ACK.
+        // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
+        // ACK.
         tcp.set_nodelay(true)?;
         Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, activity })
     }
@@ -139,15 +141,16 @@ impl Write for Socket {
     }
 }
 
-/// Waits until the socket is ready, or broken: the next read or write tells which.
+/// Waits until the socket is ready or broken. The next read or write tells which of the two.
 ///
 /// # Errors
 ///
-/// `TimedOut` when `deadline` passes first. No deadline: the wait ends when the socket is shut down.
+/// `TimedOut` when `deadline` passes first. Without a deadline the wait ends at the latest when the socket is
+/// shut down.
 pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A deadline beyond what the clock can tell is none.
+        // A deadline that is too far away for a `Timespec` counts as none.
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut [PollFd::new(tcp, flags)], left.as_ref()) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
@@ -163,7 +166,7 @@ pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Insta
 pub(crate) enum Stream {
     Plain(Socket),
     Tls(Box<TlsStream<Socket>>),
-    /// To a server behind a proxy that is spoken to by TLS as well.
+    /// TLS to the server, inside of TLS to a proxy.
     TlsInTls(Box<TlsStream<TlsStream<Socket>>>),
 }
 
@@ -188,9 +191,9 @@ impl Stream {
         !matches!(self, Stream::Plain(_))
     }
 
-    /// Says that nothing more will be written; reading goes on.
+    /// Tells the peer that nothing more will be written. Reading goes on.
     pub(crate) fn finish(&mut self) {
-        // Best effort: the peer learns of the end from the FIN as well.
+        // A failure is ignored: the FIN tells the peer the same.
         let _ = match self {
             Stream::Plain(_) => Ok(()),
             Stream::Tls(tls) => tls.shutdown(),

@@ -8,18 +8,18 @@ use super::pem;
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, lock};
 
-/// How many connectors are kept. Each holds the system's roots, parsed: some 2 MB. A program that uses more sets
-/// of certificates than this by turns pays for building some of them again.
+/// The number of connectors that are kept. Each one holds the parsed roots of the system, some 2 MB. A
+/// program that alternates between more sets of certificates than this has to build some of them again.
 const CACHED: usize = 16;
 
 /// The connectors of this process.
 static CACHE: Mutex<Cache> = Mutex::new(Cache(Vec::new()));
 
-/// Connectors by their settings, the one used last at the end.
+/// Connectors by their settings, with the most recently used one at the end.
 struct Cache(Vec<(TlsSettings, Arc<Slot>)>);
 
-/// A place for a connector. Its lock is held while that is built, so that a thousand clients that start at once
-/// build one, and those with other settings need not wait for it.
+/// The place for one connector. Its lock is held while the connector is built: a thousand clients that start
+/// at once build it only once, and clients with other settings do not wait for it.
 type Slot = Mutex<Option<TlsConnector>>;
 
 impl Cache {
@@ -39,16 +39,17 @@ impl Cache {
 /// The content of a PEM file.
 type Pem = Arc<[u8]>;
 
-/// What certificates the client accepts, and shows. The certificates and keys are PEM, as the user gave them.
+/// The certificates that the client accepts, and the one that it presents. All are PEM, as the user gave
+/// them.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     pub(crate) verify: bool,
-    /// Whether the system's authorities are accepted.
+    /// True if the system's authorities are accepted.
     pub(crate) system_authorities: bool,
     pub(crate) authorities: Vec<Pem>,
-    /// The certificate, with those that signed it behind it, and its private key.
+    /// The certificate, followed by its chain of authorities, and the private key.
     pub(crate) identity: Option<(Pem, Pem)>,
-    /// Whether the server is told the name that the client looks for (RFC 6066, section 3).
+    /// True if the server is told which host name the client asks for (SNI; RFC 6066, section 3).
     pub(crate) sni: bool,
 }
 
@@ -64,7 +65,7 @@ impl Default for TlsSettings {
     }
 }
 
-/// Shows no key.
+/// Hides certificates and keys.
 impl fmt::Debug for TlsSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSettings")
@@ -77,15 +78,19 @@ impl fmt::Debug for TlsSettings {
 }
 
 impl TlsSettings {
-    /// Finds what is wrong with the certificates and the key.
+    /// Checks the certificates and the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] says what is wrong with them.
     pub(crate) fn check(&self) -> Result<()> {
         self.authorities()?;
-        // Whether key and certificate belong together shows only in use.
+        // A key that does not belong to its certificate is found only when a connector is built.
         if self.identity()?.is_some() { self.connector().map(drop) } else { Ok(()) }
     }
 
-    /// The connector for these settings, kept for all connections of the process: building one parses the
-    /// system's roots (40 ms).
+    /// The connector for these settings. All connections of the process share it, because building one takes
+    /// 40 ms: it parses the system's roots.
     pub(crate) fn connector(&self) -> Result<TlsConnector> {
         let slot = lock(&CACHE).slot(self);
         let mut slot = lock(&slot);
@@ -95,11 +100,11 @@ impl TlsSettings {
         Ok(slot.insert(self.build()?).clone())
     }
 
-    /// These settings, and what a ureq agent asks for.
+    /// Combines these settings with the TLS settings of the user's ureq agent.
     pub(super) fn with_agent(mut self, agent: &TlsConfig) -> Self {
         self.verify &= !agent.disable_verification();
         self.sni &= agent.use_sni();
-        // ureq's own list of authorities is not at hand: the system's take its place.
+        // ureq's own list of authorities is not accessible: the system's authorities take its place.
         if let RootCerts::Specific(roots) = agent.root_certs() {
             self.system_authorities = false;
             self.authorities.extend(roots.iter().map(|root| as_pem("CERTIFICATE", root.der())));
@@ -123,14 +128,15 @@ impl TlsSettings {
             builder.add_root_certificate(authority);
         }
         let identity = self.identity()?;
-        let shows_certificate = identity.is_some();
+        let has_identity = identity.is_some();
         if let Some(identity) = identity {
             builder.identity(identity);
         }
-        builder.build().map_err(|e| match shows_certificate {
-            true => {
-                Error::option("client_certificate", format!("the private key is not the certificate's ({e})"))
-            }
+        builder.build().map_err(|e| match has_identity {
+            true => Error::option(
+                "client_certificate",
+                format!("the private key does not belong to the certificate ({e})"),
+            ),
             false => Error::connection_from("cannot set up TLS", e),
         })
     }
@@ -154,7 +160,9 @@ impl TlsSettings {
         let chain = pem::certificates(certificates).map_err(|e| invalid(format!("the certificate: {e}")))?;
         let key = pem::private_key(key).map_err(|e| invalid(format!("the key: {e}")))?;
         if chain.first().is_some_and(|certificate| !pem::same_kind(certificate, &key)) {
-            return Err(invalid("the private key is not the certificate's: it is of another kind".into()));
+            return Err(invalid(
+                "the private key does not belong to the certificate: they are of different kinds".into(),
+            ));
         }
         let chain: String = chain.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
         let key = pem::encode("PRIVATE KEY", &key);
@@ -177,7 +185,7 @@ mod tests {
     use super::*;
     use crate::net::{Headers, HttpClient, HttpSettings, Routes};
 
-    /// Settings that no other test has.
+    /// Settings that no other test uses.
     fn settings() -> TlsSettings {
         let authority = rcgen::generate_simple_self_signed(["example.org".into()]).unwrap().cert.pem();
         TlsSettings { authorities: vec![authority.into_bytes().into()], ..TlsSettings::default() }
@@ -188,7 +196,7 @@ mod tests {
         cache.0.iter().any(|(known, slot)| known == settings && lock(slot).is_some())
     }
 
-    /// What connecting costs no connector, and so reads no certificates.
+    /// A plain connection builds no connector, and so reads no certificates.
     #[test]
     fn plain_connections_build_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -221,7 +229,7 @@ mod tests {
         let settings = settings();
         let other = TlsSettings { verify: false, ..settings.clone() };
         let slot = cache.slot(&settings);
-        // The content decides, not where it lies.
+        // Equal content counts, not the same allocation.
         let copy = TlsSettings { authorities: vec![settings.authorities[0].to_vec().into()], ..settings };
         assert!(Arc::ptr_eq(&slot, &cache.slot(&copy)));
         assert!(!Arc::ptr_eq(&slot, &cache.slot(&other)));

@@ -1,10 +1,10 @@
-//! What a failure of TLS means to a user. native-tls has no kinds of errors: what went wrong is in the text, and the
-//! words here are OpenSSL's. Other platforms have other words: their errors are told as a failed handshake, with the
-//! text behind `source()`.
+//! Failures of TLS, in words that help a user. native-tls does not classify its errors: only their text tells
+//! what went wrong, and this file knows the texts of OpenSSL. On other platforms an error is reported as a
+//! failed handshake, with the platform's text behind `source()`.
 
 use crate::error::Error;
 
-/// The error for a handshake that failed.
+/// Builds the error for a handshake that failed.
 pub(super) fn handshake_failed(host: &str, error: native_tls::Error) -> Error {
     Error::connection_from(explain(host, &error.to_string()), error)
 }
@@ -29,11 +29,12 @@ fn explain(host: &str, text: &str) -> String {
     }
 }
 
-/// A signature fails if an authority has the name of the right one and another key.
+/// OpenSSL's texts for an unknown authority. The signature fails if a known authority has the same name and
+/// another key.
 const UNKNOWN: [&str; 5] =
     ["self-signed", "self signed", "issuer certificate", "the first certificate", "signature failure"];
 
-/// Why the server's certificate was not accepted: the texts of `X509_verify_cert_error_string`.
+/// Explains why the server's certificate was not accepted, from a text of `X509_verify_cert_error_string`.
 fn verification(host: &str, text: &str) -> String {
     let tells = |words: &[&str]| words.iter().any(|words| text.contains(words));
     let what = if tells(&["certificate has expired"]) {
@@ -50,20 +51,21 @@ fn verification(host: &str, text: &str) -> String {
         "cannot be verified".into()
     };
     match tells(&["certificate has expired", "not yet valid"]) {
-        // It may be that of an authority as well.
+        // An authority's certificate may be the invalid one.
         true => format!("a certificate of {host} {what}"),
         false => format!("the certificate of {host} {what}"),
     }
 }
 
-/// What an error's text tells about an alert of the server's. In TLS 1.3 the server looks at the client's
-/// certificate after the client's handshake is over: the alert comes at the first read.
+/// Explains the server's TLS alert, if the text of an error names one. In TLS 1.3 the server checks the
+/// client's certificate when the client's handshake is already over, so the alert arrives with the first
+/// read.
 pub(super) fn refusal(text: &str) -> Option<String> {
     const MARK: &str = "alert number ";
     let digits = &text[text.find(MARK)? + MARK.len()..];
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     let number: u8 = digits[..end].parse().ok()?;
-    // RFC 8446, section 6.2.
+    // The numbers are those of RFC 8446, section 6.2.
     Some(match number {
         40 => "the server refused the TLS handshake; does it require a client certificate?".into(),
         42..=46 | 48 | 49 | 51 => {
@@ -88,7 +90,7 @@ pub(super) fn refusal(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// Texts of OpenSSL 1.1.1, 3.0 and 3.5. The tests of TLS meet most of them; these are the rest, and the older.
+    /// Texts of OpenSSL 1.1.1, 3.0 and 3.5 that the tests in `tests/tls` do not produce.
     #[test]
     fn texts() {
         const VERIFY: &str =

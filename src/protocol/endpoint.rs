@@ -3,27 +3,29 @@ use std::fmt;
 use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
-/// Where the server is, and the URL of each request to it.
+use super::user_url::{credentials, own_query, read_scheme, redacted};
+
+/// The address of the server, from which the URL of each request is made.
 ///
-/// The path of the user's URL is dropped: the path option alone decides, as in python-engineio.
+/// The path comes from the path option alone, as in python-engineio. The path of the user's URL is dropped.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// `http://host:port`, without a default port.
+    /// The origin, such as `http://host:port`. A default port is left out.
     origin: String,
-    /// With a slash at both ends.
+    /// The path, with a slash at both ends.
     path: String,
-    /// What the user's URL had, with a `&` at its end unless it is empty.
+    /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
     credentials: Option<(String, String)>,
     drops_path: bool,
 }
 
-/// There is no endpoint to be had from the URL and the path option.
+/// The URL or the path option is unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum EndpointError {
     #[error("invalid URL {url:?}: {reason}")]
     Url {
-        /// The URL without what may be secret.
+        /// The URL without its user, password and query, which may be secret.
         url: String,
         reason: String,
     },
@@ -31,13 +33,8 @@ pub(crate) enum EndpointError {
     Path { reason: String },
 }
 
-/// Query parameters that the protocol gives a meaning to: a user's own would contradict ours, or ask for
-/// answers that we do not read (`j` for JSONP, `b64` for binary messages in websocket text).
-/// Not `t`, which servers ignore: with timestamps off it is the user's.
-const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
-
 impl Endpoint {
-    /// Takes http, https and, as synonyms, ws and wss.
+    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`.
     pub(crate) fn parse(url: &str, engineio_path: &str) -> Result<Endpoint, EndpointError> {
         let path =
             clean_path(engineio_path).map_err(|reason| EndpointError::Path { reason: reason.into() })?;
@@ -47,7 +44,7 @@ impl Endpoint {
 
     fn from_parts(url: &str, path: &str) -> Result<Endpoint, String> {
         let (secure, rest) = read_scheme(url)?;
-        // The url crate would skip these characters, and find a host in `http:///host`.
+        // The url crate would skip control characters, and would find a host in `http:///host`.
         if url.contains(char::is_control) {
             return Err("it has a control character".into());
         }
@@ -68,7 +65,7 @@ impl Endpoint {
             credentials: credentials(&url)?,
             drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
         };
-        // The url crate takes hosts such as `a{b`, and any length: requests cannot be made with them.
+        // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
         if endpoint.origin.parse::<Uri>().is_err() {
             return Err("its host has a character that no host's name has".into());
         }
@@ -76,8 +73,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The URL of a request of either transport, always `http` or `https`. It ends in a parameter, so that
-    /// more can be appended.
+    /// The URL of a request of either transport, with the scheme `http` or `https`. The URL ends in a query
+    /// parameter, so more can be appended with `&`.
     pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> String {
         let mut url = format!("{}{}?{}EIO=4", self.origin, self.path, self.query);
         let parameters = [("transport", Some(transport)), ("sid", sid), ("t", timestamp)];
@@ -86,7 +83,7 @@ impl Endpoint {
                 url.push('&');
                 url.push_str(name);
                 url.push('=');
-                // A space as `%20`: not every server reads `+` as one.
+                // A space becomes `%20`, because not every server reads `+` as a space.
                 let encoded = form_urlencoded::byte_serialize(value.as_bytes());
                 url.extend(encoded.map(|part| if part == "+" { "%20" } else { part }));
             }
@@ -99,13 +96,13 @@ impl Endpoint {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
     }
 
-    /// Whether the user's URL has a path that requests do not go to.
+    /// True if the user's URL has a path that is dropped.
     pub(crate) fn drops_path(&self) -> bool {
         self.drops_path
     }
 }
 
-/// Origin and path, which hold no secrets.
+/// Shows the origin and the path, which hold no secrets.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.origin, self.path)
@@ -118,10 +115,10 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// The path option without the slashes around it.
+/// Checks the path option, and removes the slashes around it.
 fn clean_path(path: &str) -> Result<&str, &'static str> {
     let forbidden = |c: char| matches!(c, '?' | '#' | '\\') || c.is_control() || c.is_whitespace();
-    // The encoded forms too: the URL standard resolves both alike.
+    // The URL standard treats `%2e` like a dot.
     let is_dots =
         |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
     let path = path.trim_matches('/');
@@ -133,82 +130,6 @@ fn clean_path(path: &str) -> Result<&str, &'static str> {
         Err("it has a '.' or '..' segment")
     } else {
         Ok(path)
-    }
-}
-
-/// Whether the scheme asks for TLS, and what follows it.
-fn read_scheme(url: &str) -> Result<(bool, &str), String> {
-    let Some((scheme, rest)) = split_scheme(url) else {
-        // The url crate takes "localhost:5000" for a URL with the scheme "localhost".
-        return Err("it has no scheme: add http:// or https:// in front".into());
-    };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "ws" => Ok((false, rest)),
-        "https" | "wss" => Ok((true, rest)),
-        other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
-    }
-}
-
-/// Splits at the first `://`, if what precedes it can be a scheme by RFC 3986, section 3.1.
-fn split_scheme(url: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = url.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    is_scheme.then_some((scheme, rest))
-}
-
-/// The URL's query without the reserved names, as it was written, ready to have more appended.
-fn own_query(url: &Url) -> String {
-    let is_own = |pair: &&str| {
-        // Decoded, as the server will.
-        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
-        name.is_some_and(|name| !RESERVED.contains(&name.as_ref()))
-    };
-    let pairs = url.query().unwrap_or_default().split('&').filter(is_own);
-    pairs.flat_map(|pair| [pair, "&"]).collect()
-}
-
-fn credentials(url: &Url) -> Result<Option<(String, String)>, String> {
-    if url.username().is_empty() && url.password().is_none() {
-        return Ok(None);
-    }
-    let decode = |text| percent_decode(text).ok_or("its user or password is not UTF-8");
-    Ok(Some((decode(url.username())?, decode(url.password().unwrap_or_default())?)))
-}
-
-/// Not `form_urlencoded`, which turns `+` into a space. A `%` that begins no escape stands for itself.
-fn percent_decode(text: &str) -> Option<String> {
-    let hex = |byte: &u8| char::from(*byte).to_digit(16);
-    let escape = |text: &[u8]| match text {
-        [b'%', high, low, ..] => Some((hex(high)? * 16 + hex(low)?) as u8),
-        _ => None,
-    };
-    let mut rest = text.as_bytes();
-    let mut decoded = Vec::with_capacity(rest.len());
-    while let [first, after @ ..] = rest {
-        let escaped = escape(rest);
-        decoded.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8(decoded).ok()
-}
-
-/// A URL for an error: with `***` for the user, the password and the query.
-///
-/// It may be malformed, so that there is no telling where a password ends that has a `/`, `?` or `@` in it.
-/// In doubt more is hidden.
-fn redacted(url: &str) -> String {
-    let (scheme, rest) =
-        split_scheme(url).map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
-    let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    let (address, query) = rest.split_at(end);
-    if query.contains('@') {
-        return format!("{scheme}***");
-    }
-    let hidden_query = if query.is_empty() { "" } else { "?***" };
-    match address.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}{hidden_query}"),
-        None => format!("{scheme}{address}{hidden_query}"),
     }
 }
 
@@ -225,7 +146,7 @@ mod tests {
     #[test]
     fn urls() {
         let table = [
-            // the URL, the endpoint
+            // Each row is a URL and its endpoint.
             ("http://localhost:5000", "http://localhost:5000/engine.io/"),
             ("http://localhost", "http://localhost/engine.io/"),
             ("http://localhost:80/", "http://localhost/engine.io/"),
@@ -239,7 +160,7 @@ mod tests {
             ("http://[::1]:5000", "http://[::1]:5000/engine.io/"),
             ("https://[2001:DB8::1]", "https://[2001:db8::1]/engine.io/"),
             ("http://bücher.example", "http://xn--bcher-kva.example/engine.io/"),
-            // The path of the URL does not count.
+            // The path of the URL is dropped.
             ("http://h/some/path/", "http://h/engine.io/"),
             ("http://u:p@h/path?a=1#f", "http://h/engine.io/"),
         ];

@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::packet::excerpt;
 
-/// What the server said when the connection was opened.
+/// The parameters of a session, as the server announced them when the connection was opened. See
+/// [`Client::handshake`](crate::Client::handshake).
 ///
 /// # Examples
 ///
@@ -29,33 +30,35 @@ pub struct Handshake {
 }
 
 impl Handshake {
-    /// The id that the server gave to the session. Who has it can take the session over: keep it out of logs.
+    /// The id of the session. Keep it out of logs: anybody who knows it can take over the session.
     pub fn sid(&self) -> &str {
         &self.sid
     }
 
-    /// The time between two pings of the server.
+    /// The time between two pings of the server (`pingInterval`).
     pub fn ping_interval(&self) -> Duration {
         self.ping_interval
     }
 
-    /// How long after a ping was due the connection counts as dead, if nothing has come.
+    /// The grace period after a ping was due (`pingTimeout`). The connection counts as lost if nothing has
+    /// arrived by its end.
     pub fn ping_timeout(&self) -> Duration {
         self.ping_timeout
     }
 
-    /// The transports that the server offers to upgrade to, as it names them. This client may not know all.
+    /// The names of the transports that the server offers for an upgrade. This client knows only `websocket`.
     pub fn upgrades(&self) -> &[String] {
         &self.upgrades
     }
 
-    /// How many bytes the server accepts in one request or frame, encoded; `None` if it did not say.
+    /// The largest request body or websocket frame that the server accepts, in encoded bytes (`maxPayload`).
+    /// `None` if the server has not announced a limit.
     pub fn max_payload(&self) -> Option<usize> {
         self.max_payload
     }
 }
 
-/// Shows no session id: who has one can take a session over.
+/// Hides the session id: anybody who knows it can take over the session.
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake")
@@ -67,12 +70,12 @@ impl fmt::Debug for Handshake {
     }
 }
 
-/// The data of the open packet is not a handshake.
+/// The data of the open packet is not a valid handshake.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HandshakeError {
     #[error("the handshake is not JSON: \"{json}\"")]
     Json {
-        /// An excerpt, escaped.
+        /// An escaped excerpt.
         json: String,
         source: serde_json::Error,
     },
@@ -85,22 +88,23 @@ pub(crate) enum HandshakeError {
     #[error("the handshake's {field} is \"{value}\", not {expected}")]
     Invalid {
         field: &'static str,
-        /// An excerpt of the JSON, escaped.
+        /// An escaped excerpt of the JSON.
         value: String,
         expected: &'static str,
     },
 }
 
-/// In bytes: what is parsed takes a multiple of it in memory.
+/// The limit for the JSON text in bytes. The parsed value takes a multiple of it in memory.
 const MAX_LENGTH: usize = 64 * 1024;
 
-/// An upper bound of both times in milliseconds, 49 days: so that no sum of them, or of them and an instant,
-/// overflows.
+/// The upper bound for both times in milliseconds, 49 days. With it no sum of both, or of them and an
+/// instant, overflows.
 const MAX_MILLIS: f64 = u32::MAX as f64;
 
 impl Handshake {
-    /// Reads the data of the open packet. `sid`, `pingInterval` and `pingTimeout` are required. The protocol
-    /// requires `upgrades` and `maxPayload` too, but older servers leave the latter out.
+    /// Parses the data of the open packet. `sid`, `pingInterval` and `pingTimeout` are required. `upgrades`
+    /// and `maxPayload` are optional here, although the protocol requires them: older servers leave
+    /// `maxPayload` out.
     pub(crate) fn parse(json: &str) -> Result<Handshake, HandshakeError> {
         if json.len() > MAX_LENGTH {
             return Err(HandshakeError::TooLong);
@@ -120,7 +124,7 @@ impl Handshake {
     }
 }
 
-/// The value of a field; `null` is as good as none.
+/// The value of a field. `null` counts as a missing field.
 fn field<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     fields.get(name).filter(|value| !value.is_null())
 }
@@ -133,18 +137,18 @@ fn sid(fields: &Map<String, Value>) -> Result<String, HandshakeError> {
     let value = field(fields, "sid").ok_or(HandshakeError::Missing("sid"))?;
     match value.as_str() {
         Some(sid) if !sid.is_empty() && !sid.contains(char::is_control) => Ok(sid.to_owned()),
-        _ => Err(invalid("sid", value, "a text that can be a session id")),
+        _ => Err(invalid("sid", value, "a string that can be a session id")),
     }
 }
 
-/// An integer, be it written as such, as a float or as a text: servers do all three.
+/// An integer that is written as an integer, a float or a string: servers use all three.
 fn integer(value: &Value) -> Option<f64> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
-    // The fraction of NaN and of the infinities is NaN.
+    // NaN and the infinities are left out, because their fraction is NaN.
     number.filter(|number| number.fract() == 0.0)
 }
 
@@ -156,7 +160,7 @@ fn millis(
 ) -> Result<Duration, HandshakeError> {
     let value = field(fields, name).ok_or(HandshakeError::Missing(name))?;
     match integer(value) {
-        // The cast is exact: an integer in the range of u32.
+        // The cast is exact, because the value is an integer in the range of u32.
         Some(millis) if (min..=MAX_MILLIS).contains(&millis) => Ok(Duration::from_millis(millis as u64)),
         _ => Err(invalid(name, value, expected)),
     }
@@ -170,11 +174,11 @@ fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> 
     }
 }
 
-/// Zero and less mean what they mean to the servers' own configuration, no limit.
+/// The largest payload. Zero and negative values mean no limit, as in the configuration of servers.
 fn max_payload(fields: &Map<String, Value>) -> Result<Option<usize>, HandshakeError> {
     let Some(value) = field(fields, "maxPayload") else { return Ok(None) };
     match integer(value) {
-        // The cast saturates.
+        // The cast saturates for numbers above `usize::MAX`.
         Some(bytes) => Ok((bytes > 0.0).then_some(bytes as usize)),
         None => Err(invalid("maxPayload", value, "a number of bytes")),
     }
@@ -187,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    /// A handshake with one field replaced, or left out.
+    /// A handshake with one field replaced, or removed.
     fn with(field: &str, value: Option<Value>) -> String {
         let mut json = json!({"sid": "x", "pingInterval": 25000, "pingTimeout": 20000,
             "upgrades": ["websocket"], "maxPayload": 1000000});
@@ -331,7 +335,7 @@ mod tests {
         assert!(Handshake::parse(&"[".repeat(100_000)).is_err());
     }
 
-    /// Any JSON value, of the kinds that a field may have and must not have.
+    /// Any JSON value, of valid and invalid types for a field.
     fn value() -> impl Strategy<Value = Value> {
         prop_oneof![
             Just(Value::Null),

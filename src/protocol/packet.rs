@@ -1,52 +1,53 @@
 use bytes::Bytes;
 
-/// The unit of the protocol: what one websocket frame, or one element of a polling payload, carries.
+/// The unit of the protocol: one websocket frame, or one element of a polling payload, carries one packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
-    /// The server's first packet, with the JSON of the handshake.
+    /// The server's first packet, which carries the handshake as JSON.
     Open(String),
     Close,
     Ping(String),
     Pong(String),
-    /// A message, type `4`. An empty one is a message too.
+    /// A text message, type `4`. An empty text is a message too.
     Text(String),
-    /// A message of bytes, without a type digit: a binary frame by websocket, `b` + base64 in a payload.
+    /// A binary message. It has no type digit: it is a binary frame by websocket, and `b` with base64 in a
+    /// payload.
     Binary(Bytes),
     Upgrade,
     Noop,
 }
 
-/// A packet as a websocket carries it.
+/// A packet in the form that a websocket carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
     Binary(Bytes),
 }
 
-/// What the server sent is not Engine.IO v4.
+/// The server's data is not Engine.IO v4.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     #[error("empty packet")]
     Empty,
-    /// The text is an excerpt of the packet, escaped.
+    /// The text is an escaped excerpt of the packet.
     #[error("unknown packet type in \"{0}\"")]
     UnknownType(String),
     #[error("bad base64 in packet \"{packet}\"")]
     Base64 {
-        /// An excerpt, escaped.
+        /// An escaped excerpt.
         packet: String,
         source: base64::DecodeError,
     },
     #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     Utf8(#[source] std::str::Utf8Error),
-    #[error("the server speaks Engine.IO v3, this client only v4")]
+    #[error("the server speaks Engine.IO v3, but this client only v4")]
     Version3,
 }
 
 impl Packet {
-    /// Reads a websocket text frame, or an element of a payload other than binary.
+    /// Decodes a websocket text frame, or an element of a payload that is not binary.
     ///
-    /// The types without data (`1`, `5`, `6`) may be followed by some: it is ignored, as other clients do.
+    /// Data behind a type without data (`1`, `5`, `6`) is ignored, as other clients do.
     pub(crate) fn decode_text(text: &str) -> Result<Packet, DecodeError> {
         let mut chars = text.chars();
         let kind = chars.next().ok_or(DecodeError::Empty)?;
@@ -63,7 +64,7 @@ impl Packet {
         })
     }
 
-    /// What a websocket sends for the packet. Bytes are moved, not copied.
+    /// The frame that a websocket sends for the packet. Bytes are moved, not copied.
     pub(crate) fn into_frame(self) -> Frame {
         let digit = self.digit();
         let mut text = match self {
@@ -71,13 +72,14 @@ impl Packet {
             Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
             Packet::Close | Packet::Upgrade | Packet::Noop => String::new(),
         };
-        // In place, and without spare room: `Bytes` needs none, but would allocate once more to keep it.
+        // The exact reservation saves an allocation: `Bytes` allocates once more to take over a string with
+        // spare room.
         text.reserve_exact(digit.len_utf8());
         text.insert(0, digit);
         Frame::Text(text)
     }
 
-    /// The size in bytes of [`into_frame`](Self::into_frame)'s result.
+    /// The size of the frame that [`into_frame`](Self::into_frame) returns, in bytes.
     pub(crate) fn frame_len(&self) -> usize {
         match self {
             Packet::Binary(bytes) => bytes.len(),
@@ -85,26 +87,27 @@ impl Packet {
         }
     }
 
-    /// The size in bytes as an element of a payload, without the separator.
+    /// The size as an element of a payload, in bytes, without the separator.
     pub(crate) fn payload_len(&self) -> usize {
         match self {
-            // No overflow: a slice is at most isize::MAX long. Base64 is padded to a multiple of four.
+            // Base64 is padded to a multiple of four. The sum cannot overflow, as a slice is at most
+            // isize::MAX long.
             Packet::Binary(bytes) => 1 + bytes.len().div_ceil(3) * 4,
             other => other.frame_len(),
         }
     }
 
-    /// What it takes in memory, in bytes.
+    /// The memory that the packet takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Packet>() + self.frame_len()
     }
 
-    /// Text or binary: what users send, as against what keeps the session going.
+    /// True for the user's messages, text and binary, and false for the packets that keep a session going.
     pub(crate) fn is_message(&self) -> bool {
         matches!(self, Packet::Text(_) | Packet::Binary(_))
     }
 
-    /// The type as the protocol names it, for the log.
+    /// The protocol's name of the type, for the log.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self {
             Packet::Open(_) => "open",
@@ -117,7 +120,7 @@ impl Packet {
         }
     }
 
-    /// The type as the wire has it. That of a binary message is never written.
+    /// The digit of the type on the wire. Only a binary message is sent without it.
     pub(super) fn digit(&self) -> char {
         match self {
             Packet::Open(_) => '0',
@@ -130,7 +133,7 @@ impl Packet {
         }
     }
 
-    /// What follows the digit; nothing of a binary message.
+    /// The text behind the digit. It is empty for a binary message.
     pub(super) fn data(&self) -> &str {
         match self {
             Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
@@ -139,7 +142,7 @@ impl Packet {
     }
 }
 
-/// The beginning of a text for an error, escaped: it may hold anything, and be of any length.
+/// The beginning of a text for an error, escaped, because the text may be of any length and contain anything.
 pub(super) fn excerpt(text: &str) -> String {
     const MAX: usize = 32;
     let mut shown = String::new();
@@ -206,7 +209,7 @@ mod tests {
             ("", "empty packet"),
             ("7", r#"unknown packet type in "7""#),
             ("9:0", r#"unknown packet type in "9:0""#),
-            // Binary has no text form outside of a payload.
+            // A binary message has a text form only in a payload.
             ("bAAAA", r#"unknown packet type in "bAAAA""#),
             (" 4a", r#"unknown packet type in " 4a""#),
             ("\n\"\u{1e}", r#"unknown packet type in "\n\"\u{1e}""#),

@@ -1,4 +1,5 @@
-//! The body of a polling request or answer: packets with a separator between them, binary ones in base64.
+//! The body of a polling request or response: packets with separators between them, and binary messages in
+//! base64.
 
 use std::collections::VecDeque;
 
@@ -7,18 +8,18 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
 
 use super::packet::{DecodeError, Packet, excerpt};
 
-/// Stands between packets, and cannot be escaped: a text with it cannot travel by polling.
+/// The separator between packets. It cannot be escaped, so a text that contains it cannot be sent by polling.
 pub(crate) const SEPARATOR: char = '\u{1e}';
 
-/// Marks a binary message.
+/// The mark in front of a binary message.
 const BINARY: char = 'b';
 
-/// The packets in the body of an answer, which are decoded one by one: small ones take many times the memory of the
-/// body. An empty body holds none: python-engineio sends that to end a poll.
+/// The packets in the body of a response. They are decoded one by one, because small packets take many times
+/// the memory of the body. An empty body holds no packet: python-engineio sends it to end a poll.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     text: String,
-    /// Where the next packet begins; `None` after the last.
+    /// The position of the next packet; `None` after the last one.
     next: Option<usize>,
 }
 
@@ -32,7 +33,7 @@ impl Payload {
         Ok(Payload { text, next })
     }
 
-    /// True when all packets have been decoded.
+    /// True if all packets have been decoded.
     pub(crate) fn is_empty(&self) -> bool {
         self.next.is_none()
     }
@@ -48,7 +49,7 @@ impl Iterator for Payload {
         let packet = decode_element(element);
         self.next = self.next.zip(end).map(|(start, length)| start + length + SEPARATOR.len_utf8());
         if self.is_empty() {
-            // The next one may be long in coming.
+            // The memory is freed now, because the next payload may take a long time to arrive.
             self.text = String::new();
         }
         Some(packet)
@@ -59,18 +60,18 @@ fn decode_element(element: &str) -> Result<Packet, DecodeError> {
     let Some(encoded) = element.strip_prefix(BINARY) else {
         return Packet::decode_text(element);
     };
-    // Some servers leave the padding out.
+    // The padding is optional, because some servers leave it out.
     match STANDARD_PAD_INDIFFERENT.decode(encoded) {
         Ok(bytes) => Ok(Packet::Binary(bytes.into())),
         Err(source) => Err(DecodeError::Base64 { packet: excerpt(element), source }),
     }
 }
 
-/// Whether this is the handshake of Engine.IO v3: `<length>:0{...}`, or the same in v3's binary framing, a
-/// zero byte, the digits of the length as bytes and 0xff.
+/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
+/// is a zero byte, the digits as bytes, and 0xff.
 ///
-/// The first may look like v4: `118:0{...}` is a close packet with data, `45:0{...}` is a message. So the
-/// length has to be right and the packet to be a handshake.
+/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
+/// The result is true only if the length is right and the packet is a handshake.
 fn is_version_3(body: &[u8]) -> bool {
     if let [0, framed @ ..] = body {
         let digits = framed.iter().take_while(|byte| **byte < 10).count();
@@ -83,11 +84,11 @@ fn is_version_3(body: &[u8]) -> bool {
     packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
 }
 
-/// Encodes as many packets from the front of the queue as fit into both limits, and says how many these are.
-/// They stay in the queue.
+/// Encodes as many packets from the front of the queue as both limits allow, and returns their number. The
+/// packets stay in the queue.
 ///
-/// `max_bytes` counts encoded bytes, as servers do. The first packet is taken even if it is too big on its
-/// own: leaving it would be no progress, and what is too big is for the caller to refuse.
+/// `max_bytes` counts encoded bytes, as servers do. The first packet is always encoded, even if it exceeds
+/// the limit alone: the queue would otherwise be stuck, and callers refuse packets that are too large.
 pub(crate) fn encode(
     queue: &VecDeque<Packet>,
     max_packets: usize,
@@ -104,13 +105,13 @@ pub(crate) fn encode(
     (body.into_bytes(), count)
 }
 
-/// How many packets fit, and their size with the separators.
+/// The number of packets that fit, and their encoded size with separators.
 fn fitting(queue: &VecDeque<Packet>, max_packets: usize, max_bytes: usize) -> (usize, usize) {
     let mut packets = queue.iter().map(Packet::payload_len);
     let Some(mut size) = packets.next() else { return (0, 0) };
     let mut count = 1;
     for length in packets.take(max_packets.saturating_sub(1)) {
-        // Saturating: clones of one big `Bytes` may add up to more than there is memory.
+        // The sum saturates, because clones of one large `Bytes` may add up to more than the memory.
         let grown = size.saturating_add(SEPARATOR.len_utf8()).saturating_add(length);
         if grown > max_bytes {
             break;
@@ -164,7 +165,7 @@ mod tests {
             ("4", vec![text("")]),
             ("b", vec![binary(b"")]),
             ("4hello\u{1e}2\u{1e}4wörld", vec![text("hello"), Packet::Ping("".into()), text("wörld")]),
-            // The example of the protocol.
+            // This is the protocol's example.
             ("4hello\u{1e}bAQIDBA==", vec![text("hello"), binary(&[1, 2, 3, 4])]),
             ("b+/8=\u{1e}1", vec![binary(&[0xfb, 0xff]), Packet::Close]),
             ("6\u{1e}5", vec![Packet::Noop, Packet::Upgrade]),
@@ -195,14 +196,14 @@ mod tests {
             (b"bAQ=A", r#"bad base64 in packet "bAQ=A""#),
             (b"bAQI==", r#"bad base64 in packet "bAQI==""#),
             (b"b====", r#"bad base64 in packet "b====""#),
-            // Bits that no byte holds: what was sent is damaged or cut.
+            // The last bits belong to no byte, so the data was damaged or cut off.
             (b"bAR==", r#"bad base64 in packet "bAR==""#),
             (b"bAQ ID", r#"bad base64 in packet "bAQ ID""#),
-            // The alphabet for URLs.
+            // This is base64's alphabet for URLs.
             (b"b-_8=", r#"bad base64 in packet "b-_8=""#),
             (b"\xff", "payload is not UTF-8 from byte 0 on"),
             (b"4a\xc3", "payload is not UTF-8 from byte 2 on"),
-            // A surrogate.
+            // This is a surrogate.
             (b"4\xed\xa0\x80", "payload is not UTF-8 from byte 1 on"),
             (b"\x00", r#"unknown packet type in "\0""#),
         ];
@@ -215,7 +216,7 @@ mod tests {
     fn a_version_3_server_is_recognized() {
         let json = r#"0{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#;
         let long = json.replace("5000}", r#"5000,"cookie":"01234567890123456789"}"#);
-        // The lengths begin with 8 and with 1, which is a close packet in v4.
+        // The lengths begin with 8 and with 1. The latter is a close packet in v4.
         assert_eq!((json.len(), long.len()), (85, 117));
         let mut binary = vec![0, 8, 5, 0xff];
         binary.extend(json.as_bytes());
@@ -233,10 +234,10 @@ mod tests {
 
     #[test]
     fn limits() {
-        // Elements of 4, 5 and 2 bytes.
+        // The elements take 4, 5 and 2 bytes.
         let queue = VecDeque::from([text("abc"), binary(b"d"), text("e")]);
         let table = [
-            // packets, bytes, taken, the body
+            // Each row has both limits, the number of packets taken, and the body.
             (usize::MAX, None, 3, "4abc\u{1e}bZA==\u{1e}4e"),
             (2, None, 2, "4abc\u{1e}bZA=="),
             (1, None, 1, "4abc"),
@@ -285,7 +286,7 @@ mod tests {
                 prop_assert!(count == 1 || (1..=max_packets).contains(&count));
                 prop_assert!(count == 1 || body.len() <= max_bytes);
                 prop_assert_eq!(body.len(), body.capacity());
-                // As many as fit: one more would not have.
+                // One more packet would not have fit.
                 if let Some(next) = queue.get(count) {
                     let grown = body.len() + 1 + next.payload_len();
                     prop_assert!(count >= max_packets || grown > max_bytes);

@@ -1,4 +1,4 @@
-//! What the tests share: servers, and waits with a deadline.
+//! Shared parts of the tests: servers, and waits with a deadline.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, TransportKind};
 
-/// How long anything that must happen may take: these machines are shared, and a failure may take its time.
+/// The time limit for anything that has to happen. It is long because these machines are shared, and only a
+/// failure waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Waits until the condition holds. The one place that polls, for what has no event: threads, file descriptors.
+/// Waits until the condition holds. Only this function polls, for things without an event: threads and file
+/// descriptors.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(1);
@@ -30,7 +32,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs what must return in time, on a thread of its own: a hang becomes a failure.
+/// Runs a function that must return in time, on a thread of its own. A hang becomes a failure.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     what: &str,
@@ -44,34 +46,34 @@ pub(crate) fn within<T: Send + 'static>(
     });
     match receiver.recv_timeout(limit) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("not within {limit:?}: {what}"),
-        // Done, or panicked: the join tells.
+        // The thread has finished or panicked. `join` tells which of the two.
         _ => runner.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
     }
 }
 
-/// The ways in which a connection can be made.
+/// The ways in which a connection can be made, as lists of transports.
 pub(crate) const WAYS: [&[TransportKind]; 3] = [
     &[TransportKind::Polling],
     &[TransportKind::WebSocket],
     &[TransportKind::Polling, TransportKind::WebSocket],
 ];
 
-/// What carries a connection in the end that was made in that way.
+/// The transport that finally carries a connection that was made in this way.
 pub(crate) fn carrier(way: &[TransportKind]) -> TransportKind {
     *way.last().expect("a transport")
 }
 
-/// By that transport and no other.
+/// Options for this transport alone.
 pub(crate) fn only(transport: TransportKind) -> ConnectOptions {
     by(&[transport])
 }
 
-/// By these transports, in that order.
+/// Options for these transports, in this order.
 pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
     ConnectOptions::new().transports(transports.iter().copied())
 }
 
-/// A client that is connected, and what its handlers are told from then on.
+/// A connected client, and a watch of its handlers from then on.
 pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     let client = Client::new();
     let watch = Watch::new(&client);
@@ -80,18 +82,18 @@ pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     (client, watch)
 }
 
-/// Ends a connection of which nothing more is of interest.
+/// Ends a connection that the test does not need any more.
 pub(crate) fn abort(client: &Client) {
     client.disconnect_with(Disconnect::new().abort(true)).unwrap();
 }
 
-/// An error with its causes.
+/// The text of an error with its causes.
 pub(crate) fn in_full(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// What a client's handlers were told.
+/// An event that a client's handlers have seen.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Connect,
@@ -99,7 +101,7 @@ pub(crate) enum Seen {
     Disconnect(Reason),
 }
 
-/// A client's handlers, as a channel.
+/// A channel with the events of a client's handlers.
 pub(crate) struct Watch(pub(crate) Receiver<Seen>);
 
 impl Watch {
@@ -107,7 +109,7 @@ impl Watch {
         Self::after(client, |_, _| {})
     }
 
-    /// The message handler does that first.
+    /// A watch whose message handler calls `first` before anything else.
     pub(crate) fn after(client: &Client, mut first: impl FnMut(&Client, &Message) + Send + 'static) -> Self {
         let (sender, receiver) = unbounded();
         let connect = sender.clone();
@@ -143,16 +145,16 @@ impl Watch {
         }
     }
 
-    /// Nothing has happened that was not asked about.
+    /// Checks that no other event has happened.
     pub(crate) fn nothing_more(&self) {
         assert_eq!(self.0.try_recv().ok(), None);
     }
 }
 
-/// A message handler that keeps the reader until it is released.
+/// A message handler that blocks the reader until it is released.
 pub(crate) struct Stuck {
     entered: Receiver<()>,
-    /// Dropped to release it.
+    /// The drop of this sender releases the handler.
     _release: Sender<()>,
 }
 
@@ -161,14 +163,14 @@ impl Stuck {
         let (enter, entered) = unbounded();
         let (_release, released) = unbounded::<()>();
         client.on_message(move |_, _| {
-            // The test may be over.
+            // The send fails if the test is over.
             let _ = enter.send(());
             let _ = released.recv();
         });
         Stuck { entered, _release }
     }
 
-    /// Waits until it is in.
+    /// Waits until the handler has been called.
     pub(crate) fn entered(&self) {
         self.entered.recv_timeout(PATIENCE).expect("the handler is called");
     }
@@ -176,7 +178,7 @@ impl Stuck {
     pub(crate) fn release(self) {}
 }
 
-/// A client's log lines, for the builder's `logger`. Clones share them.
+/// A log for the builder's `logger`, which keeps the lines. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<(log::Level, String)>>>);
 
@@ -199,7 +201,7 @@ impl Lines {
         lines.iter().filter(|(at, _)| *at == level).map(|(_, line)| line.clone()).collect()
     }
 
-    /// The lines of every level.
+    /// The lines of all levels.
     pub(crate) fn all(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|(level, line)| format!("{level}: {line}\n")).collect()

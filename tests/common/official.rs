@@ -1,6 +1,6 @@
-//! The official servers of `tests/servers/`, each test its own process.
+//! The official servers of `tests/servers/`. Each test starts a process of its own.
 //!
-//! Their packages are installed under cargo's target directory, once for each state of the pins.
+//! The packages are installed under cargo's target directory, once for each state of the pins.
 
 #![allow(dead_code, reason = "only the interoperation tests need all of it")]
 
@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// How long any wait for a server, or for a client of one, may take. Only a failing test waits that long.
+/// The time limit for any wait for a server, or for a client of one. Only a failing test waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// For the text of a failure.
+/// A hint for the text of a failure.
 const NEEDED: &str = "the interoperation tests need python3 (with venv or pip), node and npm";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +27,17 @@ pub(crate) enum Kind {
     PythonThreading,
     PythonAsgi,
     Node,
-    /// Takes no options.
+    /// The Socket.IO server, which takes no options.
     SocketIo,
 }
 
-/// The options of a server; the defaults are those of the official servers.
+/// The options of a server. The defaults are those of the official servers.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) max_payload: usize,
-    /// As the servers write it: names with commas between.
+    /// The transports as the servers expect them: names that are separated by commas.
     pub(crate) transports: &'static str,
 }
 
@@ -58,20 +58,21 @@ pub(crate) struct Server {
     child: Child,
     port: u16,
     lines: Receiver<String>,
-    /// Shown when a test fails.
+    /// The server's stderr, which a failing test shows.
     stderr: Arc<Mutex<String>>,
     pumps: Vec<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts a server and waits until it can be reached.
+    /// Starts a server, and waits until it can be reached.
     pub(crate) fn start(kind: Kind, options: &Options) -> Self {
         let mut child = command(kind)
             .arg(format!("--ping-interval={}", options.ping_interval.as_millis()))
             .arg(format!("--ping-timeout={}", options.ping_timeout.as_millis()))
             .arg(format!("--max-payload={}", options.max_payload))
             .arg(format!("--transports={}", options.transports))
-            // Held open: the server ends when it closes, so that a killed test leaves no server behind.
+            // Stdin is held open. The server ends when it is closed, so a killed test leaves no server
+            // behind.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -95,7 +96,7 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The next event of that name; the events before it are dropped.
+    /// Waits for the next event of this name. The events before it are dropped.
     pub(crate) fn wait_for(&self, name: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -120,7 +121,7 @@ impl Server {
         })
     }
 
-    /// Stops the process as a whole: its connections stay open and fall silent.
+    /// Stops the whole process, so its connections stay open and fall silent.
     pub(crate) fn freeze(&self) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-STOP", &pid]).status().expect("there is a `kill`");
@@ -130,7 +131,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error means that it has ended by itself.
+        // An error means that the process has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pump in self.pumps.drain(..) {
@@ -143,12 +144,12 @@ impl Drop for Server {
     }
 }
 
-/// Reads lines as they come: a full pipe would block the server.
+/// Reads lines as they arrive, because a full pipe would block the server.
 fn pump_lines(stdout: impl Read + Send + 'static) -> (Receiver<String>, JoinHandle<()>) {
     let (sender, receiver) = mpsc::channel();
     let pump = thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            // Read on when nobody listens any more.
+            // The thread reads on when the receiver is gone.
             let _ = sender.send(line);
         }
     });
@@ -168,7 +169,7 @@ fn pump_text(mut stderr: impl Read + Send + 'static) -> (Arc<Mutex<String>>, Joi
     (text, pump)
 }
 
-/// The server's program with its packages, which are installed if need be.
+/// The command for the server, whose packages are installed if necessary.
 fn command(kind: Kind) -> Command {
     match kind {
         Kind::PythonThreading => python_command("threading_server.py"),
@@ -186,7 +187,7 @@ fn node_command(script: &str) -> Command {
 
 fn python_command(script: &str) -> Command {
     let mut command = Command::new(python_home().join("bin/python"));
-    // The scripts lie in the source tree, which stays as it is.
+    // The scripts lie in the source tree, which Python must not change.
     command.arg(sources().join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
@@ -198,7 +199,7 @@ fn sources() -> PathBuf {
 fn python_home() -> &'static Path {
     static HOME: OnceLock<PathBuf> = OnceLock::new();
     HOME.get_or_init(|| {
-        // A virtual environment belongs to one interpreter, so its version is a pin as well.
+        // A virtual environment belongs to one interpreter, so the interpreter's version is a pin too.
         let version = run(Command::new("python3").arg("--version"));
         let pins = version + &read(&sources().join("python/requirements.txt"));
         installed("python", &pins, install_python)
@@ -213,10 +214,10 @@ fn node_home() -> &'static Path {
     })
 }
 
-/// The directory with what `install` makes for these pins.
+/// The directory with the packages that `install` makes for these pins.
 ///
-/// It is made aside and renamed when complete. So it is whole when it is there, a killed run leaves no lock
-/// behind, and of two runs at once the second uses what the first has made.
+/// The directory is made under another name, and renamed when it is complete. So it is never incomplete, a
+/// killed run leaves no lock behind, and of two runs at once the second uses the directory of the first.
 fn installed(name: &str, pins: &str, install: fn(&Path)) -> PathBuf {
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-servers");
     let mut hasher = DefaultHasher::new();
@@ -236,8 +237,8 @@ fn installed(name: &str, pins: &str, install: fn(&Path)) -> PathBuf {
     home
 }
 
-/// A virtual environment with the packages, from Debian's `python3-venv` (no pip of its own) or `python3-pip` (no
-/// ensurepip): one of them is enough.
+/// Makes a virtual environment with the packages. Either Debian's `python3-venv` (which has no pip) or
+/// `python3-pip` (which has no ensurepip) is enough.
 fn install_python(home: &Path) {
     run(Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(home));
     let python = home.join("bin/python");
@@ -269,7 +270,7 @@ fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// Runs a command of the preparation to its end; gives its output, or panics with it.
+/// Runs a command of the installation. Returns its output, or panics with it.
 fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| match error.kind() {
         ErrorKind::NotFound => panic!("{:?} is missing; {NEEDED}", command.get_program()),

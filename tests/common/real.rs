@@ -1,4 +1,4 @@
-//! A real server in this process: engineioxide's, a third party's.
+//! A real server in this process, engineioxide, which is a third party's.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,18 +22,18 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use super::PATIENCE;
 
-/// What the server has seen.
+/// An event that the server has seen.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
     Connect,
     Text(String),
     Binary(Bytes),
-    /// In the server's words.
+    /// The end of a session, with the server's name of the reason.
     Disconnect(String),
 }
 
-/// Echoes every message, but for these texts: `cmd:close` ends the session, `cmd:burst <n> <prefix>` is answered
-/// with n texts, `cmd:quiet` ends the echo.
+/// Echoes every message except for three commands: `cmd:close` ends the session, `cmd:burst <n> <prefix>` is
+/// answered with n texts, and `cmd:quiet` ends the echo.
 #[derive(Debug)]
 struct Handler(Sender<Event>);
 
@@ -59,7 +59,7 @@ impl EngineIoHandler for Handler {
         }
         self.report(Event::Text(text.to_string()));
         if !socket.data.quiet.load(Ordering::Relaxed) {
-            // The client has gone, if that fails.
+            // An error means that the client has gone.
             let _ = socket.emit(text);
         }
     }
@@ -74,7 +74,7 @@ impl EngineIoHandler for Handler {
 
 impl Handler {
     fn report(&self, event: Event) {
-        // Nobody listens any more at the end of a test.
+        // The send fails at the end of a test.
         let _ = self.0.send(event);
     }
 }
@@ -89,7 +89,7 @@ fn run(command: &str, socket: Arc<Socket<State>>) {
             tokio::spawn(async move {
                 for i in 0..count {
                     while socket.emit(format!("{prefix}{i}")).is_err() {
-                        // Its buffer is full.
+                        // The buffer of the socket is full.
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
                 }
@@ -99,7 +99,7 @@ fn run(command: &str, socket: Arc<Socket<State>>) {
     }
 }
 
-/// Ends with its last connection when it is dropped.
+/// A running server. After its drop it ends with its last connection.
 pub(crate) struct Server {
     url: String,
     events: Receiver<Event>,
@@ -112,9 +112,9 @@ pub(crate) struct Options {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) max_payload: u64,
-    /// With a certificate that nobody knows.
+    /// True for TLS, with a certificate of an unknown authority.
     pub(crate) tls: bool,
-    /// Where it listens.
+    /// The address that the server listens on.
     pub(crate) address: &'static str,
 }
 
@@ -165,12 +165,12 @@ impl Server {
         self.events.recv_timeout(limit).expect("the server saw nothing more")
     }
 
-    /// Nothing has happened that was not asked about.
+    /// Checks that no other event has happened.
     pub(crate) fn nothing_more(&self) {
         assert_eq!(self.events.try_recv().ok(), None);
     }
 
-    /// The reason of the next disconnect, in the server's words.
+    /// Waits for the next disconnect, and returns the server's name of the reason.
     pub(crate) fn disconnected(&self) -> String {
         loop {
             if let Event::Disconnect(reason) = self.next() {
@@ -179,7 +179,7 @@ impl Server {
         }
     }
 
-    /// The texts that have arrived up to the next disconnect.
+    /// Waits for the next disconnect, and returns the texts before it.
     pub(crate) fn texts_until_disconnect(&self) -> Vec<String> {
         let mut texts = Vec::new();
         loop {

@@ -1,4 +1,4 @@
-//! A server that does what a test says, wrong things above all: raw bytes over plain TCP.
+//! A server that follows the script of a test, mostly to do wrong things, with raw bytes over plain TCP.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,10 +16,13 @@ use super::PATIENCE;
 pub(crate) const OPEN: &str =
     r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
-/// As [`OPEN`], with an upgrade.
-pub(crate) const OPEN_UPGRADE: &str = r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
+/// The open packet [`OPEN`] with an upgrade.
+pub(crate) const OPEN_UPGRADE: &str = concat!(
+    r#"0{"sid":"abc","upgrades":["websocket"],"#,
+    r#""pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
+);
 
-/// As [`OPEN`], with a heartbeat in ms.
+/// The open packet [`OPEN`] with this ping interval and timeout, in ms.
 pub(crate) fn open_with(interval: u64, timeout: u64) -> String {
     format!(r#"0{{"sid":"abc","upgrades":[],"pingInterval":{interval},"pingTimeout":{timeout}}}"#)
 }
@@ -44,7 +47,7 @@ impl Request {
         !self.header("upgrade").is_empty()
     }
 
-    /// A poll for packets, as against the first request of a session.
+    /// True for a poll, and false for the first request of a session.
     pub(crate) fn is_poll(&self) -> bool {
         self.method == "GET" && self.query.contains_key("sid") && !self.is_websocket()
     }
@@ -58,11 +61,11 @@ impl Request {
     }
 }
 
-/// One request, and the connection to answer it on.
+/// A request, and the connection for its response.
 pub(crate) struct Exchange {
     pub(crate) request: Request,
     stream: BufReader<TcpStream>,
-    /// No further request is read from the connection.
+    /// Set if no further request is read from the connection.
     over: bool,
     shared: Arc<Shared>,
 }
@@ -77,7 +80,7 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-/// Ends all of its connections when it is dropped.
+/// A running server. All of its connections end when it is dropped.
 pub(crate) struct Scripted {
     url: String,
     shared: Arc<Shared>,
@@ -85,7 +88,8 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// Runs the script for each request. An I/O error in it ends the connection: the client has gone.
+    /// Starts a server that runs the script for each request. An I/O error in the script means that the
+    /// client has gone, and ends the connection.
     pub(crate) fn start<F>(script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
@@ -93,7 +97,7 @@ impl Scripted {
         Self::start_at("127.0.0.1", script)
     }
 
-    /// As [`Scripted::start`], listening on another address.
+    /// Starts a server like [`Scripted::start`] that listens on another address.
     pub(crate) fn start_at<F>(address: &str, script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
@@ -114,7 +118,7 @@ impl Scripted {
         Scripted { url, shared, acceptor: Some(acceptor) }
     }
 
-    /// A session by websocket, which goes on with the script.
+    /// Starts a server that opens a session by websocket, and then runs the script.
     pub(crate) fn websocket<F>(script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
@@ -125,7 +129,7 @@ impl Scripted {
         })
     }
 
-    /// A session by polling: the script answers its polls, and POSTs are taken.
+    /// Starts a server that opens a session by polling. The script answers its polls, and POSTs are accepted.
     pub(crate) fn polling<F>(poll: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
@@ -137,7 +141,7 @@ impl Scripted {
         )
     }
 
-    /// Opens a session by either transport, and says nothing more.
+    /// Starts a server that opens a session by either transport, and then stays silent.
     pub(crate) fn silent(open: impl Into<String>) -> Self {
         let open = open.into();
         Self::start(move |exchange| match &exchange.request {
@@ -159,7 +163,7 @@ impl Scripted {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Waits for a request.
+    /// Waits for a request that matches.
     pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&Request) -> bool) -> Request {
         let deadline = Instant::now() + PATIENCE;
         let mut requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,7 +185,7 @@ impl Drop for Scripted {
         for stream in self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the acceptor.
+        // This connection wakes the acceptor.
         let _ = TcpStream::connect(self.url.trim_start_matches("http://"));
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
@@ -219,12 +223,13 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
             break;
         }
     }
-    // The clone that is kept for the end would hold the connection open.
+    // The shutdown is necessary because `shared` keeps a clone of the stream, which would hold the connection
+    // open.
     let _ = exchange.stream.get_ref().shutdown(Shutdown::Both);
 }
 
 impl Exchange {
-    /// How many polls the server has had, this one included.
+    /// The number of polls that the server has received, including this one.
     pub(crate) fn polls(&self) -> usize {
         let requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|request| request.is_poll()).count()
@@ -252,12 +257,12 @@ impl Exchange {
         Ok(true)
     }
 
-    /// Another handle of the connection, to write while the script reads.
+    /// Another handle for the connection, to write while the script reads.
     pub(crate) fn stream(&self) -> io::Result<TcpStream> {
         self.stream.get_ref().try_clone()
     }
 
-    /// Raw bytes.
+    /// Sends raw bytes.
     pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
     }
@@ -278,23 +283,23 @@ impl Exchange {
         self.raw([head.as_bytes(), body].concat())
     }
 
-    /// A payload of packets.
+    /// Sends a response with a payload of packets.
     pub(crate) fn payload(&mut self, body: impl AsRef<[u8]>) -> io::Result<()> {
         self.respond("200 OK", body)
     }
 
-    /// The answer to a POST that is taken, or else the open packet.
+    /// Accepts a POST, and answers any other request with the open packet.
     pub(crate) fn answer(&mut self, open: &str) -> io::Result<()> {
         if self.request.is_post() { self.payload("ok") } else { self.payload(open) }
     }
 
-    /// Says nothing until the client, or the test, is gone.
+    /// Stays silent until the client or the test has ended.
     pub(crate) fn hold(&mut self) -> io::Result<()> {
         self.over = true;
         io::copy(&mut self.stream, &mut io::sink()).map(drop)
     }
 
-    /// Reads what comes until the end, and allocates nothing for it.
+    /// Reads until the end, without allocating memory for the data.
     pub(crate) fn swallow(&mut self) -> io::Result<()> {
         self.over = true;
         let mut buffer = [0; 16 * 1024];
@@ -302,7 +307,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Reads nothing, until the client has closed or the test is over.
+    /// Waits without reading until the client has closed the connection or the test is over.
     pub(crate) fn wait_closed(&mut self) -> io::Result<()> {
         self.over = true;
         let mut fds = [rustix::event::PollFd::new(self.stream.get_ref(), rustix::event::PollFlags::RDHUP)];
@@ -319,7 +324,7 @@ impl Exchange {
     /// Ends the connection with a RST.
     pub(crate) fn reset(&mut self) -> io::Result<()> {
         self.over = true;
-        // Unread bytes would do it as well, but not for sure.
+        // Unread bytes would cause a RST too, but not reliably.
         let stream = self.stream.get_ref();
         rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))?;
         // The linger takes effect when the last handle is closed.
@@ -351,7 +356,7 @@ impl Exchange {
         self.ws_frame(0x81, text.as_bytes())
     }
 
-    /// A frame with that first byte: FIN, reserved bits and opcode.
+    /// Sends a frame with this first byte, which contains FIN, reserved bits and opcode.
     pub(crate) fn ws_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
         let length = payload.len();
         let mut frame = match length {
@@ -363,7 +368,7 @@ impl Exchange {
         self.raw(frame)
     }
 
-    /// The next frame of the client: its opcode and payload.
+    /// Reads the client's next frame, and returns its opcode and payload.
     pub(crate) fn ws_read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
@@ -388,19 +393,19 @@ impl Exchange {
         Ok((head[0] & 0x0f, payload))
     }
 
-    /// The next text of the client.
+    /// Reads the client's next text.
     pub(crate) fn ws_read_text(&mut self) -> io::Result<String> {
         let (_, payload) = self.ws_read()?;
         String::from_utf8(payload).map_err(io::Error::other)
     }
 
-    /// Reads until the client closes the websocket, and answers that.
+    /// Reads until the client closes the websocket, and answers the close.
     pub(crate) fn ws_closing(&mut self) -> io::Result<()> {
         while self.ws_read()?.0 != 8 {}
         self.ws_frame(0x88, b"")
     }
 
-    /// Opens a session by websocket: the 101 and the open packet.
+    /// Opens a session by websocket, with the 101 and the open packet.
     pub(crate) fn open_websocket(&mut self, open: &str) -> io::Result<()> {
         self.accept_websocket()?;
         self.ws_text(open)

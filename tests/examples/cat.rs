@@ -8,7 +8,7 @@ use super::echo;
 use super::embedded::{Kind, Server};
 use super::harness::{Example, Output, PATIENCE, program, run_for};
 
-/// Ends the input when that has been printed, so that nothing hangs on how long it takes.
+/// Runs `cat`, and ends its input only when `last` has been printed, so the result does not depend on timing.
 fn converse(arguments: &[&str], input: impl AsRef<[u8]>, last: &str) -> Example {
     let mut example = Example::start("cat", arguments);
     example.write(input);
@@ -110,7 +110,7 @@ fn the_exit_code_tells_how_it_ended() {
     }
     let example = run_for("cat", &["--help"], "", 0);
     assert!(example.stdout.text().contains("Exit code"));
-    // Above what the server takes.
+    // The input exceeds the server's limit.
     let example = run_for("cat", &[], &"x".repeat(1_000_000), 1);
     assert!(example.stderr.text().contains("the server accepts"), "{}", example.report());
 }
@@ -123,7 +123,8 @@ fn the_server_ends_it() {
     for (told, end, code) in ends {
         let server = echo();
         let mut example = Example::start("cat", &["-v", server.url()]);
-        // Kicked in the midst of the upgrade, engineioxide drops the connection without a word.
+        // The echo ensures that the upgrade is over: during an upgrade engineioxide drops the connection
+        // without a close packet.
         example.write("echo\n");
         example.stdout.wait_for("echo");
         end(&server);

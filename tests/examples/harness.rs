@@ -7,7 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long an example may take. Only a failing test waits that long.
+/// The time limit for an example. Only a failing test waits that long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running example. Dropping it kills and reaps the process.
@@ -47,7 +47,7 @@ impl Example {
         self.stdin = None;
     }
 
-    /// Waits for the end. The code is that of the exit.
+    /// Waits for the end, and returns the exit code.
     pub(crate) fn code(&mut self) -> i32 {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -65,7 +65,8 @@ impl Example {
         format!("stdout:\n{}\nstderr:\n{}", self.stdout.text(), self.stderr.text())
     }
 
-    /// The lines, in that order, perhaps with others between. A line may be given in part.
+    /// Checks that stdout has these lines in this order, with any others between them. Each is a part of a
+    /// line.
     pub(crate) fn assert_lines(&self, expected: &[&str]) {
         let mut lines = self.stdout.lines.iter();
         for part in expected {
@@ -76,13 +77,13 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // An error means that it has ended by itself.
+        // An error means that the process has ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// What a child writes, read as it comes, so that it never waits for us.
+/// The output of a child. It is read as it arrives, so the child never blocks on a full pipe.
 pub(crate) struct Output {
     arriving: Receiver<Vec<u8>>,
     pump: Option<JoinHandle<()>>,
@@ -97,7 +98,7 @@ impl Output {
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
             while let Ok(1..) = output.read_until(b'\n', &mut line) {
-                // Read on when nobody listens any more.
+                // The thread reads on when the receiver is gone.
                 let _ = sender.send(std::mem::take(&mut line));
             }
         });
@@ -109,7 +110,7 @@ impl Output {
         self.bytes.extend(line);
     }
 
-    /// Waits for a line that has that in it.
+    /// Waits for a line that contains `part`.
     pub(crate) fn wait_for(&mut self, part: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -124,7 +125,7 @@ impl Output {
         }
     }
 
-    /// For a child that has ended.
+    /// Reads the rest of the output, after the child has ended.
     pub(crate) fn read_to_end(&mut self) {
         if let Some(pump) = self.pump.take() {
             pump.join().expect("the pump does not panic");
@@ -139,14 +140,14 @@ impl Output {
     }
 }
 
-/// Examples lie beside the directory with the tests.
+/// The path of an example's program, which lies beside the directory of the tests.
 pub(crate) fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let target = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
     target.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
-/// Runs an example to its end, which must be a good one.
+/// Runs an example, and checks that it succeeds.
 pub(crate) fn run(name: &str, arguments: &[&str], expected: &[&str]) -> Example {
     let example = run_for(name, arguments, "", 0);
     example.assert_lines(expected);

@@ -1,6 +1,7 @@
-//! Every example, run as a reader of it would: its program as a child process, its output and its exit code.
+//! Every example, run as its reader would run it: the tests start its program as a child process, and check
+//! its output and exit code.
 //!
-//! `cargo test` builds the examples; with `--test examples` alone, `cargo build --examples` has to be called before.
+//! `cargo test` builds the examples. With `--test examples` alone, call `cargo build --examples` first.
 
 mod cat;
 #[path = "../common/mod.rs"]
@@ -106,7 +107,7 @@ fn error_handling() {
         "the server accepts",
         "there is no open connection",
     ];
-    // The body stands in the line of the status.
+    // The body is in the same line as the status.
     let example = run("error_handling", &[], &[&expected[..3], &expected[4..]].concat());
     assert!(example.stdout.text().contains(expected[3]), "{}", example.report());
     assert!(!example.stdout.text().contains("no error"), "{}", example.report());
@@ -160,7 +161,7 @@ fn chat() {
         ["bob hears ann: Hello, Bob!", "ann hears bob: Hello, Ann!", "ann hears bob: Fine", "ann has left"];
     run("chat", &[], &talk);
     run("chat", &[Server::start(Kind::Room).expect("a port is free").url()], &talk);
-    // One that does not pass messages on.
+    // This server does not pass messages on.
     let example = run_for("chat", &[echo().url()], "", 1);
     assert!(example.stderr.text().contains("does the server pass messages on?"), "{}", example.report());
 }
@@ -211,7 +212,7 @@ fn socketio_echo_with_the_official_server() {
     let server = official::Server::start(official::Kind::SocketIo, &official::Options::default());
     for namespace in ["/", "/chat"] {
         run("socketio_echo", &[&server.url(), namespace], &SOCKETIO);
-        // What the server was told.
+        // These are the server's own reports.
         assert_eq!(server.wait_for("answer")["answer"], "fine, thank you");
         let seen = server.wait_for("disconnect");
         assert_eq!(

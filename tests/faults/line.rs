@@ -1,4 +1,4 @@
-//! A line to a server that breaks after so many bytes, with all of its connections.
+//! A line to a server that breaks after a number of bytes, with all of its connections.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -10,16 +10,16 @@ use rustix::net::sockopt::set_socket_linger;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing comes through any more, as when a cable is pulled.
+    /// No data passes any more, as with a pulled cable.
     Silence,
     Reset,
-    /// A FIN.
+    /// The line ends with a FIN.
     End,
-    /// Bytes that mean nothing, then silence.
+    /// The line carries bytes without a meaning, and then nothing.
     Garbage,
 }
 
-/// Ends its connections when it is dropped.
+/// A line to a server. Its connections end when it is dropped.
 pub(crate) struct Line {
     url: String,
     shared: Arc<Shared>,
@@ -33,11 +33,11 @@ struct Shared {
 }
 
 struct State {
-    /// Bytes to the client that are still let through.
+    /// The number of bytes that may still pass to the client.
     left: usize,
     broken: bool,
     over: bool,
-    /// The client's and the server's end of each connection.
+    /// Both ends of each connection, the client's and the server's.
     ends: Vec<[TcpStream; 2]>,
 }
 
@@ -71,7 +71,7 @@ impl Drop for Line {
             let _ = end.shutdown(Shutdown::Both);
         }
         drop(ends);
-        // Wakes the acceptor.
+        // This connection wakes the acceptor.
         let _ = TcpStream::connect(self.url.split_once("://").unwrap().1);
         let _ = self.acceptor.take().map(JoinHandle::join);
     }
@@ -106,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// A connection that is made when the line is broken meets the same.
+    /// Adds a connection. If the line is broken already, the connection meets the same fault.
     fn add(&self, ends: [TcpStream; 2]) {
         let mut state = self.lock();
         state.ends.push(ends);
@@ -119,7 +119,7 @@ impl Shared {
         let mut buffer = [0; 4096];
         while let Ok(count @ 1..) = client.read(&mut buffer) {
             if self.lock().broken {
-                // Taken and lost.
+                // Bytes to the server are read and dropped.
                 continue;
             }
             if server.write_all(&buffer[..count]).is_err() {
@@ -154,7 +154,7 @@ impl Shared {
     fn break_all(&self, state: &mut State) {
         state.broken = true;
         for [client, _] in &state.ends {
-            // It may have gone already.
+            // An error means that the connection has gone already.
             let _ = self.break_one(client);
         }
     }
@@ -166,7 +166,7 @@ impl Shared {
             Fault::End => client.shutdown(Shutdown::Write),
             Fault::Reset => {
                 set_socket_linger(client, Some(Duration::ZERO))?;
-                // A RST needs no close: with the linger time at 0, this sends it.
+                // With a linger time of 0 this sends a RST, without a close.
                 rustix::net::connect_unspec(client).map_err(Into::into)
             }
         }

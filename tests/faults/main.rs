@@ -1,5 +1,5 @@
-//! Every fault at every point: a line between client and server that breaks, each time after some more bytes, in each
-//! way in which a line breaks. Whatever was going on, the client says so once, in time, and can connect again.
+//! Every fault at every point: the line between client and server breaks in each possible way, each time
+//! after some more bytes. In all cases the client reports the end once, in time, and can connect again.
 
 #![cfg(target_os = "linux")]
 
@@ -19,26 +19,26 @@ use crossbeam_channel::RecvTimeoutError;
 use engineio::{Client, Error, Reason, State, TransportKind};
 use line::{Fault, Line};
 
-/// How long the server may be silent. Two of them make a deadline.
+/// The ping interval and the ping timeout. The server may be silent for the sum of both.
 const PING: Duration = Duration::from_millis(150);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(300);
 
 const FAULTS: [Fault; 4] = [Fault::Silence, Fault::Reset, Fault::End, Fault::Garbage];
 
-/// Where and how the line breaks.
+/// A case: the point and the way in which the line breaks.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     way: &'static [TransportKind],
     fault: Fault,
-    /// Bytes from the server to the client before that.
+    /// The number of bytes from the server to the client before the fault.
     after: usize,
-    /// Whether the client disconnects by itself once it is connected, rather than to wait.
+    /// True if the client disconnects by itself once it is connected, and does not wait for the fault.
     disconnects: bool,
 }
 
 #[test]
 fn a_plain_line_that_breaks() {
-    // The handshake, the upgrade, and a good part of what comes behind are within these.
+    // The range covers the handshake, the upgrade, and a good part of the messages.
     sweep(false, (0..1600).step_by(41));
 }
 
@@ -58,7 +58,7 @@ fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
             }
         }
     }
-    // Builds TLS's connector, which stays.
+    // The first connection builds the TLS connector, which is kept.
     connects_again(&client(), server.url(), cases[0]);
     let before = descriptors();
     let next = AtomicUsize::new(0);
@@ -72,7 +72,7 @@ fn sweep(tls: bool, points: impl Iterator<Item = usize> + Clone) {
             });
         }
     });
-    // Both sides of the handshake were met.
+    // The line broke both before and after the handshake.
     let connected = connected.into_inner();
     assert!(
         connected > cases.len() / 10 && connected < cases.len() * 9 / 10,
@@ -87,7 +87,7 @@ fn client() -> Client {
     Client::builder().ssl_verify(false).request_timeout(REQUEST_TIMEOUT).build().unwrap()
 }
 
-/// True if the client was connected when the line broke.
+/// Runs a case. Returns true if the client was connected when the line broke.
 fn run(case: Case, server: &str) -> bool {
     let line = Line::to(server, case.fault, case.after);
     let url = line.url();
@@ -115,10 +115,10 @@ fn run(case: Case, server: &str) -> bool {
     connected.is_ok()
 }
 
-/// The handlers are told of the end, once, and why.
+/// Checks that the handlers get the end once, with its reason.
 fn ends_once(client: &Client, watch: &Watch, case: Case) {
     watch.connected();
-    // More than any of the cases lets through.
+    // The messages are more than any of the cases lets pass.
     let asked = client.send("cmd:burst 400 the-line-breaks-in-the-midst-of-this-");
     assert!(matches!(asked, Ok(()) | Err(Error::SocketIsClosed)), "{case:?}: {asked:?}");
     if case.disconnects {
@@ -126,7 +126,7 @@ fn ends_once(client: &Client, watch: &Watch, case: Case) {
         let started = Instant::now();
         let gone = within(PATIENCE, &format!("disconnect: {case:?}"), move || client.disconnect());
         assert!(matches!(gone, Ok(()) | Err(Error::Unsent { .. })), "{case:?}: {gone:?}");
-        // With room for a machine that is busy.
+        // The limit leaves room for a busy machine.
         assert!(started.elapsed() < REQUEST_TIMEOUT * 10, "{case:?}: {:?}", started.elapsed());
     }
     let reason = loop {
@@ -152,7 +152,7 @@ fn ends_once(client: &Client, watch: &Watch, case: Case) {
 
 fn connects_again(client: &Client, server: &str, case: Case) {
     let watch = Watch::new(client);
-    // The request timeout is short, and the machine may be busy.
+    // The request timeout is short and the machine may be busy, so there are several attempts.
     let again = (0..10).find_map(|_| client.connect_with(server, by(case.way)).ok());
     again.unwrap_or_else(|| panic!("cannot connect again: {case:?}"));
     watch.connected();

@@ -1,11 +1,11 @@
-//! Bytes that chance makes, in the place of the server's own.
+//! Random bytes in place of the server's own.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
 
-/// Where the server's own bytes end and chance begins.
+/// The point at which random bytes replace the server's own.
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     Head,
@@ -29,7 +29,7 @@ fn chance(exchange: &mut Exchange, stage: Stage, bytes: &[u8]) -> io::Result<()>
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    // The first bytes of frames and of packets.
+    // These are the first bytes of frames and of packets.
     let starts = prop::sample::select(vec![0x81, 0x82, 0x89, 0x88, 1, b'4', b'2']);
     prop_oneof![
         vec(any::<u8>(), 0..200),
@@ -39,7 +39,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What the server answers a POST with: either it is HTTP and the session goes on, or the session ends.
+/// The server's response to a POST. If it is valid HTTP, the session goes on, or else it ends.
 fn answer() -> impl Strategy<Value = Vec<u8>> {
     let line = "[A-Za-z-]{0,12}: ?[ -~]{0,20}\r?\n";
     prop_oneof![
@@ -56,8 +56,8 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-// `PROPTEST_CASES=20000 cargo test --test hostile chance` for a long run. That of the codec by itself is
-// `PROPTEST_CASES=1000000 cargo test --release --lib protocol`.
+// `PROPTEST_CASES=20000 cargo test --test hostile chance` makes a long run. `PROPTEST_CASES=1000000 cargo
+// test --release --lib protocol` does the same for the codec alone.
 proptest! {
     #[test]
     fn any_bytes_end_in_order(
@@ -67,11 +67,14 @@ proptest! {
         let server = Scripted::start(move |exchange| chance(exchange, stage, &bytes));
         let url = server.url().to_owned();
         let state = within(common::PATIENCE, "the end", move || {
-            let client = Client::builder().request_timeout(Duration::from_millis(500)).max_message_size(MAX_MESSAGE).build().unwrap();
+            let builder = Client::builder().request_timeout(Duration::from_millis(500));
+            let client = builder.max_message_size(MAX_MESSAGE).build().unwrap();
             let by = if matches!(stage, Stage::Frames) { WebSocket } else { Polling };
-            // Chance may have made a session, even one that goes on: polls that bring nothing are none of its end.
-            if client.connect_with(url, only(by)).is_ok() && !client.wait_timeout(Duration::from_millis(100)) {
-                // What is left unsent is of no interest here.
+            // The random bytes may have made a session that goes on, because empty polls do not end a
+            // session.
+            let connected = client.connect_with(url, only(by)).is_ok();
+            if connected && !client.wait_timeout(Duration::from_millis(100)) {
+                // Unsent messages do not matter here.
                 let _ = client.disconnect();
             }
             client.state()
@@ -94,7 +97,7 @@ proptest! {
         client.connect_with(server.url(), only(Polling)).unwrap();
         watch.connected();
         client.send("x").unwrap();
-        // Whatever became of it: the session ends when it is told to, if not before.
+        // The session ends at the latest with `disconnect`, whatever the bytes were.
         let closer = client.clone();
         let _ = within(BOUND, "disconnect", move || closer.disconnect());
         prop_assert!(matches!(watch.next(), Seen::Disconnect(_)));

@@ -1,4 +1,4 @@
-//! Much of what is little by itself: the client's own words still get through, and its end is in time.
+//! Floods of small things. The client's own messages still get through, and the session ends in time.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -6,10 +6,11 @@ use std::thread;
 
 use super::*;
 
-/// Enough of any frame to be a flood.
+/// The number of frames in a flood.
 const FRAMES: usize = 1_000_000;
 
-/// Repeats a frame for ever, on a thread of its own, and says when a million are through; reads meanwhile.
+/// Repeats a frame for ever on a thread of its own, and reads in the meantime. The channel gets a message
+/// when a million frames are through.
 fn flood(start: &'static [u8], frame: &'static [u8]) -> (Foe, mpsc::Receiver<String>) {
     let (sender, receiver) = mpsc::channel();
     let foe = Foe::by_websocket(move |exchange| {
@@ -85,7 +86,7 @@ fn of_pings_that_are_answered() {
     survives("pings of Engine.IO", b"", b"\x81\x012");
 }
 
-/// What comes in one go behind many frames that are none of ours is not left lying.
+/// A message that arrives in the same read as many control frames in front of it is delivered.
 #[test]
 fn a_message_behind_many_pings() {
     for count in [255, 256, 257, 300, 2000, 100_000] {
@@ -103,14 +104,14 @@ fn a_message_behind_many_pings() {
     }
 }
 
-/// A line that was busy, and ends without a word.
+/// A busy connection that ends without a close frame.
 #[test]
 fn the_end_behind_a_flood() {
     for pause in [false, true] {
         let foe = Foe::by_websocket(move |exchange| {
             exchange.raw(b"\x81\x024x".repeat(100_000))?;
             if pause {
-                // The client has read it all, and says so.
+                // The client answers when it has read everything.
                 exchange.ws_read()?;
             }
             exchange.close()
@@ -130,7 +131,7 @@ fn the_end_behind_a_flood() {
     }
 }
 
-/// The server asks for pongs and does not read them.
+/// The server sends pings and does not read the pongs.
 #[test]
 fn of_pings_whose_pongs_nobody_reads() {
     let (sender, said) = mpsc::channel();
@@ -150,7 +151,7 @@ fn of_websocket_pings_whose_pongs_nobody_reads() {
     let (sender, flooded) = mpsc::channel();
     let foe = Foe::by_websocket(move |exchange| {
         let pings = [&[0x89, 125][..], &[7; 125]].concat().repeat(1000);
-        // More than may be kept, and then on and on.
+        // The pings are more than the client may keep pongs for, and they never end.
         for sent in (0..).step_by(pings.len()) {
             exchange.raw(&pings)?;
             if (ROOM..ROOM + pings.len()).contains(&sent) {
@@ -162,7 +163,7 @@ fn of_websocket_pings_whose_pongs_nobody_reads() {
     unread(&foe, || flooded.recv_timeout(common::PATIENCE * 4).expect("the client reads"));
 }
 
-/// Messages are taken all the same.
+/// Checks that messages are accepted all the same.
 fn unread(foe: &Foe, meanwhile: impl FnOnce()) {
     let client = client();
     let watch = Watch::new(&client);
@@ -180,14 +181,14 @@ fn unread(foe: &Foe, meanwhile: impl FnOnce()) {
     foe.forgives(&client, &watch, WebSocket);
 }
 
-/// In time; where the server does not read, some of what was sent may be left.
+/// Disconnects in time. If the server does not read, some messages may be unsent.
 fn disconnects(client: &Client) {
     let client = client.clone();
     let gone = within(BOUND, "disconnect", move || client.disconnect());
     assert!(matches!(gone, Ok(()) | Err(Error::Unsent { .. })), "{gone:?}");
 }
 
-/// Without a first packet there is no session, however busy the websocket is.
+/// Without an open packet there is no session, however busy the websocket is.
 #[test]
 fn before_the_open_packet() {
     for frames in [&b"\x02\x00"[..], b"\x89\x00", b"\x8a\x00"] {

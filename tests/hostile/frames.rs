@@ -1,8 +1,8 @@
-//! Websocket frames against RFC 6455, and sizes above the limits.
+//! Websocket frames that violate RFC 6455, and sizes above the limits.
 
 use super::*;
 
-/// A frame's head that declares that length, whatever comes behind.
+/// The head of a frame that declares this length.
 fn declares(length: u64) -> Vec<u8> {
     [&[0x82, 127][..], &length.to_be_bytes()].concat()
 }
@@ -39,7 +39,7 @@ fn frames_that_break_the_protocol() {
 
 #[test]
 fn a_declared_length_costs_nothing() {
-    // A text has a byte more, for its type.
+    // The length of a text includes a byte for its type.
     let max = MAX_MESSAGE as u64;
     for length in [max + 2, 1 << 31, (1 << 32) + 1, 1 << 40, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX] {
         let foe = Foe::by_websocket(move |exchange| {
@@ -54,7 +54,7 @@ fn a_declared_length_costs_nothing() {
 
 #[test]
 fn fragments_add_up() {
-    // Of 600 kB, 1 byte, and the last one above the limit.
+    // The fragments have 600 kB, 1 byte, or a last one that exceeds the limit.
     for size in [600_000, 1, MAX_MESSAGE] {
         let foe = Foe::by_websocket(move |exchange| {
             exchange.ws_frame(0x02, b"x")?;

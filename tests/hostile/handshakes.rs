@@ -1,8 +1,8 @@
-//! Open packets, and answers in their place, that are made to do harm.
+//! Hostile open packets, and hostile responses in their place.
 
 use super::*;
 
-/// A server whose open packet is this.
+/// A server that sends this open packet.
 fn opens_with(open: String) -> Foe {
     Foe::new(move |exchange| match &exchange.request {
         request if request.is_websocket() => {
@@ -39,7 +39,7 @@ fn fields_that_are_refused() {
     }
 }
 
-/// Deep enough to overflow the stack of a parser that recurses.
+/// The nesting is deep enough to overflow the stack of a recursive parser.
 #[test]
 fn deep_json() {
     let table = [
@@ -61,7 +61,7 @@ fn deep_json() {
 
 #[test]
 fn limits_that_the_server_may_set() {
-    // No limit at all, and one that lets nothing through but what is empty.
+    // The limits range from none at all to one that allows only empty messages.
     for (max, fits) in [("0", true), ("-5", true), ("1", false), ("1e300", true), ("\"9\"", false)] {
         for transport in [Polling, WebSocket] {
             let foe = opens_with(open("\"a\"", "25000", "20000", max));
@@ -82,7 +82,7 @@ fn limits_that_the_server_may_set() {
     }
 }
 
-/// Whatever the id is made of, it stays one value of one parameter.
+/// Every session id stays the value of one query parameter, whatever its characters are.
 #[test]
 fn a_session_id_cannot_leave_its_place() {
     let table = [

@@ -1,4 +1,4 @@
-//! HTTP answers that are not what HTTP allows, or too much of it.
+//! HTTP responses that are malformed or too large.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -6,7 +6,7 @@ use super::*;
 
 type Attack = fn(&mut Exchange) -> io::Result<()>;
 
-/// Sends the same bytes again and again, until the client has gone.
+/// Sends the same bytes again and again until the client has gone.
 fn endless(exchange: &mut Exchange, start: &str, chunk: &[u8]) -> io::Result<()> {
     exchange.raw(start)?;
     let chunk = chunk.repeat(1 + 10_000 / chunk.len());
@@ -15,14 +15,15 @@ fn endless(exchange: &mut Exchange, start: &str, chunk: &[u8]) -> io::Result<()>
     }
 }
 
-/// Gzip of zeros without an end: a thousand times as long as its input.
+/// Gzip data of zeros without an end, which expands a thousandfold.
 fn bomb(length: usize) -> Vec<u8> {
     let mut bits = Vec::new();
     let mut push = |code: u32, count: u32| bits.extend((0..count).rev().map(|bit| code >> bit & 1 == 1));
-    // RFC 1951, section 3.2.6: a last block (bits 1, then 10) with the fixed codes, and a zero.
+    // The data starts with a last block (bits 1, then 10) with fixed codes, and a zero (RFC 1951, section
+    // 3.2.6).
     push(0b110, 3);
     push(0b0011_0000, 8);
-    // 258 bytes from a distance of 1: 13 bits, of which 8 fill 13 bytes.
+    // Each code repeats 258 bytes from a distance of 1. It has 13 bits, so 8 codes fill 13 bytes.
     for _ in 0..16 {
         push(0b1100_0101, 8);
         push(0, 5);
@@ -39,7 +40,7 @@ fn pack(bits: &[bool]) -> u8 {
     bits.iter().enumerate().map(|(at, bit)| u8::from(*bit) << at).sum()
 }
 
-/// What the client does when it is answered so.
+/// The request of the client that gets the hostile response.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Point {
     Handshake,
@@ -60,7 +61,7 @@ fn at(point: Point, what: &str, attack: impl Fn(&mut Exchange) -> io::Result<()>
             _ => Point::Handshake,
         };
         match now {
-            // Where a redirect leads that was followed.
+            // This is the target of a redirect that the client has followed.
             _ if exchange.request.path != "/engine.io/" => exchange.respond("404 Not Found", ""),
             _ if now == point => attack(exchange),
             Point::Poll => exchange.hold(),
@@ -138,12 +139,12 @@ fn too_much_of_http() {
 
 #[test]
 fn a_gzip_bomb() {
-    // 1.4 GB.
+    // The bomb expands to 1.4 GB.
     let bomb = Arc::new(bomb(9_000_000));
     for status in ["200 OK", "500 Oops"] {
         for point in POINTS {
             let bomb = bomb.clone();
-            // The server's copies of it are in the same process.
+            // The server's copies of the bomb are in the same process.
             costs_little(status, || {
                 at(point, status, move |x| x.respond_with(status, "Content-Encoding: gzip\r\n", &*bomb));
             });
@@ -173,7 +174,7 @@ fn redirects_to_nowhere() {
             at(point, to, move |exchange| exchange.respond_with("302 Found", &head, ""));
         }
     }
-    // To itself, with something new each time.
+    // Each redirect leads to the same server, with a new query.
     let count = Arc::new(AtomicUsize::new(0));
     for point in POINTS {
         let (now, before) = (count.clone(), count.load(Ordering::SeqCst));
@@ -187,7 +188,7 @@ fn redirects_to_nowhere() {
     }
 }
 
-/// Odd, but HTTP.
+/// These responses are odd, but valid HTTP.
 #[test]
 fn answers_without_a_length_or_a_body() {
     let foe = Foe::by_polls(|exchange| match exchange.polls() {
@@ -213,7 +214,7 @@ fn answers_without_a_length_or_a_body() {
     foe.forgives(&client, &watch, Polling);
 }
 
-/// Answers at once, and with nothing: the client asks less and less.
+/// A server that answers at once with nothing, so that the client polls less and less often.
 #[test]
 fn polls_that_bring_nothing() {
     for nothing in ["", "6", "6\x1e6", "3", "5", OPEN] {
@@ -229,8 +230,8 @@ fn polls_that_bring_nothing() {
     }
 }
 
-/// Fifty new cookies with every poll: a jar that no request can carry in the end. The session is over then, and says
-/// why; the next one begins without them.
+/// Fifty new cookies with every poll fill the jar until no request can carry them. The session then ends with
+/// an error that says so, and the next session starts without the cookies.
 #[test]
 fn cookies_by_the_thousand() {
     let foe = Foe::by_polls(|exchange| {
@@ -244,7 +245,7 @@ fn cookies_by_the_thousand() {
         assert!((10..200).contains(&got.len()), "{} polls", got.len());
     });
     for request in foe.server.requests() {
-        // What ureq has room for.
+        // This is the room that ureq has.
         assert!(request.header("cookie").concat().len() < 128 * 1024);
     }
 }

@@ -1,5 +1,5 @@
-//! A server that means ill, at every point of a session, and without end. The client ends in time and with an error
-//! that says why, tells its user once, stays within its memory, and connects again.
+//! A hostile server, at every point of a session, and without end. The client ends in time with an error that
+//! gives the reason, calls its handlers once, stays within its memory, and can connect again.
 
 #![cfg(target_os = "linux")]
 
@@ -25,21 +25,22 @@ use engineio::{Client, Error, Message, Reason, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// What anything may take at most on a busy machine.
+/// The time limit for any step on a busy machine.
 const BOUND: Duration = Duration::from_secs(15);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// How much memory an attack may take, the server's own and that of the tests beside it included.
+/// The memory that an attack may take. It includes the memory of the server and of tests that run at the same
+/// time.
 const ROOM: usize = 200 << 20;
 
 fn client() -> Client {
     Client::builder().request_timeout(REQUEST_TIMEOUT).max_message_size(MAX_MESSAGE).build().unwrap()
 }
 
-/// Answers as a server should, with one message.
+/// Answers as a proper server does, with one message.
 fn friendly(exchange: &mut Exchange) -> io::Result<()> {
     if exchange.request.is_websocket() {
         exchange.open_websocket(OPEN)?;
@@ -52,7 +53,7 @@ fn friendly(exchange: &mut Exchange) -> io::Result<()> {
     }
 }
 
-/// A server that is hostile until it is told otherwise.
+/// A server that is hostile until it is tamed.
 struct Foe {
     server: Scripted,
     tamed: Arc<AtomicBool>,
@@ -68,7 +69,7 @@ impl Foe {
         Foe { server, tamed }
     }
 
-    /// Opens a session by websocket, and goes on like that.
+    /// A server that opens a session by websocket, and goes on with `attack`.
     fn by_websocket(attack: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Foe::new(move |exchange| {
             exchange.open_websocket(OPEN)?;
@@ -76,7 +77,7 @@ impl Foe {
         })
     }
 
-    /// Opens a session by polling, and answers its polls like that.
+    /// A server that opens a session by polling, and answers its polls with `attack`.
     fn by_polls(attack: impl Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Foe::new(
             move |exchange| {
@@ -94,7 +95,7 @@ impl Foe {
         within(BOUND, "connect", move || client.connect_with(url, only(transport)))
     }
 
-    /// The client, and what the attack left of it, is as good as new.
+    /// Checks that the client is usable after the attack.
     fn forgives(&self, client: &Client, watch: &Watch, transport: TransportKind) {
         self.tamed.store(true, Ordering::SeqCst);
         assert_eq!(client.state(), State::Disconnected);
@@ -113,15 +114,15 @@ impl Foe {
     }
 }
 
-/// The attack comes in a session: it ends once, with that reason and an error that says so, and there can be
-/// another. Returns the messages that came before the end.
+/// Checks an attack within a session. The session ends once, with this reason and error text, and the client
+/// can connect again. Returns the messages before the end.
 fn ends(what: &str, foe: &Foe, transport: TransportKind, reason: &Reason, told: &str) -> Vec<Message> {
     let client = client();
     let watch = Watch::new(&client);
     let connected = foe.connect(&client, transport);
     assert!(connected.is_ok(), "{what}: {connected:?}");
     watch.connected();
-    // By polling, so that there is a POST.
+    // The message causes a POST by polling.
     let _ = client.send("x");
     let messages = until_end(what, &watch, reason);
     client.wait();
@@ -148,7 +149,7 @@ fn until_end(what: &str, watch: &Watch, reason: &Reason) -> Vec<Message> {
     }
 }
 
-/// The attack comes before there is a session: `connect` says so.
+/// Checks an attack before there is a session: `connect` returns the error.
 fn refused(what: &str, foe: &Foe, transport: TransportKind, told: &str) -> Error {
     let client = client();
     let watch = Watch::new(&client);
@@ -166,7 +167,8 @@ fn refused(what: &str, foe: &Foe, transport: TransportKind, told: &str) -> Error
     error
 }
 
-/// Ends a session by websocket with these frames: the message before them is delivered, that behind them is not.
+/// Checks that these frames end a session by websocket. The message before them is delivered, the one behind
+/// them is not.
 fn breaks(what: &str, frames: &[u8], told: &str) {
     let frames = frames.to_vec();
     let foe = Foe::by_websocket(move |exchange| {
@@ -181,11 +183,11 @@ fn breaks(what: &str, frames: &[u8], told: &str) {
     });
 }
 
-/// What the process has more of in memory than before.
+/// The growth of the memory of this process, in bytes.
 struct Growth {
-    /// At its peak.
+    /// The growth at its peak.
     peak: usize,
-    /// At the end.
+    /// The growth at the end.
     left: usize,
 }
 
@@ -199,7 +201,7 @@ fn growth(run: impl FnOnce()) -> Growth {
     use std::sync::{Mutex, PoisonError};
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    // Forgets the former peak.
+    // The write resets the peak of the memory.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = memory("VmRSS:");
     run();

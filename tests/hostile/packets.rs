@@ -1,4 +1,4 @@
-//! Packets that no server should send, in a session that was opened properly.
+//! Packets that no server should send, in a properly opened session.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn by_polling() {
         let payload = body.to_vec();
         let foe = Foe::by_polls(move |exchange| exchange.payload(&payload));
         let messages = ends(told, &foe, Polling, &Reason::TransportError, told);
-        // What stands before it is delivered.
+        // The packets in front of the invalid one are delivered.
         let before: &[_] = if body.starts_with(b"4a") { &[Message::from("a")] } else { &[] };
         assert_eq!(messages, before, "{body:?}");
     }
@@ -45,7 +45,7 @@ fn by_websocket() {
     }
 }
 
-/// Packets that mean nothing here are logged, and the session goes on to what comes behind.
+/// Packets without a meaning here are logged, and the session goes on with the next packet.
 #[test]
 fn packets_out_of_place_change_nothing() {
     let out_of_place = [

@@ -1,4 +1,5 @@
-//! Payloads of many packets, and what is little on the wire and much in memory: at the default limits.
+//! Payloads of many packets, and payloads that are small on the wire and large in memory, at the default
+//! limits.
 
 use std::io::Write;
 
@@ -8,7 +9,7 @@ use flate2::write::GzEncoder;
 use super::common::Stuck;
 use super::*;
 
-/// A gzip of `count` times the same.
+/// Gzip data of `count` equal chunks between `start` and `end`.
 fn gzip(start: &[u8], chunk: &[u8], count: usize, end: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(start).unwrap();
@@ -32,7 +33,7 @@ fn forty_million_messages_in_a_payload() {
     let grown = growth(|| {
         foe.connect(&client, Polling).unwrap();
         stuck.entered();
-        // The first handler still runs: what comes meanwhile is kept within the inbox's limit.
+        // The first handler still runs. The inbox stays within its limit in the meantime.
         common::eventually("the answer is received", || client.stats().received.packets > 1);
         assert!(client.stats().inbox_bytes < 8 << 20, "{:?}", client.stats());
         abort(&client);
@@ -65,7 +66,7 @@ fn ten_million_packets_behind_the_handshake() {
     assert!(grown.peak < ROOM + (100 << 20), "{} MiB", grown.peak >> 20);
 }
 
-/// All of them are delivered, in order, through an inbox that is small.
+/// All packets are delivered in order, through a small inbox.
 #[test]
 fn a_million_packets_at_once() {
     const COUNT: usize = 1_000_000;

@@ -1,4 +1,4 @@
-//! Where requests go: the scheme, the path, the query.
+//! The targets of requests: scheme, path and query.
 
 use engineio::{Client, ConnectOptions, Error};
 

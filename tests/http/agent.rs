@@ -44,10 +44,10 @@ fn its_cookies_go_out_and_the_servers_come_back() {
         let first = &server.requests()[0];
         assert_eq!(first.header("cookie"), ["lent=1"], "{way:?}");
         assert_eq!(names(&agent), ["elsewhere=3", "lent=1", "other=2", "set=by-server"], "{way:?}");
-        // The agent goes on living.
+        // The user's agent stays usable.
         let answer = agent.get(format!("{}/engine.io/?EIO=4", server.url())).call().unwrap();
         assert_eq!(answer.status(), 200);
-        // And the next connection starts with what it knows now.
+        // The next connection starts with the agent's present cookies.
         let before = server.requests().len();
         visit(&client(&agent), server.url(), by(way));
         let mut cookies: Vec<_> =
@@ -78,11 +78,11 @@ fn cookies_of_a_redirect_come_back() {
         for cookie in ["gone=0; Path=/", "changed=0; Path=/", "kept=0; Path=/"] {
             insert(&agent, cookie, server.url());
         }
-        // In a jar for this connection only.
+        // The cookies of this header go into the jar of this connection only.
         let options = by(way).header("Cookie", "own=4; kept=mine");
         let client = client(&agent);
         let connected = client.connect_with(server.url(), options);
-        // By polling alone that is refused, once it is known.
+        // A client with polling alone refuses a redirect, but only after it has followed it.
         assert_eq!(connected.is_ok(), way != [Polling], "{connected:?}");
         abort(&client);
         let expected = ["changed=by-server", "hop=1", "kept=0", "last=3", "next=2"];
@@ -97,7 +97,7 @@ fn its_user_agent_holds_on_both_transports() {
         visit(&client(&configured(|c| c.user_agent("lent/1"))), server.url(), by(way));
         assert!(server.requests().iter().all(|request| request.header("user-agent") == ["lent/1"]));
         let before = server.requests().len();
-        // One that names none of its own has the client's.
+        // An agent without a `User-Agent` of its own gets the client's.
         visit(&client(&Agent::new_with_defaults()), server.url(), by(way));
         for request in &server.requests()[before..] {
             assert!(request.header("user-agent")[0].starts_with("engineio/"), "{way:?}");
@@ -120,7 +120,7 @@ fn its_shorter_timeout_holds() {
 
 #[test]
 fn its_timeouts_do_not_end_a_poll() {
-    // Longer than any of the timeouts: a poll that ended with them would be followed by another.
+    // The poll takes longer than any of the timeouts. A timeout would end it, and a second poll would follow.
     let (tell, told) = std::sync::mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
     let server = Scripted::start(move |exchange| match exchange.request.is_poll() {

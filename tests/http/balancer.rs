@@ -1,4 +1,5 @@
-//! A balancer with a sticky cookie: the first request goes to the next node in turn, and the answer says which.
+//! A load balancer with a sticky cookie. A request without the cookie goes to the next node in turn, and the
+//! response names the node in the cookie.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,7 +19,7 @@ struct Shared {
 }
 
 impl Balancer {
-    /// Runs until the process ends: what it forwards ends with its nodes.
+    /// Starts a balancer that runs until the process ends. Its connections end with the nodes.
     pub(crate) fn start(nodes: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -29,7 +30,7 @@ impl Balancer {
             move || {
                 for client in listener.incoming().map_while(Result::ok) {
                     let shared = shared.clone();
-                    // The client, or the node, has gone.
+                    // An error means that the client or the node has gone.
                     thread::spawn(move || forward(client, &shared).ok());
                 }
             }
@@ -54,7 +55,7 @@ fn forward(client: TcpStream, shared: &Shared) -> io::Result<()> {
     let sticky =
         head.iter().find_map(|line| Some(line.split_once("node=")?.1[..1].parse::<usize>().unwrap()));
     let node = sticky.unwrap_or_else(|| shared.next.fetch_add(1, Ordering::SeqCst) % shared.nodes.len());
-    // One request for each connection, so that each is balanced.
+    // Each connection carries only one request, so every request is balanced.
     if !head.iter().any(|line| line.to_ascii_lowercase().starts_with("upgrade:")) {
         head.insert(1, "Connection: close\r\n".into());
     }
@@ -87,7 +88,7 @@ fn read_head(from: &mut impl BufRead) -> io::Result<Vec<String>> {
     }
 }
 
-/// Copies until the end, and passes that on.
+/// Copies until the end of the input, and passes the end on.
 fn pump(from: &mut impl Read, mut to: TcpStream) {
     let _ = io::copy(from, &mut to);
     let _ = to.shutdown(Shutdown::Write);

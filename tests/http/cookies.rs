@@ -12,7 +12,7 @@ use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 fn cookies(server: &Scripted) -> Vec<Vec<String>> {
     let requests = server.requests();
     let of = |headers: Vec<&str>| {
-        // One header with all of them (RFC 6265, section 5.4).
+        // All cookies are in one header (RFC 6265, section 5.4).
         assert!(headers.len() <= 1, "{headers:?}");
         let mut cookies: Vec<_> =
             headers.first().map_or(Vec::new(), |all| all.split("; ").map(str::to_owned).collect());
@@ -51,7 +51,7 @@ fn they_merge_with_the_users_own() {
 fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
     for way in [&[Polling][..], &[WebSocket]] {
         let plain = server();
-        // To a jar 127.0.0.1 is secure without TLS, and this other name of it is not.
+        // A jar treats 127.0.0.1 as secure without TLS, but not its other name 0.0.0.0.
         let target = plain.url().replace("127.0.0.1", "0.0.0.0");
         let secure = Scripted::start(move |exchange| {
             exchange.respond_with("302 Found", &format!("Location: {target}/engine.io/?EIO=4\r\n"), "")
@@ -59,7 +59,7 @@ fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
         let identity = Authority::new().identity(&["0.0.0.0"]);
         let port = tls_front(&identity, address(secure.url()).into());
         let client = Client::builder().ssl_verify(false).build().unwrap();
-        // What becomes of the connection over there is another matter.
+        // The result of the connection to the second server does not matter.
         let _ = client
             .connect_with(format!("https://0.0.0.0:{port}"), by(way).header("Cookie", "own=1"))
             .and_then(|()| client.disconnect_with(Disconnect::new().abort(true)));
@@ -80,7 +80,7 @@ fn path_domain_and_secure_are_respected() {
         let server = Scripted::start(move |exchange| serve(exchange, set));
         visit(&Client::new(), server.url(), by(way));
         for later in &cookies(&server)[1..] {
-            // The way to this machine itself counts as secure, in ureq as in browsers.
+            // A connection to this machine itself counts as secure, in ureq as in browsers.
             assert_eq!(*later, ["above=1", "here=1", "tls=4"], "{way:?}");
         }
     }
@@ -96,7 +96,7 @@ fn a_new_connection_starts_without_the_last_ones() {
     assert_eq!(cookies(&server)[first], [""; 0]);
 }
 
-/// Two nodes that know nothing of each other's sessions.
+/// The two nodes do not know each other's sessions.
 #[test]
 fn a_sticky_cookie_leads_to_the_same_node() {
     for way in WAYS {
@@ -108,7 +108,7 @@ fn a_sticky_cookie_leads_to_the_same_node() {
             assert_eq!(client.transport().unwrap(), expected, "the upgrade met another node");
             client.send("hello").unwrap();
             assert_eq!(watch.message().as_text(), Some("hello"));
-            // New sessions go round.
+            // New sessions alternate between the nodes.
             assert_eq!(nodes[turn % 2].next(), Event::Connect);
             client.disconnect().unwrap();
             nodes[turn % 2].disconnected();

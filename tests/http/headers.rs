@@ -9,7 +9,7 @@ use super::{Polling, WAYS, WebSocket, by, every_request, serve, server, visit};
 #[test]
 fn headers_go_with_every_request() {
     for way in WAYS {
-        // 401 to any request without them.
+        // The server answers 401 to any request without the credentials.
         let server = Scripted::start(|exchange| {
             if exchange.request.header("x-token") != ["a"] || exchange.request.header("x-more") != ["b", "c"]
             {
@@ -46,10 +46,10 @@ fn headers_go_with_every_request() {
 fn credentials_in_the_url_are_basic_authorization() {
     let url = |url: &str| url.replace("http://", "http://us%40er:p%3Aass@");
     for request in every_request(&Client::new(), url, &ConnectOptions::new()) {
-        // RFC 7617: "us@er:p:ass" in base64.
+        // The value is "us@er:p:ass" in base64 (RFC 7617).
         assert_eq!(request.header("authorization"), ["Basic dXNAZXI6cDphc3M="]);
     }
-    // A header of the user's own is the more deliberate choice.
+    // The user's own header wins over the credentials in the URL.
     let own = ConnectOptions::new().header("Authorization", "Bearer x");
     for request in every_request(&Client::new(), url, &own) {
         assert_eq!(request.header("authorization"), ["Bearer x"]);
@@ -157,7 +157,7 @@ fn subprotocols_are_offered_and_checked() {
     }
 }
 
-/// A secret that was meant for one server does not follow a redirect to another.
+/// A secret for one server does not follow a redirect to another server.
 #[test]
 fn credentials_do_not_follow_a_redirect_to_another_server() {
     for way in WAYS {
@@ -173,7 +173,8 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
                 exchange.respond_with(status, &format!("Location: {target}/engine.io/?{query}\r\n"), "")
             });
             let client = Client::new();
-            // Whether it works over there is another matter: by polling that is refused, once it is known.
+            // The result of the connection does not matter: a client with polling alone refuses a redirect,
+            // once it knows.
             let _ = client.connect_with(first.url().replace("//", &format!("//{user}")), options);
             abort(&client);
             assert_eq!(first.requests()[0].header("authorization").len(), 1, "{way:?}");
@@ -181,7 +182,8 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
             assert!(!followed.is_empty(), "{way:?}");
             for request in followed {
                 assert_eq!(request.header("authorization"), [""; 0], "{way:?}");
-                // Cookies know no ports, so this host gets them (RFC 6265, section 8.5).
+                // Cookies are not asserted: they are independent of ports, so the other server on this host
+                // gets them (RFC 6265, section 8.5).
             }
         }
     }

@@ -1,5 +1,5 @@
-//! What the requests of both transports carry: the path and the query, headers, credentials, cookies, and what a user's
-//! agent lends.
+//! The content of requests by both transports: path and query, headers, credentials, cookies, and the
+//! settings of a user's agent.
 
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
@@ -27,12 +27,12 @@ use engineio::{Client, ConnectOptions, TransportKind};
 pub(crate) use TransportKind::{Polling, WebSocket};
 pub(crate) use common::{WAYS, by};
 
-/// A server that talks to whoever comes, upgrades, and sets the cookie `set` on its first answer.
+/// A server that accepts every client and offers the upgrade. Its first response sets the cookie `set`.
 pub(crate) fn server() -> Scripted {
     Scripted::start(|exchange| serve(exchange, "Set-Cookie: set=by-server; Path=/\r\n"))
 }
 
-/// One request. `headers` go with the first answer.
+/// Answers one request. `headers` are sent with the first response.
 pub(crate) fn serve(exchange: &mut Exchange, headers: &str) -> io::Result<()> {
     let known = exchange.request.query.contains_key("sid");
     if exchange.request.is_websocket() {
@@ -63,7 +63,8 @@ pub(crate) fn visit(client: &Client, url: &str, options: ConnectOptions) {
     client.disconnect().unwrap();
 }
 
-/// Connects in every way, and has every kind of request made: handshake, poll, POST, upgrade, websocket.
+/// Connects in every way, so that every kind of request is made: handshake, poll, POST, upgrade and
+/// websocket.
 pub(crate) fn every_request(
     client: &Client,
     url: impl Fn(&str) -> String,
@@ -76,7 +77,7 @@ pub(crate) fn every_request(
         client.connect_with(url(server.url()), options).unwrap();
         client.send("hello").unwrap();
         if way == [Polling] {
-            // Until it is answered.
+            // `flush` waits for the response to the POST.
             client.flush(PATIENCE).unwrap();
             server.wait_for("poll", Request::is_poll);
         }

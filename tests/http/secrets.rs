@@ -1,4 +1,4 @@
-//! Nothing of a password, a cookie or a token is ever shown.
+//! Passwords, cookies and tokens are never shown.
 
 use std::sync::{Mutex, OnceLock};
 
@@ -8,7 +8,7 @@ use ureq::Agent;
 
 use super::{WAYS, by, server, visit};
 
-/// Everything that any crate of this process logs.
+/// The log lines of all crates of this process.
 struct Everything(Mutex<Vec<String>>);
 
 impl Log for Everything {
@@ -26,7 +26,7 @@ impl Log for Everything {
 fn everything() -> &'static Everything {
     static LOG: OnceLock<Everything> = OnceLock::new();
     let log = LOG.get_or_init(|| Everything(Mutex::default()));
-    // Set already, if that fails.
+    // An error means that the logger has been set already.
     let _ = log::set_logger(log);
     log::set_max_level(LevelFilter::Trace);
     log
@@ -58,21 +58,21 @@ fn secrets_are_in_no_log_line_and_no_debug_output() {
         let debug = format!("{client:?} {:?} {:?}", client.handshake(), client.last_error());
         assert!(!debug.contains(SECRET), "{debug}");
     }
-    // A server is as good as any other host that is no proxy.
+    // The server takes the part of a proxy here, and refuses the tunnel.
     let proxied = Client::builder().proxy(&url).build().unwrap();
     let error = proxied.connect("http://example.invalid").unwrap_err();
     assert!(!format!("{error} {error:?} {proxied:?}").contains(SECRET), "{error:?}");
-    // The base64 of user:s3cr3t:password, too.
+    // The base64 of user:s3cr3t:password must not appear either.
     let basic = "dXNlcjpzM2NyM3Q6cGFzc3dvcmQ";
     let lines = log.0.lock().unwrap().clone();
     let connecting = |line: &String| line.contains(" engineio connecting to http://127.0.0.1");
     assert!(lines.iter().any(connecting), "nothing was logged");
-    // The exceptions, which the documentation names: below ureq, whole requests are dumped at trace level, and cookies
-    // that are not `Secure` at debug level.
+    // The documentation names these exceptions: crates below ureq log whole requests at trace level, and
+    // cookies that are not `Secure` at debug level.
     let exceptions = ["TRACE ureq_proto::util ", "DEBUG cookie_store::cookie_store "];
     let ours = |line: &&String| !exceptions.iter().any(|exception| line.starts_with(exception));
     for line in lines.iter().filter(ours) {
-        // Whole URLs, though without a password, are in ureq's own lines.
+        // ureq's own lines show whole URLs, but without a password.
         let line = if line.starts_with("DEBUG ureq::run ") {
             line.replace("s3cr3t-query", "")
         } else {

@@ -1,4 +1,4 @@
-//! Heads of requests and of responses that are as large as ureq allows, and larger.
+//! Heads of requests and responses that are as large as ureq allows, and larger.
 
 use std::error::Error as _;
 
@@ -8,7 +8,7 @@ use ureq::Agent;
 use super::common::scripted::Scripted;
 use super::{WAYS, by, serve, server, visit};
 
-/// Response headers of that many KiB.
+/// Response headers of `kib` KiB.
 fn headers(kib: usize) -> String {
     (0..kib).map(|n| format!("X-{n:04}: {}\r\n", "y".repeat(1024 - 10))).collect()
 }
@@ -24,11 +24,11 @@ fn a_large_head_of_a_response_is_read() {
         for kib in [31, 33, 60] {
             visit(&Client::new(), answering(kib).url(), by(way));
         }
-        // As large as a user's agent allows.
+        // These heads are as large as the user's agent allows.
         let agent: Agent =
             Agent::config_builder().proxy(None).max_response_header_size(400 << 10).build().into();
         let client = Client::builder().http_agent(agent).build().unwrap();
-        // Few, as their number is bounded too.
+        // The number of headers is limited too, so they are few and large.
         let headers = (0..30).map(|n| format!("X-{n}: {}\r\n", "y".repeat(10_000))).collect::<String>();
         let server = Scripted::start(move |exchange| serve(exchange, &headers));
         visit(&client, server.url(), by(way));
@@ -69,7 +69,7 @@ fn a_request_header_above_the_limit_is_said_to_be() {
         let error = Client::new().connect_with(server.url(), options.clone()).unwrap_err();
         assert!(error.to_string().contains("a header of the request"), "{error}");
         assert!(error.source().is_some() && server.requests().is_empty(), "{error:?}");
-        // As the error says.
+        // The user's agent raises the limit, as the error suggests.
         let agent: Agent = Agent::config_builder().proxy(None).output_buffer_size(300 << 10).build().into();
         visit(&Client::builder().http_agent(agent).build().unwrap(), server.url(), options);
     }

@@ -1,8 +1,9 @@
 """A slow and lossy line between two network namespaces, for tests/network/lossy.rs.
 
-Makes the TUN devices `near` and `far`, says `ready`, and carries IPv4 packets from one to the other until its stdin
-ends: each DELAY late, and of those with something that TCP must send again, LOSS dropped. Then it says how many:
-`dropped <from near> <from far>`. A device may be moved to another namespace meanwhile.
+The script makes the TUN devices `near` and `far`, and prints `ready`. It then carries IPv4 packets between both devices
+until its stdin ends. Each packet is late by DELAY. Of the segments that TCP sends again when they are lost, the share
+LOSS is dropped. At the end the script prints their numbers: `dropped <from near> <from far>`. A device may be moved to
+another namespace in the meantime.
 """
 
 import collections
@@ -25,13 +26,13 @@ TCP, SYN_OR_FIN = 6, 0x03
 
 def device(name):
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-    # No offload is asked for: the kernel cuts to the MTU and computes checksums.
+    # Without any offload the kernel splits packets at the MTU and computes checksums.
     fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name, IFF_TUN | IFF_NO_PI))
     return fd
 
 
 def segment(packet):
-    """What names a TCP segment that is sent again when it is lost; None for anything else."""
+    """The identity of a TCP segment that is sent again when it is lost; None for any other packet."""
     if packet[9] != TCP:
         return None
     start = (packet[0] & 0xF) * 4
@@ -41,7 +42,7 @@ def segment(packet):
 
 
 class Way:
-    """One direction."""
+    """One direction of the line."""
 
     def __init__(self, source, target, seed):
         self.source, self.target = source, target
@@ -52,7 +53,7 @@ class Way:
     def lost(self, packet):
         lost = self.random.random() < LOSS
         what = segment(packet)
-        # Once at most: how often the same one is lost again is luck, and decides whether a pong is in time.
+        # A segment is dropped once at most. Repeated losses are luck, and would decide whether a pong is in time.
         if not lost or what is None or what in self.dropped:
             return False
         self.dropped.add(what)

@@ -1,5 +1,5 @@
-//! A line with a round trip of 300 ms that loses 2 % of the packets: the servers in a namespace of their own, and
-//! `line.py` between the two.
+//! A line with a round trip of 300 ms that loses 2 % of the packets. The servers run in a namespace of their
+//! own, and `line.py` connects both namespaces.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -13,7 +13,8 @@ use crate::common::scripted::open_with;
 use crate::common::{Seen, Watch, eventually};
 use crate::{PART, Polling, WebSocket, bulk_server, system};
 
-/// Reno, which every system has and permits, so that it is the same test everywhere; and the line's devices can be made.
+/// The setup of a namespace. It selects reno, which every system has and permits, so the test is the same
+/// everywhere. It also checks that the devices for the line can be made.
 pub(crate) const SETUP: &str = "ip link set lo up && echo reno > /proc/sys/net/ipv4/tcp_congestion_control \
      && ip tuntap add dev probe mode tun && ip link del probe";
 
@@ -24,17 +25,17 @@ const ROUND_TRIP: Duration = Duration::from_millis(300);
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// A lost SYN costs a second: while an upgrade is under way, or a POST in flight, the pong waits for that.
+/// The limit allows for a lost SYN, which costs a second: a pong waits for it during an upgrade or a POST.
 const POLLING_PING_TIMEOUT: Duration = Duration::from_secs(4);
-/// Real servers do not care that a pong is on its way behind a big message.
+/// The limit is long because real servers do not see a pong that is on its way behind a big message.
 const BULK_PING_TIMEOUT: Duration = Duration::from_secs(40);
 
 const SMALL: usize = 200;
 const BIG: usize = 300_000;
-/// Takes longer than the server may be silent.
+/// The size of a message that takes longer than the server may be silent.
 const LONG: usize = 900_000;
 
-/// How long a big message may take there and back. Loss, not the line, limits reno to some 40 kB/s.
+/// The time limit for the round trip of a big message. The loss limits reno to some 40 kB/s.
 const BULK_PATIENCE: Duration = Duration::from_secs(45);
 
 const ROUTES: [&[TransportKind]; 3] = [&[Polling], &[WebSocket], &[Polling, WebSocket]];
@@ -47,7 +48,7 @@ fn big() -> Vec<u8> {
     (0..BIG).map(|i| (i % 251) as u8).collect()
 }
 
-/// A process that says what it does, a line at a time, and ends when its stdin does.
+/// A process that reports what it does, line by line, and ends when its stdin is closed.
 struct Helper {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -60,7 +61,7 @@ impl Helper {
         Helper { child, lines }
     }
 
-    /// The rest of the next line that starts so.
+    /// Waits for the next line that starts with `word`, and returns the rest of it.
     fn told(&mut self, word: &str) -> String {
         let mut lines = self.lines.by_ref().map(Result::unwrap);
         lines.find_map(|line| line.strip_prefix(word).map(str::to_owned)).expect("it has failed")
@@ -78,8 +79,8 @@ impl Drop for Helper {
     }
 }
 
-/// The servers, in a namespace of their own: for each route one to talk to and one for the big messages, and at last
-/// those that send one.
+/// Runs the servers, in a namespace of their own. Each route has one server for small messages and one for
+/// big ones. The last servers send one big message each.
 pub(crate) fn serve() {
     let address = "0.0.0.0";
     let ping = Options { ping_interval: PING_INTERVAL, address, ..Options::default() };
@@ -103,7 +104,7 @@ pub(crate) fn serve() {
         }
     });
     println!("saw everything");
-    // Until the client's process has counted what was lost.
+    // The servers run until the client's process has counted the losses.
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
@@ -118,7 +119,7 @@ fn saw(server: &Server, messages: impl IntoIterator<Item = Event>) {
     server.nothing_more();
 }
 
-/// The line, with the namespace of that process at its far end.
+/// Starts the line to the namespace of the process `pid`.
 fn line_to(pid: u32) -> Helper {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/line.py");
     let mut line = Helper::start(Command::new("python3").arg(script));
@@ -136,7 +137,7 @@ fn line_to(pid: u32) -> Helper {
     line
 }
 
-/// All connections at once: together they take no longer than one.
+/// Runs all connections at once, which takes no longer than one of them.
 pub(crate) fn talk() {
     let exe = std::env::current_exe().unwrap();
     let in_namespace = format!("{SETUP} && exec \"$0\" --exact child --nocapture");
@@ -163,7 +164,7 @@ pub(crate) fn talk() {
     assert!(retransmitted() > 0);
 }
 
-/// TCP segments that were sent again from this namespace.
+/// The number of TCP segments that were retransmitted from this namespace.
 fn retransmitted() -> u64 {
     let snmp = std::fs::read_to_string("/proc/self/net/snmp").unwrap();
     let mut rows = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: ")).map(|row| row.split(' '));
@@ -199,7 +200,7 @@ fn there_and_back(url: &str, route: &[TransportKind]) {
     for text in small().skip(1) {
         assert_eq!(watch.message(), Message::from(text), "{route:?}");
     }
-    // The server sends the next ping when it has the pong, and otherwise ends the session.
+    // The server sends the next ping only after the pong, and ends the session without one.
     let heartbeats = || {
         let received = client.stats().received;
         received.packets - received.messages
@@ -210,7 +211,7 @@ fn there_and_back(url: &str, route: &[TransportKind]) {
 }
 
 fn one_big_each_way(url: &str, route: &[TransportKind]) {
-    // It bounds a POST, and the message takes its time.
+    // The request timeout limits a POST, and a big message takes long.
     let client = Client::builder().request_timeout(BULK_PATIENCE).build().unwrap();
     let watch = connect(&client, url, route);
     client.send(big()).unwrap();
@@ -219,7 +220,7 @@ fn one_big_each_way(url: &str, route: &[TransportKind]) {
     disconnect(&client, &watch);
 }
 
-/// Pings that come late, behind a big message, while its bytes do come.
+/// Pings arrive late behind a big message, but the bytes of the message keep the connection alive.
 fn bytes_are_life(url: &str, transport: TransportKind) {
     let client = Client::new();
     let watch = connect(&client, url, &[transport]);

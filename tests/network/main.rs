@@ -1,5 +1,6 @@
-//! A network that is pulled out, one that is thin, and one that is slow and loses packets: in network namespaces of
-//! their own, where the system permits that (`unshare -n`, `ip`, `tc`), and skipped with a message where not.
+//! Networks with a pulled cable, with a low bandwidth, and with delay and loss. The tests use network
+//! namespaces (`unshare -n`, `ip`, `tc`). On systems that do not permit them the tests are skipped with a
+//! message.
 
 #![cfg(target_os = "linux")]
 
@@ -29,7 +30,7 @@ fn system(command: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// Plays the part in a process and a namespace of its own, if it can be set up like that.
+/// Runs `part` in a process and a namespace of its own, if `setup` works there.
 fn in_a_namespace(part: &str, setup: &str) {
     let possible = Command::new("unshare").args(["-n", "sh", "-c", setup]).status();
     if !possible.is_ok_and(|status| status.success()) {
@@ -48,7 +49,7 @@ fn in_a_namespace(part: &str, setup: &str) {
     assert!(output.status.success() && told.contains(&format!("[{part} done]")), "{told}");
 }
 
-/// What the child processes run; in the parent there is no part to play.
+/// The entry point of the child processes. The parent process has no part to run.
 #[test]
 fn child() {
     match std::env::var(PART).as_deref() {
@@ -80,7 +81,7 @@ fn a_message_may_take_longer_than_the_ping_deadline() {
     );
 }
 
-/// What goes on when the cable is pulled.
+/// The activity of the client when the cable is pulled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Idle,
@@ -100,7 +101,7 @@ fn pull_the_cable() {
             assert!(system("ip link set lo down"));
             let pulled = Instant::now();
             if phase == Phase::Sending {
-                // Until the end is noticed, or the outbox is full.
+                // The loop ends when the client notices the end, or when the outbox is full.
                 while client.try_send("x".repeat(1000)).is_ok() && pulled.elapsed() < ping {}
             }
             if phase == Phase::Disconnecting {
@@ -111,14 +112,14 @@ fn pull_the_cable() {
             let reason = watch.disconnected();
             let expected = match (phase, transport) {
                 (Phase::Disconnecting, _) => &[Reason::ClientDisconnect][..],
-                // The POST of a message or a pong may fail first.
+                // The POST of a message or a pong may fail before the ping timeout.
                 (_, Polling) => &[Reason::PingTimeout, Reason::TransportError],
                 _ => &[Reason::PingTimeout],
             };
             assert!(expected.contains(&reason), "{phase:?} by {transport}: {reason}");
             assert!(pulled.elapsed() < PATIENCE / 2, "{phase:?} by {transport}: {:?}", pulled.elapsed());
             client.wait();
-            // There is no way to the server now; and there is one again.
+            // The server is unreachable now, and reachable again after `ip link set lo up`.
             client.connect_with(server.url(), only(transport)).unwrap_err();
             assert!(system("ip link set lo up"));
             client.connect_with(server.url(), only(transport)).unwrap();
@@ -127,7 +128,7 @@ fn pull_the_cable() {
     }
 }
 
-/// One text of that size, by either transport, then the end.
+/// A server that sends one text of this size by either transport, and then ends the session.
 fn bulk_server(address: &str, open: String, size: usize) -> Scripted {
     let message = format!("4{}", "x".repeat(size));
     Scripted::start_at(address, move |exchange| {
@@ -147,7 +148,7 @@ fn bulk_server(address: &str, open: String, size: usize) -> Scripted {
     })
 }
 
-/// 1 Mbit/s: two seconds for the message, 0.4 s for a ping.
+/// At 1 Mbit/s the message takes two seconds. The server must not be silent for more than 0.4 s.
 fn send_much_over_a_thin_line() {
     const SIZE: usize = 250_000;
     let deadline = Duration::from_millis(400);

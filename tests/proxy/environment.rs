@@ -1,4 +1,5 @@
-//! What the environment says: in child processes, as no process can change its own safely.
+//! Proxies from the environment. The tests run child processes, because a process cannot change its own
+//! environment safely.
 
 use std::env;
 use std::process::Command;
@@ -15,10 +16,10 @@ const AUTHORITY: &str = "ENGINEIO_TEST_AUTHORITY";
 const OPTION: &str = "ENGINEIO_TEST_OPTION";
 const VARIABLES: [&str; 4] = ["http_proxy", "https_proxy", "all_proxy", "no_proxy"];
 
-/// Run by the tests below, in a process of its own: visits a server in every way, or prints why it cannot.
+/// The child process of the tests below. It visits a server in every way, or prints the error.
 #[test]
 fn child() {
-    // In the parent there is nothing to do.
+    // The parent process has nothing to do here.
     let Ok(url) = env::var(URL) else { return };
     let mut builder = builder();
     if let Ok(pem) = env::var(AUTHORITY) {
@@ -39,7 +40,7 @@ fn child() {
     }
 }
 
-/// Runs the child with these variables and without others of their kind, and gives its output.
+/// Runs the child process with these variables and no other proxy variables, and returns its output.
 fn run(url: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "environment::child", "--nocapture"]).env(URL, url).env_remove("REQUEST_METHOD");
@@ -110,13 +111,13 @@ fn what_keeps_the_proxy_out() {
         assert_eq!(proxy.asked(), [], "{exception:?}");
     }
     assert!(own.asked().len() >= WAYS.len());
-    // An option has no exceptions.
+    // `no_proxy` does not apply to the option.
     let before = own.asked().len();
     assert_visited(server.url(), &[("no_proxy", "*"), (OPTION, &own_url)]);
     assert!(own.asked().len() > before);
 }
 
-/// ureq's agents read the environment too, and take the proxy for one scheme for all.
+/// ureq's agents read the environment too, but use the proxy of one scheme for all schemes.
 #[test]
 fn an_agent_of_the_environment_keeps_to_its_rules() {
     let server = Server::start();

@@ -1,5 +1,5 @@
-//! Proxies: both transports and the upgrade go through a tunnel of HTTP's CONNECT or of SOCKS 5, to plain and to TLS
-//! servers; what the proxy is asked, what it refuses, and what the environment says.
+//! Proxies: both transports and the upgrade go through a tunnel by HTTP CONNECT or SOCKS 5, to plain and to
+//! TLS servers. The tests check the requests to the proxy, its refusals, and the environment variables.
 
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
@@ -23,7 +23,7 @@ pub(crate) fn builder() -> ClientBuilder {
     Client::builder().request_timeout(PATIENCE)
 }
 
-/// Connects in that way, has a message echoed, and disconnects.
+/// Connects by these transports, gets a message echoed, and disconnects.
 pub(crate) fn try_visit(client: &Client, url: &str, way: &[TransportKind]) -> Result<(), Error> {
     let watch = Watch::new(client);
     client.connect_with(url, by(way))?;

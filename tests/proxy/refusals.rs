@@ -1,4 +1,4 @@
-//! Proxies that do not, or cannot, and what the error says. None of these errors is a reason to try another transport.
+//! Proxies that refuse or fail, and the error for each. After such an error no other transport is tried.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn client(scheme: &str, port: u16) -> Client {
     builder().proxy(format!("{scheme}://user:{SECRET}@127.0.0.1:{port}")).build().unwrap()
 }
 
-/// Every way of connecting fails with that status and these words.
+/// Checks that every way of connecting fails with this status and this text.
 fn assert_refused(client: &Client, port: u16, expected: &str, expected_status: Option<u16>) {
     for way in WAYS {
         let error = client.connect_with("http://127.0.0.1:9", by(way)).unwrap_err();
@@ -35,7 +35,7 @@ fn wrong_credentials() {
     ] {
         let proxy = Proxy::with_credentials(kind, "others");
         assert_refused(&client(scheme, proxy.port), proxy.port, expected, status);
-        // Once for each way: no other transport is tried.
+        // The proxy was asked once for each way, so no other transport was tried.
         assert_eq!(proxy.asked().len(), WAYS.len());
     }
 }
@@ -73,7 +73,7 @@ fn answers_that_open_nothing() {
 
 #[test]
 fn a_proxy_that_cannot_be_reached() {
-    // A port that was free a moment ago.
+    // The port was free a moment ago.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     for scheme in ["http", "https", "socks5"] {
         assert_refused(&client(scheme, port), port, "cannot connect to the proxy", None);
@@ -113,6 +113,6 @@ fn urls_that_cannot_be_used() {
         assert!(matches!(error, Error::InvalidOption { option: "proxy", .. }), "{error:?}");
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
     }
-    // The last call counts.
+    // The last call of the builder wins.
     Client::builder().proxy("ftp://proxy").no_proxy().build().unwrap();
 }

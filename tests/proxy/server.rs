@@ -1,5 +1,5 @@
-//! A proxy in this process, for HTTP's CONNECT and for SOCKS 5, which records what it is asked; and a front that
-//! speaks TLS for a plain server.
+//! A proxy in this process, for HTTP CONNECT and SOCKS 5, which records its requests; and a TLS front for a
+//! plain server.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,31 +9,31 @@ use std::thread;
 use crate::certificates::Identity;
 use crate::common::PATIENCE;
 
-/// What a proxy does with a connection.
+/// The behaviour of a proxy.
 #[derive(Clone)]
 pub(crate) enum Kind {
     Http,
     Socks5,
-    /// Answers with this, whatever it is asked, and hangs up.
+    /// Sends these bytes in answer to any request, and closes the connection.
     Answers(&'static [u8]),
-    /// Reads, and says nothing.
+    /// Reads and never answers.
     Silent,
 }
 
-/// One request for a tunnel.
+/// A request for a tunnel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
-    /// `host:port`
+    /// The target, as `host:port`.
     pub(crate) target: String,
-    /// The header's value, or `user:password` by SOCKS.
+    /// The value of the header, or `user:password` with SOCKS.
     pub(crate) credentials: Option<String>,
 }
 
 struct Setup {
     kind: Kind,
-    /// What [`Asked::credentials`] must be.
+    /// The required value of [`Asked::credentials`].
     credentials: Option<String>,
-    /// Where all tunnels lead, in place of their target.
+    /// The address that all tunnels lead to, in place of their targets.
     leads_to: Option<String>,
 }
 
@@ -41,7 +41,7 @@ struct Setup {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// What clients have sent through tunnels.
+    /// The bytes that clients have sent through tunnels.
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -54,7 +54,7 @@ impl Proxy {
         Self::with(Setup { kind, credentials: Some(credentials.into()), leads_to: None })
     }
 
-    /// One that knows where names lead to which nobody else knows.
+    /// A proxy that resolves every name to the address of `url`.
     pub(crate) fn resolving(kind: Kind, url: &str) -> Self {
         Self::with(Setup { kind, credentials: None, leads_to: Some(address(url).into()) })
     }
@@ -81,12 +81,12 @@ impl Proxy {
     }
 }
 
-/// `http://host:port` without the scheme.
+/// The `host:port` of a URL.
 pub(crate) fn address(url: &str) -> &str {
     url.split("://").nth(1).unwrap()
 }
 
-/// Serves each connection on a thread. Returns the port.
+/// Serves each connection on a thread of its own, and returns the port.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -94,14 +94,15 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let serve = serve.clone();
-            // A connection that breaks is the client's to notice.
+            // The client notices a broken connection.
             thread::spawn(move || serve(stream));
         }
     });
     port
 }
 
-/// Opens the connection that the client asks for, if it may have one. What it asks is in the log before it is answered.
+/// Opens the connection that the client asks for, if the proxy allows it. The request is in the log before it
+/// is answered.
 fn open(mut client: &TcpStream, setup: &Setup, log: &Mutex<Vec<Asked>>) -> io::Result<Option<TcpStream>> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_nodelay(true)?;
@@ -114,7 +115,7 @@ fn open(mut client: &TcpStream, setup: &Setup, log: &Mutex<Vec<Asked>>) -> io::R
             return Ok(None);
         }
         Kind::Silent => {
-            // Until the client has gone.
+            // The read ends when the client has gone.
             client.read_to_end(&mut Vec::new())?;
             return Ok(None);
         }
@@ -209,7 +210,7 @@ fn read_socks_target(mut client: &TcpStream) -> io::Result<String> {
     Ok(format!("{host}:{}", u16::from_be_bytes(port)))
 }
 
-/// Copies both ways until both have ended.
+/// Copies in both directions until both have ended.
 fn relay(client: TcpStream, server: TcpStream, seen: impl Fn(&[u8])) {
     let _ = client.set_read_timeout(None);
     let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
@@ -227,7 +228,7 @@ fn relay(client: TcpStream, server: TcpStream, seen: impl Fn(&[u8])) {
     let _ = server.shutdown(Shutdown::Write);
 }
 
-/// Speaks TLS for a plain server or proxy. Returns the port.
+/// Starts a TLS front for a plain server or proxy, and returns its port.
 pub(crate) fn tls_front(identity: &Identity, backend: String) -> u16 {
     use tokio_rustls::TlsAcceptor;
     use tokio_rustls::rustls::ServerConfig;

@@ -1,4 +1,4 @@
-//! Connections that work, and what the proxy and the server see of them.
+//! Connections that work, as the proxy and the server see them.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn every_way_through_every_proxy() {
             let asked = proxy.asked();
             let expected = Asked { target: address(server.url()).into(), credentials: None };
             assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == expected), "{asked:?}");
-            // The tunnel has what a server is sent, not what a proxy is.
+            // The tunnel carries requests in the form for servers, not in the form for proxies.
             let sent = proxy.sent();
             assert!(sent.starts_with("GET /engine.io/?"), "{sent}");
             assert_eq!(
@@ -75,7 +75,7 @@ fn tls_to_the_proxy() {
             visit(&client, url, way);
         }
     }
-    // Much in both directions, so that TLS in TLS meets full buffers.
+    // A lot of data in both directions makes TLS in TLS meet full buffers.
     let watch = Watch::new(&client);
     client.connect_with(format!("https://localhost:{secure}"), only(WebSocket)).unwrap();
     watch.connected();
@@ -106,7 +106,7 @@ fn names_are_for_the_proxy_to_resolve() {
     }
 }
 
-/// A server that keeps its requests, and answers a handshake.
+/// A server that records its requests and answers the handshake.
 fn recorder() -> Scripted {
     Scripted::start(|exchange| {
         if exchange.request.is_websocket() {

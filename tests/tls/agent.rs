@@ -1,4 +1,4 @@
-//! The TLS settings of a user's ureq agent hold for both transports.
+//! The TLS settings of a user's ureq agent apply to both transports.
 
 use rcgen::KeyPair;
 use ureq::Agent;
@@ -24,7 +24,7 @@ fn its_authorities() {
     assert_works(&client(|tls| tls.root_certs(roots(&known))), &server(&known).url("localhost"));
     let other = client(|tls| tls.root_certs(roots(&known)));
     assert_refused(&other, &server(&unknown).url("localhost"), "is not signed by a known authority");
-    // The client's own are added.
+    // The client's own authorities are added.
     let agent: Agent = Agent::config_builder()
         .tls_config(TlsConfig::builder().root_certs(roots(&known)).build())
         .build()

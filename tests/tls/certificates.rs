@@ -1,4 +1,4 @@
-//! Certificates for the tests, made anew for each.
+//! Certificates for the tests. Each test makes its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,19 +12,19 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 static CREATED: AtomicUsize = AtomicUsize::new(0);
 
-/// One who signs certificates.
+/// An authority that signs certificates.
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
 }
 
-/// A certificate, those that signed it, and its key.
+/// A certificate with its chain of authorities and its key.
 pub(crate) struct Identity {
     chain: Vec<Certificate>,
     key: KeyPair,
 }
 
-/// From when to when a certificate is valid.
+/// The time in which a certificate is valid.
 #[derive(Clone, Copy)]
 pub(crate) enum Validity {
     Now,
@@ -34,7 +34,7 @@ pub(crate) enum Validity {
 
 fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
-    // OpenSSL looks authorities up by name: each has its own.
+    // Each authority has a name of its own, because OpenSSL looks authorities up by name.
     let name = format!("{name} {}", CREATED.fetch_add(1, Ordering::Relaxed));
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ fn authority_params(name: &str) -> CertificateParams {
 
 fn leaf_params(names: &[&str], validity: Validity) -> CertificateParams {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    // Those that are IP addresses become IP SANs.
+    // Names that are IP addresses become IP SANs.
     let mut params = CertificateParams::new(names).unwrap();
     params.distinguished_name.push(DnType::CommonName, "a leaf");
     let (from, to) = match validity {
@@ -68,13 +68,13 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Two authorities of the same name, as when one is made anew.
+    /// Two authorities with the same name, as after the renewal of an authority.
     pub(crate) fn namesakes() -> [Self; 2] {
         let params = authority_params("a root of the tests");
         [Self::from_params(params.clone()), Self::from_params(params)]
     }
 
-    /// An authority that this one has signed.
+    /// An authority that is signed by this one.
     pub(crate) fn intermediate(&self) -> Self {
         let key = KeyPair::generate().unwrap();
         let params = authority_params("an intermediate of the tests");
@@ -107,7 +107,7 @@ impl Identity {
         Identity { chain: vec![certificate], key }
     }
 
-    /// The same, with the certificate of the one who signed it.
+    /// Adds the certificate of the authority to the chain.
     pub(crate) fn with(mut self, authority: &Authority) -> Self {
         self.chain.push(authority.certificate.clone());
         self
@@ -117,7 +117,7 @@ impl Identity {
         self.chain.iter().map(Certificate::pem).collect()
     }
 
-    /// PKCS#8.
+    /// The key as PKCS#8.
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }
@@ -128,7 +128,7 @@ impl Identity {
     }
 }
 
-/// A key, and its text in the older form of its kind: PKCS#1.
+/// An RSA key, and its PEM in the older form PKCS#1.
 pub(crate) fn rsa_key() -> (KeyPair, String) {
     let rsa = Rsa::generate(2048).unwrap();
     let pkcs1 = String::from_utf8(rsa.private_key_to_pem().unwrap()).unwrap();
@@ -136,7 +136,7 @@ pub(crate) fn rsa_key() -> (KeyPair, String) {
     (KeyPair::from_pem(&String::from_utf8(pkcs8).unwrap()).unwrap(), pkcs1)
 }
 
-/// A key, and its text in the older form of its kind: SEC1, behind its parameters as `openssl ecparam` writes it.
+/// An EC key, and its PEM in the older form SEC1, behind the parameters that `openssl ecparam` writes.
 pub(crate) fn ec_key() -> (KeyPair, String) {
     let key = KeyPair::generate().unwrap();
     let ec = PKey::private_key_from_der(&key.serialize_der()).unwrap().ec_key().unwrap();

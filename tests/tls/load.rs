@@ -1,4 +1,4 @@
-//! Much data in both directions at once.
+//! A lot of data in both directions at once.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::certificates::Authority;
 use crate::common::only;
 use crate::server::{Digest, Server, Setup, chunk};
 
-/// Messages of 64 KiB: 50 MiB.
+/// The number of messages of 64 KiB, in total 50 MiB.
 const COUNT: usize = 800;
 
 #[test]
@@ -24,7 +24,7 @@ fn both_directions_by_polling() {
     both_directions(TransportKind::Polling);
 }
 
-/// Everything arrives, in order, while the other side sends as fast as it can.
+/// All messages arrive, in order, while the other side sends as fast as it can.
 fn both_directions(transport: TransportKind) {
     let authority = Authority::new();
     let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
@@ -42,7 +42,7 @@ fn both_directions(transport: TransportKind) {
     client.send("digest").unwrap();
     let expected = Digest::of_flood(COUNT).to_string();
     let text = || texts.recv_timeout(Duration::from_secs(120)).unwrap().to_string();
-    // Whichever comes first.
+    // The two answers may arrive in any order.
     let mut answers = [text(), text()];
     answers.sort();
     assert_eq!(answers, [expected.clone(), "flooded".to_owned()], "at the server");

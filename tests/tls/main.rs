@@ -1,7 +1,7 @@
-//! TLS, on both transports and across the upgrade: whom the client trusts, what it shows, and what it says when that
-//! does not do.
+//! TLS, on both transports and across the upgrade: the certificates that the client trusts, the one that it
+//! presents, and the errors.
 //!
-//! The texts of errors are told from OpenSSL's, which native-tls uses everywhere but on Windows and on Apple's systems.
+//! The error texts depend on OpenSSL, which native-tls uses on all systems except Windows and Apple's.
 #![cfg(not(any(target_os = "windows", target_vendor = "apple")))]
 
 #[path = "../common/mod.rs"]
@@ -25,7 +25,7 @@ fn builder() -> ClientBuilder {
     Client::builder().request_timeout(PATIENCE)
 }
 
-/// Connects in every way, and has a message echoed each time.
+/// Connects in every way, and gets a message echoed each time.
 fn assert_works(client: &Client, url: &str) {
     let (echoes, received) = unbounded();
     client.on_message(move |_, message| echoes.send(message));
@@ -38,7 +38,7 @@ fn assert_works(client: &Client, url: &str) {
     }
 }
 
-/// Fails to connect in every way, with an error that says so and has a cause.
+/// Checks that every way of connecting fails, with an error that has this text and a cause.
 fn assert_refused(client: &Client, url: &str, expected: &str) {
     for way in WAYS {
         let error = client.connect_with(url, by(way)).unwrap_err();

@@ -1,4 +1,4 @@
-//! Certificates and keys that cannot be used are refused before any connection.
+//! Unusable certificates and keys are refused before any connection.
 
 use engineio::{ClientBuilder, Error};
 use openssl::pkey::PKey;
@@ -32,7 +32,7 @@ fn authorities() {
         (&pem.as_bytes()[..pem.len() - 9], "a block has no end"),
         (pem.replacen('M', "!", 1).as_bytes(), "is not valid base64"),
         (garbage.as_bytes(), "not a certificate"),
-        // Not only the first is looked at.
+        // All certificates of a file are checked, not only the first one.
         (format!("{pem}{garbage}").as_bytes(), "not a certificate"),
     ] {
         assert_invalid(builder().ca_certificate(file), "ca_certificate", expected);
@@ -54,8 +54,12 @@ fn client_certificates() {
         (own.pem(), garbage.replace("PRIVATE", "RSA PRIVATE"), "the RSA PRIVATE KEY is malformed"),
         (own.pem(), garbage.replace("PRIVATE", "EC PRIVATE"), "the EC PRIVATE KEY is malformed"),
         (own.pem(), garbage.replace("PRIVATE", "DSA PRIVATE"), "\"DSA PRIVATE KEY\" is not supported"),
-        (own.pem(), KeyPair::generate().unwrap().serialize_pem(), "the private key is not the certificate's"),
-        (own.pem(), rsa, "the private key is not the certificate's: it is of another kind"),
+        (
+            own.pem(),
+            KeyPair::generate().unwrap().serialize_pem(),
+            "the private key does not belong to the certificate",
+        ),
+        (own.pem(), rsa, "does not belong to the certificate: they are of different kinds"),
     ] {
         let builder = builder().client_certificate(certificate, key);
         assert_invalid(builder, "client_certificate", expected);

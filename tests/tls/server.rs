@@ -1,4 +1,4 @@
-//! engineioxide behind TLS (rustls: another implementation than the client's), in this process.
+//! engineioxide behind TLS, in this process. The TLS is rustls, another implementation than the client's.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,13 +23,14 @@ use tokio_rustls::rustls::{ALL_VERSIONS, RootCertStore, ServerConfig, SupportedP
 
 use crate::certificates::{Authority, Identity};
 
-/// Bytes in a message of a flood.
+/// The size of a message in a flood, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// What a server is started with.
+/// The settings of a server.
 pub(crate) struct Setup<'a> {
     pub(crate) identity: &'a Identity,
-    /// Who must have signed the clients' certificates. None: they need none.
+    /// The authority that must have signed the clients' certificates. With `None` clients need no
+    /// certificate.
     pub(crate) clients: Option<&'a Authority>,
     pub(crate) versions: &'a [&'static SupportedProtocolVersion],
     pub(crate) ip: IpAddr,
@@ -56,14 +57,14 @@ impl<'a> Setup<'a> {
     }
 }
 
-/// A server that lives as long as the process.
+/// A running server, which lives as long as the process.
 pub(crate) struct Server {
     pub(crate) port: u16,
-    /// TCP connections that were accepted.
+    /// The number of accepted TCP connections.
     connections: Arc<AtomicUsize>,
     /// The SNI of each handshake that succeeded.
     pub(crate) names: Receiver<Option<String>>,
-    /// How each Engine.IO session ended.
+    /// The reason for the end of each Engine.IO session.
     pub(crate) ends: Receiver<DisconnectReason>,
 }
 
@@ -72,7 +73,7 @@ impl Server {
         Self::start_on(setup.ip, Some(TlsAcceptor::from(setup.config())))
     }
 
-    /// A server that knows no TLS.
+    /// A server without TLS.
     pub(crate) fn plain() -> Self {
         Self::start_on(Ipv4Addr::LOCALHOST.into(), None)
     }
@@ -110,7 +111,7 @@ async fn serve(
     while let Ok((tcp, _)) = listener.accept().await {
         connections.fetch_add(1, Ordering::SeqCst);
         let (service, tls, names) = (service.clone(), tls.clone(), names.clone());
-        // What breaks is the client's to notice.
+        // The client notices any failure.
         tokio::spawn(async move {
             let http = http1::Builder::new();
             match tls {
@@ -129,8 +130,8 @@ async fn accept(tls: &TlsAcceptor, tcp: TcpStream) -> Option<tokio_rustls::serve
     tls.accept(tcp).await.ok()
 }
 
-/// Echoes texts, but for `flood N`, which it answers with N binary messages and the text `flooded`, and `digest`,
-/// which it answers with the digest of the binary messages that it has got.
+/// Echoes every text except for two commands. `flood N` is answered with N binary messages and the text
+/// `flooded`, and `digest` with the digest of the binary messages that have arrived.
 #[derive(Debug)]
 struct Peer {
     ends: Sender<DisconnectReason>,
@@ -142,7 +143,7 @@ impl EngineIoHandler for Peer {
     fn on_connect(self: Arc<Self>, _: Arc<Socket<Self::Data>>) {}
 
     fn on_disconnect(&self, _: Arc<Socket<Self::Data>>, reason: DisconnectReason) {
-        // The test may be over.
+        // The send fails if the test is over.
         let _ = self.ends.send(reason);
     }
 
@@ -172,7 +173,7 @@ async fn flood(socket: Arc<Socket<Mutex<Digest>>>, count: usize) {
     emit(|| socket.emit("flooded")).await;
 }
 
-/// Emits as soon as the socket's queue has room.
+/// Emits a message as soon as the socket's queue has room.
 async fn emit<T>(emit: impl Fn() -> Result<(), TrySendError<T>>) -> bool {
     loop {
         match emit() {
@@ -183,12 +184,12 @@ async fn emit<T>(emit: impl Fn() -> Result<(), TrySendError<T>>) -> bool {
     }
 }
 
-/// What is sent in a flood at that place.
+/// The message at position `index` of a flood.
 pub(crate) fn chunk(index: usize) -> Vec<u8> {
     let mut state = index as u64 + 1;
     let mut bytes = Vec::with_capacity(CHUNK);
     while bytes.len() < CHUNK {
-        // xorshift64
+        // The bytes come from xorshift64.
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
@@ -197,7 +198,7 @@ pub(crate) fn chunk(index: usize) -> Vec<u8> {
     bytes
 }
 
-/// Of messages: their sizes, contents and order.
+/// A digest of messages: their sizes, contents and order.
 #[derive(Debug, Default)]
 pub(crate) struct Digest {
     count: usize,

@@ -1,4 +1,4 @@
-//! Whose certificates are accepted, for which hosts, and the client's own.
+//! The certificates that are accepted, the hosts for which they are valid, and the client's own certificate.
 
 use std::net::Ipv6Addr;
 
@@ -23,7 +23,7 @@ fn a_private_authority() {
 #[test]
 fn authorities_add_up() {
     let [first, second, third] = [Authority::new(), Authority::new(), Authority::new()];
-    // Comments in between, whatever their encoding.
+    // Comments between the certificates may have any encoding.
     let file = [first.pem().as_bytes(), b"\nM\xfcller's:\r\n", second.pem().replace('\n', "\r\n").as_bytes()]
         .concat();
     let client = builder().ca_certificate(file).ca_certificate(third.pem()).build().unwrap();
@@ -59,10 +59,10 @@ fn an_unknown_authority() {
     let expected = "the certificate of localhost is not signed by a known authority; \
                     add the authority's with `ca_certificate`";
     assert_refused(&builder().build().unwrap(), &url, expected);
-    // Another one does not help.
+    // Another authority does not help.
     let other = builder().ca_certificate(Authority::new().pem()).build().unwrap();
     assert_refused(&other, &url, expected);
-    // The default is to verify.
+    // Verification is the default.
     assert_refused(&builder().ssl_verify(true).build().unwrap(), &url, expected);
     assert_eq!(server.names.len(), 0, "handshakes that succeeded");
     assert_works(&builder().ssl_verify(false).build().unwrap(), &url);
@@ -121,7 +121,7 @@ fn hosts_that_are_addresses() {
     for name in v4.names.try_iter().chain(v6.names.try_iter()) {
         assert_eq!(name, None, "SNI is for names (RFC 6066, section 3)");
     }
-    // A name is not an address.
+    // A certificate for an address is not valid for a name.
     assert_refused(&client, &v4.url("localhost"), "not for the host localhost");
 }
 
@@ -136,7 +136,7 @@ fn a_client_certificate_with_every_kind_of_key() {
         let pkcs8 = authority.identity(&["a client"]);
         let rsa = authority.identity_with(&["a client"], Validity::Now, rsa);
         let ec = authority.identity_with(&["a client"], Validity::Now, ec);
-        // One file may hold both.
+        // One file may contain both the certificate and the key.
         let both = format!("{}{}", pkcs8.key_pem(), pkcs8.pem());
         for (certificate, key) in [
             (pkcs8.pem(), pkcs8.key_pem()),

@@ -1,4 +1,5 @@
-//! What goes over the line: peers that do not speak TLS, or nothing at all, connections that are used again, the end.
+//! The TLS connection itself: peers that do not speak TLS or say nothing at all, the reuse of connections,
+//! and the end.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,7 +19,8 @@ use crate::{PATIENCE, WAYS, assert_refused, builder, by};
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 
-/// A server for one connection, which is given to `script`. Returns its port, and what the script returns.
+/// A server for one connection, which is passed to `script`. Returns the port, and a channel for the script's
+/// result.
 fn scripted<T: Send + 'static>(script: impl FnOnce(TcpStream) -> T + Send + 'static) -> (u16, Receiver<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -26,7 +28,7 @@ fn scripted<T: Send + 'static>(script: impl FnOnce(TcpStream) -> T + Send + 'sta
     thread::spawn(move || {
         let (tcp, _) = listener.accept().unwrap();
         tcp.set_read_timeout(Some(PATIENCE)).unwrap();
-        // The test may have failed meanwhile.
+        // The send fails if the test has failed in the meantime.
         let _ = tx.send(script(tcp));
     });
     (port, rx)
@@ -42,7 +44,7 @@ fn a_server_without_tls() {
 #[test]
 fn a_server_that_hangs_up() {
     let (port, done) = scripted(|mut tcp| {
-        // All of the ClientHello's record, so that the end is a FIN.
+        // The whole ClientHello is read, because unread bytes would turn the FIN into a reset.
         let mut head = [0; 5];
         tcp.read_exact(&mut head).unwrap();
         let mut rest = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
@@ -56,7 +58,7 @@ fn a_server_that_hangs_up() {
 #[test]
 fn a_server_that_says_nothing_during_the_handshake() {
     assert_times_out(|mut tcp| {
-        // The end of the connection.
+        // The read ends with the connection.
         let _ = tcp.read_to_end(&mut Vec::new());
     });
 }
@@ -64,7 +66,7 @@ fn a_server_that_says_nothing_during_the_handshake() {
 #[test]
 fn a_server_that_says_little_during_the_handshake() {
     assert_times_out(|mut tcp| {
-        // The head of a handshake record of 16 KiB; its bytes come slower than the deadline does.
+        // This is the head of a handshake record of 16 KiB, whose bytes take longer than the deadline.
         let _ = tcp.write_all(&[0x16, 3, 3, 0x40, 0]);
         while tcp.write_all(&[2]).is_ok() {
             thread::sleep(Duration::from_millis(20));
@@ -92,7 +94,7 @@ fn disconnect_ends_a_handshake_at_once() {
         let client = builder().build().unwrap();
         let other = client.clone();
         let (port, done) = scripted(move |mut tcp| {
-            // The client is in its handshake.
+            // The first byte shows that the client is in its handshake.
             tcp.read_exact(&mut [0]).unwrap();
             other.disconnect().unwrap();
             let _ = tcp.read_to_end(&mut Vec::new());
@@ -105,7 +107,7 @@ fn disconnect_ends_a_handshake_at_once() {
     }
 }
 
-/// A handshake for each request would cost more than the request.
+/// A TLS handshake for each request would cost more than the request itself.
 #[test]
 fn polling_uses_its_connections_again() {
     let authority = Authority::new();
@@ -126,8 +128,8 @@ fn polling_uses_its_connections_again() {
             received.recv_timeout(PATIENCE).unwrap();
         }
         client.disconnect().unwrap();
-        // One for the polls, one for the posts; a machine that stalls for longer than an idle connection is kept
-        // may see more.
+        // Polls and POSTs use one connection each. A machine that stalls for longer than the limit for idle
+        // connections may see more.
         assert!(server.connections() < 10, "{} connections", server.connections());
     }
 }
@@ -145,7 +147,8 @@ fn disconnect_is_a_goodbye_for_a_server() {
     }
 }
 
-/// A websocket server that reads until the line is closed: what came last, and whether TLS ended as it should.
+/// A websocket server that reads until the connection is closed. Returns the frames, and the result of the
+/// last read, which tells how TLS ended.
 fn read_websocket_to_the_end(tls: Tls) -> (Vec<String>, std::io::Result<usize>) {
     let mut websocket: WebSocket<Tls> = tungstenite::accept(tls).unwrap();
     let open = r#"0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
@@ -174,7 +177,7 @@ fn disconnect_by_websocket_ends_tls_with_its_own_goodbye() {
         client.disconnect().unwrap();
         let (frames, end) = seen.recv_timeout(PATIENCE).unwrap();
         assert_eq!(frames[..2], ["4last words", "1"], "{frames:?}");
-        // rustls: 0 for a close_notify, UnexpectedEof without one.
+        // rustls returns 0 after a close_notify, and UnexpectedEof without one.
         assert_eq!(end.expect("no close_notify"), 0);
         assert_eq!(ended.recv_timeout(PATIENCE).unwrap(), Reason::ClientDisconnect);
     }

@@ -1,4 +1,4 @@
-//! Runs the cases by turns, and prints what came out.
+//! Runs the cases in turn, and prints their figures.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,26 +10,27 @@ use crate::{Carrier, Case, Scenario, Who};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only these. Default: all
+    /// Run only these scenarios. Default: all
     scenarios: Vec<Scenario>,
-    /// Only these. Default: all
+    /// Run only these carriers. Default: all
     #[arg(long)]
     carrier: Vec<Carrier>,
-    /// Only messages of this size
+    /// Run only cases with messages of this size
     #[arg(long)]
     size: Option<usize>,
-    /// How often each one is run. The figures are medians
+    /// Number of runs for each case. The figures are medians
     #[arg(long, default_value_t = 5)]
     repeats: usize,
-    /// Server and client on the same CPU, too
+    /// Also run with server and client on the same CPU
     #[arg(long)]
     one_cpu: bool,
-    /// Without rust_engineio
+    /// Leave rust_engineio out
     #[arg(long)]
     no_peer: bool,
 }
 
-/// The cases: scenario, carrier, size, count for the limit and us, count for the peer, packets in a POST.
+/// The cases: scenario, carrier, message size, count for the limit and us, count for the peer, packets per
+/// POST.
 const CASES: &[(Scenario, Carrier, usize, usize, usize, usize)] = {
     use Carrier::*;
     use Scenario::*;
@@ -69,13 +70,13 @@ pub(crate) fn run(options: &Options) {
         "{:<36} {:>5}  {:>12} {:>10} {:>10}  {:>6} {:>6}",
         "case", "", "rate, time", "p99", "CPU each", "rate ×", "CPU ×"
     );
-    // The client on the last CPU, the server on the first.
+    // The server runs on the first CPU, and the client on the last one.
     let places: &[(usize, usize)] = if options.one_cpu { &[(0, cpus - 1), (0, 0)] } else { &[(0, cpus - 1)] };
     for &(scenario, carrier, size, count, peer_count, packets) in CASES {
         let wanted = (options.scenarios.is_empty() || options.scenarios.contains(&scenario))
             && (options.carrier.is_empty() || options.carrier.contains(&carrier))
             && options.size.is_none_or(|only| only == size);
-        // Where both are on one CPU, it is the latency that is of interest.
+        // On one CPU only the latency is of interest.
         for &(server, client) in
             places.iter().filter(|(s, c)| wanted && (s != c || scenario == Scenario::Rtt))
         {
@@ -114,7 +115,7 @@ fn run_case(case: &Case, peer_count: usize, (server, client): (usize, usize), op
     }
 }
 
-/// Each figure's own median.
+/// The median of each figure.
 fn median(runs: &[Figures]) -> Option<Figures> {
     let of = |figure: fn(&Figures) -> f64| {
         let mut all: Vec<f64> = runs.iter().map(figure).collect();
@@ -131,7 +132,7 @@ fn line(case: &Case, figures: Figures, limit: Figures) -> String {
         Scenario::Idle => {
             (format!("{:.1} KiB", figures.each / 1024.0), String::new(), figures.each / limit.each)
         }
-        // Rates: more is better.
+        // The other figures are rates, where higher is better.
         _ => (format!("{:.1} k/s", 1e6 / figures.each), String::new(), limit.each / figures.each),
     };
     let cpu = us(figures.cpu);
@@ -146,7 +147,8 @@ fn name_of(who: Who) -> String {
     name(who)
 }
 
-/// A server and a client for one run. `None` if the client fails, which it has said on stderr.
+/// Runs a case once, with a server and a client of its own. `None` if the client fails, which reports to
+/// stderr.
 fn once(who: Who, case: &Case, server: usize, client: usize) -> Option<Figures> {
     let program = std::env::current_exe().expect("this program");
     let mut server = Server(
@@ -171,7 +173,7 @@ fn once(who: Who, case: &Case, server: usize, client: usize) -> Option<Figures> 
     Figures::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
-/// Ends with its input.
+/// A server process, which ends when its stdin is closed.
 struct Server(Child);
 
 impl Drop for Server {

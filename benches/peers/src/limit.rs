@@ -1,5 +1,5 @@
-//! The least that a client can do by hand: one thread, plain blocking tungstenite or one ureq agent, batched writes,
-//! nothing handled that the case does not need.
+//! The hand-written minimum: one thread on plain blocking tungstenite or one ureq agent, with batched writes.
+//! It handles only what a case needs.
 
 use std::any::Any;
 use std::io::{Read, Write};
@@ -17,10 +17,10 @@ use crate::measure::{self, Figures, Watch};
 use crate::ours::numbered;
 use crate::{Carrier, Case, Scenario, WINDOW};
 
-/// Of the server.
+/// The server's `maxPayload`, in bytes.
 const MAX_PAYLOAD: usize = 1 << 20;
 
-/// A connection. Messages are written at the latest by `flush`.
+/// A connection. `flush` writes all messages that `write` has not written yet.
 trait Wire: Any {
     fn write(&mut self, message: &Bytes, binary: bool);
     fn flush(&mut self);
@@ -37,7 +37,7 @@ impl<S: Read + Write + 'static> Socket<S> {
         let url = format!("ws://{address}/engine.io/?EIO=4&transport=websocket{sid}");
         let (mut socket, _) = client::client(url, stream).expect("the server is up");
         match sid.is_empty() {
-            // The open packet.
+            // The first packet is the open packet.
             true => drop(socket.read().expect("connected")),
             false => {
                 socket.send(Message::text("2probe")).expect("connected");
@@ -174,7 +174,7 @@ impl Wire for Polling {
     }
 }
 
-/// Connects. The connector is made once for a process.
+/// Connects. All connections of a process share the TLS connector.
 fn open(case: &Case, url: &str, tls: &TlsConnector) -> Box<dyn Wire> {
     let tcp = || {
         let stream = TcpStream::connect(url.split_once("://").expect("a URL").1).expect("the server is up");
@@ -248,7 +248,7 @@ fn exchange(case: &Case, wire: &mut dyn Wire) -> Figures {
     watch.stop(case.count)
 }
 
-/// Half a window is written while the other half is under way.
+/// Writes half a window of messages while the other half is on its way.
 fn pipeline(case: &Case, wire: &mut dyn Wire) {
     let write = |wire: &mut dyn Wire, from: usize, to: usize| {
         (from..to.min(case.count)).for_each(|n| wire.write(&numbered(n, case.size).into(), false));

@@ -1,5 +1,6 @@
-//! Measures `engineio`, a hand-written minimum on plain tungstenite or ureq ("limit"), and rust_engineio ("peer")
-//! by turns against one engineioxide server, each in a process of its own, and prints medians and ratios.
+//! Measures `engineio`, a hand-written minimum on plain tungstenite or ureq ("limit"), and rust_engineio
+//! ("peer") in turn with one engineioxide server. Each runs in a process of its own. The program prints
+//! medians and ratios.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml
@@ -24,15 +25,15 @@ struct Arguments {
     drive: drive::Options,
 }
 
-/// What the processes that this one starts do.
+/// The role of a process that the main process starts.
 #[derive(Subcommand)]
 enum Role {
-    /// Serves until its input ends. Prints two URLs, plain and TLS
+    /// Serve until stdin ends. Prints two URLs, plain and TLS
     Server {
         #[arg(long)]
         cpu: Option<usize>,
     },
-    /// Runs one case once, and prints its figures
+    /// Run one case once, and print its figures
     Client {
         who: Who,
         #[command(flatten)]
@@ -53,17 +54,17 @@ enum Who {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// One message after the other, there and back
+    /// Round trips of one message after the other
     Rtt,
-    /// Messages to the server, until it has counted them
+    /// Messages to the server, until the server has counted them
     Send,
-    /// Messages from the server, counted
+    /// Messages from the server, until the client has counted them
     Recv,
-    /// A window of messages under way, each echo checked
+    /// Echoes with a window of messages in flight, each of them checked
     Pipeline,
-    /// Connections made and ended
+    /// Opening and closing connections
     Connect,
-    /// Connections that do nothing: memory for each
+    /// Memory of idle connections
     Idle,
 }
 
@@ -80,13 +81,13 @@ struct Case {
     scenario: Scenario,
     #[arg(long)]
     carrier: Carrier,
-    /// Of a message, in bytes. 64 KiB and more are sent as binary, less as text
+    /// Size of a message in bytes. From 64 KiB on messages are binary, smaller ones are text
     #[arg(long, default_value_t = 16)]
     size: usize,
-    /// Messages, or connections
+    /// Number of messages or connections
     #[arg(long)]
     count: usize,
-    /// In a POST
+    /// Number of packets per POST
     #[arg(long, default_value_t = 16)]
     packets: usize,
 }
@@ -97,7 +98,7 @@ impl Case {
     }
 }
 
-/// How many messages are under way in a pipeline.
+/// The number of messages in flight in the scenario `Pipeline`.
 const WINDOW: usize = 512;
 
 fn main() {

@@ -1,4 +1,4 @@
-//! Clocks and figures.
+//! Clocks and figures of the measurements.
 
 use std::any::Any;
 use std::fmt;
@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Keeps this process, and the threads it will start, on one CPU.
+/// Pins this process, and the threads that it starts later, to one CPU.
 pub(crate) fn pin(cpu: Option<usize>) {
     let Some(cpu) = cpu else { return };
     let mut set = CpuSet::new();
     set.set(cpu);
-    // Not every machine lets us, and the figures are comparable without.
+    // Not every machine allows this. The figures are comparable without it.
     let _ = sched_setaffinity(None, &set);
 }
 
-/// One run: the median time of an operation and its 99th percentile, or the mean time where only that can be told,
-/// in ns, and the CPU time of the client per operation, in ns. For `idle`: bytes.
+/// The figures of one run, in ns: the median time of an operation, its 99th percentile, and the client's CPU
+/// time per operation. Scenarios without single times give the mean time for both. The scenario `Idle` gives
+/// bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     pub(crate) each: f64,
@@ -37,7 +38,7 @@ impl Figures {
         Some(Figures { each: numbers.next()??, p99: numbers.next()??, cpu: numbers.next()?? })
     }
 
-    /// Of operations that were timed one by one.
+    /// The figures of operations that were timed one by one.
     pub(crate) fn of_times(mut times: Vec<Duration>, cpu: Duration) -> Self {
         let count = times.len();
         times.sort();
@@ -49,7 +50,7 @@ impl Figures {
     }
 }
 
-/// Times many operations as a whole.
+/// A clock for many operations as a whole.
 pub(crate) struct Watch {
     started: Instant,
     cpu: Duration,
@@ -70,9 +71,9 @@ impl Watch {
     }
 }
 
-/// The memory of this process that `count` idle connections have added, for each.
+/// The memory that each of `count` idle connections adds to this process.
 pub(crate) fn idle(count: usize, mut connect: impl FnMut(usize) -> Box<dyn Any>) -> Figures {
-    // The first one brings in code, and what is shared.
+    // The first connection loads code and shared data, and does not count.
     let first = connect(0);
     let before = resident();
     let cpu = Watch::start();
@@ -86,13 +87,13 @@ fn nanos(duration: Duration) -> f64 {
     duration.as_nanos() as f64
 }
 
-/// Of all threads of this process.
+/// The CPU time of all threads of this process.
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Bytes.
+/// The resident memory of this process, in bytes.
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");

@@ -1,4 +1,4 @@
-//! engineio, used as its documentation says.
+//! engineio, used as its documentation recommends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -36,7 +36,7 @@ pub(crate) fn run(case: &Case, url: &str) -> Figures {
         Scenario::Pipeline => pipeline(case, url),
         Scenario::Connect => {
             let client = client(case);
-            // The first one of the process pays for TLS's list of authorities.
+            // The first connection of the process loads the list of TLS authorities, and does not count.
             connect(&client, case, url);
             client.disconnect().expect("connected");
             let mut times = Vec::new();
@@ -64,7 +64,7 @@ fn rtt(case: &Case, url: &str) -> Figures {
     let again = message.clone();
     let mut sent = Instant::now();
     let mut measured = Vec::with_capacity(count);
-    // The first round trip is not measured: it started elsewhere.
+    // The first round trip is not measured, because another thread starts it.
     let mut warm = false;
     client.on_message(move |client, _| {
         if std::mem::replace(&mut warm, true) {
@@ -82,7 +82,7 @@ fn rtt(case: &Case, url: &str) -> Figures {
     Figures::of_times(times.recv().expect("the echoes come"), watch.cpu())
 }
 
-/// Signals each message.
+/// A channel that gets a signal when `after` messages have arrived.
 fn signalling(client: &Client, after: usize) -> Receiver<()> {
     let (done, ended) = bounded(1);
     let seen = AtomicUsize::new(0);
@@ -128,7 +128,7 @@ fn pipeline(case: &Case, url: &str) -> Figures {
     let (mut begun, mut echoed) = (false, 0);
     client.on_message(move |client, message| {
         if !std::mem::replace(&mut begun, true) {
-            // Here, as all the others are sent here: in order.
+            // All messages are sent from this handler, so they are in order.
             return (0..WINDOW)
                 .try_for_each(|number| client.send(numbered(number, size)))
                 .map_err(|e| e.to_string());

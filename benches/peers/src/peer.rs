@@ -1,4 +1,4 @@
-//! rust_engineio, one thread that polls it, as its own examples do.
+//! rust_engineio, with one thread that polls it, as in its own examples.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,6 @@
-//! engineioxide on one thread, plain and behind TLS. It echoes, but for these texts: `count` makes it count instead,
-//! `total` asks for how many there were, `flood N SIZE` for N messages.
+//! An engineioxide server on one thread, plain and behind TLS. It echoes every message except for three
+//! commands: `count` makes it count messages instead, `total` makes it send the count, and `flood N SIZE`
+//! makes it send N messages.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -65,7 +66,7 @@ fn emit(socket: &Socket<Data>, text: impl Into<Str>) {
 }
 
 async fn flood(socket: Arc<Socket<Data>>, count: usize, size: usize) {
-    // engineioxide's first ping is due now, and ends the session if the queue is full.
+    // engineioxide sends its first ping at this moment, and ends the session if the queue is full.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let text = "x".repeat(size);
     let bytes = Bytes::from(text.clone());
@@ -98,7 +99,7 @@ pub(crate) fn run() {
         let service = EngineIoService::with_config(Arc::new(Handler), config);
         tokio::spawn(accept(plain, None, service.clone()));
         tokio::spawn(accept(tls, Some(acceptor()), service));
-        // The one who started us has ended.
+        // Stdin ends with the process that has started this one.
         let _ = tokio::task::spawn_blocking(|| io::stdin().read(&mut [0])).await;
     });
 }
@@ -133,6 +134,6 @@ async fn serve(
     service: EngineIoService<Handler>,
 ) {
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
-    // A client that goes is no news.
+    // An error means that the client has gone, which is no failure.
     connection.await.ok();
 }

@@ -3,20 +3,18 @@
 use std::io::{Read, Write};
 use std::net::Ipv6Addr;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use ureq::http::StatusCode;
+use ureq::http::{HeaderValue, StatusCode};
 
 use super::Refusal;
 
-/// The size up to which an answer's head is read, in bytes.
+/// The limit for the head of an answer, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
 
 pub(super) fn open_tunnel<S: Read + Write>(
     stream: &mut S,
     host: &str,
     port: u16,
-    authorization: Option<&[u8]>,
+    authorization: Option<&HeaderValue>,
 ) -> Result<(), Refusal> {
     let target = match host.parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]:{port}"),
@@ -27,7 +25,7 @@ pub(super) fn open_tunnel<S: Read + Write>(
     let head = read_head(stream)?;
     let status = status(&head).ok_or_else(not_http)?;
     match status.as_u16() {
-        // Any length of a body that a success names is to be ignored.
+        // A successful answer has no body, whatever length it states (RFC 9110, section 9.3.6).
         200..=299 => Ok(()),
         407 => Err(refused(status, wants_login(&head, authorization.is_some()))),
         403 | 405 => Err(refused(
@@ -38,34 +36,30 @@ pub(super) fn open_tunnel<S: Read + Write>(
     }
 }
 
-/// The `Basic` credentials of RFC 7617.
-pub(super) fn basic((user, password): (&str, &str)) -> Vec<u8> {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))).into_bytes()
-}
-
-fn request(target: &str, authorization: Option<&[u8]>) -> Vec<u8> {
+fn request(target: &str, authorization: Option<&HeaderValue>) -> Vec<u8> {
     let agent = concat!("engineio/", env!("CARGO_PKG_VERSION"));
     let mut request =
         format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {agent}\r\n").into_bytes();
     if let Some(authorization) = authorization {
-        request.extend([b"Proxy-Authorization: ", authorization, b"\r\n"].concat());
+        request.extend([b"Proxy-Authorization: ", authorization.as_bytes(), b"\r\n"].concat());
     }
     request.extend(b"\r\n");
     request
 }
 
-/// Byte by byte, as what follows is the target's, and cannot be put back.
+/// Reads the head of the answer byte by byte: the bytes behind it come from the target, and cannot be put
+/// back.
 fn read_head(stream: &mut impl Read) -> Result<Vec<u8>, Refusal> {
     const START: &[u8] = b"HTTP/";
     let mut head = Vec::with_capacity(512);
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && !head.ends_with(b"\n\n") {
         if head.len() == MAX_HEAD {
-            return Err(Refusal::answer("answered with more headers than a client can take"));
+            return Err(Refusal::answer("answered with more headers than this client accepts"));
         }
         stream.read_exact(&mut byte)?;
         head.push(byte[0]);
-        // Another protocol may have no line that ends.
+        // The loop would not end with a protocol that has no lines.
         if head.len() <= START.len() && !START.starts_with(&head) {
             return Err(not_http());
         }
@@ -73,7 +67,7 @@ fn read_head(stream: &mut impl Read) -> Result<Vec<u8>, Refusal> {
     Ok(head)
 }
 
-/// The status in `HTTP/1.1 200 OK`.
+/// The status in a line such as `HTTP/1.1 200 OK`.
 fn status(head: &[u8]) -> Option<StatusCode> {
     let line = head.split(|byte| *byte == b'\n').next()?.trim_ascii_end();
     let mut words = line.split(|byte| *byte == b' ');
@@ -83,18 +77,19 @@ fn status(head: &[u8]) -> Option<StatusCode> {
 
 fn wants_login(head: &[u8], logged_in: bool) -> String {
     if logged_in {
-        return "did not accept the credentials that it was given".into();
+        return "did not accept the credentials".into();
     }
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     let mut ways = head.lines().filter_map(|line| line.strip_prefix("proxy-authenticate:")).peekable();
     if ways.peek().is_some() && !ways.any(|way| way.contains("basic")) {
-        return "requires a way to log in that this client does not know; it knows Basic".into();
+        return "requires an authentication scheme that this client does not know; it supports only Basic"
+            .into();
     }
     "requires a user name and a password; put them into its URL, as in http://user:password@proxy:3128".into()
 }
 
 fn not_http() -> Refusal {
-    Refusal::answer("does not answer in HTTP; is it a proxy of another kind?")
+    Refusal::answer("does not answer in HTTP; is it another kind of proxy?")
 }
 
 fn refused(status: StatusCode, what: String) -> Refusal {

@@ -1,4 +1,5 @@
-//! The variables that other programs read too: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`.
+//! The environment variables for proxies that other programs read too: `http_proxy`, `https_proxy`,
+//! `all_proxy` and `no_proxy`.
 
 use std::env;
 use std::fmt;
@@ -9,12 +10,13 @@ use ureq::http::Uri;
 use super::Proxy;
 use crate::error::Result;
 
-/// The names for a target's scheme, the first one that is set counts. ureq itself takes one proxy for all schemes.
+/// The variables for each scheme of a target. The first one that is set counts. ureq itself has one proxy for
+/// all schemes.
 const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// What the environment says about proxies.
+/// The environment's settings for proxies.
 #[derive(Clone)]
 pub(crate) struct Environment {
     http: Option<Variable>,
@@ -30,14 +32,14 @@ struct Variable {
 
 impl Environment {
     pub(super) fn read() -> Self {
-        // What is not UTF-8 is no URL either: the error is the same.
+        // A value that is not UTF-8 is not a URL either, so the error is the same.
         Self::from(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     pub(super) fn from(get: impl Fn(&str) -> Option<String>) -> Self {
-        // In a CGI program that variable is what a request's header `Proxy` says.
+        // In a CGI program a request's header `Proxy` sets this variable.
         let trusted = |name: &str| name != "HTTP_PROXY" || get("REQUEST_METHOD").is_none();
-        // An empty one in small letters is how to have none for one command, whatever there is in capitals.
+        // An empty lower-case variable turns the proxy off for one command, whatever the upper-case one says.
         let counts =
             |name: &str, value: &str| name.starts_with(char::is_lowercase) || !value.trim().is_empty();
         let first = |names: &[&'static str]| {
@@ -66,7 +68,7 @@ impl Environment {
     }
 }
 
-/// The values may hold passwords.
+/// Hides the values, which may contain passwords.
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |variable: &Option<Variable>| variable.as_ref().map(|variable| variable.name);
@@ -84,17 +86,17 @@ struct Exceptions(Vec<Exception>);
 #[derive(Clone)]
 struct Exception {
     hosts: Hosts,
-    /// Any, if there is none.
+    /// `None` means any port.
     port: Option<u16>,
 }
 
-/// Names are in small letters, and without the dot at the end of a fully qualified one.
+/// The hosts of an entry. Names are in lower case, without the dot at the end of a fully qualified name.
 #[derive(Clone)]
 enum Hosts {
     All,
-    /// An address, and the number of bits that count.
+    /// A network's address and the length of its prefix in bits.
     Network(IpAddr, u8),
-    /// With the names below it, as for curl, Go and Python.
+    /// A name and all names below it, as in curl, Go and Python.
     Name(String),
     EndingIn(String),
     StartingWith(String),
@@ -127,7 +129,7 @@ impl Exception {
 }
 
 impl Hosts {
-    /// `None` if it has a port, or no sense.
+    /// `None` if the entry has a port, or makes no sense.
     fn parse(entry: &str) -> Option<Self> {
         if entry == "*" {
             return Some(Hosts::All);
@@ -156,7 +158,7 @@ impl Hosts {
             Hosts::All => true,
             Hosts::Network(network, bits) => ip.is_ok_and(|ip| within(ip, *network, *bits)),
             Hosts::StartingWith(start) => host.starts_with(start),
-            // The rest of an address is no name above it.
+            // An address has no parent domains.
             _ if ip.is_ok() => false,
             Hosts::EndingIn(end) => host.ends_with(end),
             Hosts::Name(name) => {
@@ -166,7 +168,7 @@ impl Hosts {
     }
 }
 
-/// `10.0.0.0/8`, `10.1.2.3`, `::1`, `[::1]`.
+/// Parses a network or an address: `10.0.0.0/8`, `10.1.2.3`, `::1`, `[::1]`.
 fn network(entry: &str) -> Option<(IpAddr, u8)> {
     let (ip, bits) = entry.split_once('/').map_or((entry, None), |(ip, bits)| (ip, Some(bits)));
     let ip: IpAddr = ip.trim_start_matches('[').trim_end_matches(']').parse().ok()?;

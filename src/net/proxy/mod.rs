@@ -1,7 +1,8 @@
-//! Proxies: which one a connection goes through, and the tunnel that is opened there.
+//! Proxies: the choice of the proxy for a connection, and the tunnel through it.
 //!
-//! Every connection is a tunnel, to plain targets as well (where HTTP knows another way): a websocket needs one, and
-//! so both transports get through a proxy or neither does, and the proxy sees no cookies or paths.
+//! Every connection through a proxy is a tunnel, also one to an `http://` target, for which HTTP has another
+//! way too. A websocket needs the tunnel: so either both transports get through a proxy or neither does. The
+//! proxy does not see cookies or paths.
 
 mod connect;
 mod environment;
@@ -13,16 +14,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use ureq::http::{HeaderValue, Uri};
 use ureq::{Agent, ProxyProtocol};
 
+use super::authorization::basic;
 use crate::error::{Error, Result};
 use environment::Environment;
 
 /// The name of the builder's option.
 const OPTION: &str = "proxy";
 
-/// What the user says about proxies.
+/// The user's setting for proxies.
 #[derive(Clone, Default)]
 pub(crate) enum ProxySettings {
-    /// The agent decides, if there is one, and the environment otherwise.
+    /// The user's ureq agent decides, or the environment if there is no agent.
     #[default]
     Default,
     Off,
@@ -30,13 +32,17 @@ pub(crate) enum ProxySettings {
 }
 
 impl ProxySettings {
-    /// Finds what is wrong with the URL.
+    /// Checks the URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidOption`] says what is wrong with it.
     pub(crate) fn check(&self) -> Result<()> {
         if let ProxySettings::Url(url) = self { Proxy::parse(url, OPTION).map(drop) } else { Ok(()) }
     }
 }
 
-/// Shows no password, which may be anywhere in a malformed URL.
+/// Hides the password, and all of a malformed URL, where the password may be anywhere.
 impl fmt::Debug for ProxySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -50,7 +56,7 @@ impl fmt::Debug for ProxySettings {
     }
 }
 
-/// Which proxy the connections of one client go through.
+/// The proxies for the connections of one client.
 #[derive(Debug, Clone)]
 pub(crate) enum Routes {
     Direct,
@@ -59,7 +65,7 @@ pub(crate) enum Routes {
 }
 
 impl Routes {
-    /// Reads the environment, if it is what decides.
+    /// Finds out what decides about proxies, and reads the environment if the environment does.
     pub(crate) fn new(settings: &ProxySettings, agent: Option<&Agent>) -> Result<Self> {
         let of_agent = agent.map(|agent| agent.config().proxy());
         Ok(match (settings, of_agent) {
@@ -72,11 +78,11 @@ impl Routes {
         })
     }
 
-    /// The proxy for a target, if there is one.
+    /// The proxy for connections to `target`, if they go through one.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] with the name of a variable that cannot be used.
+    /// [`Error::InvalidOption`] names an environment variable whose value is unusable.
     pub(super) fn find(&self, target: &Uri) -> Result<Option<Proxy>> {
         match self {
             Routes::Direct => Ok(None),
@@ -86,18 +92,18 @@ impl Routes {
     }
 }
 
-/// A proxy that can be used.
+/// A proxy whose URL has been checked.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     inner: ureq::Proxy,
-    /// The option or the variable that it comes from.
+    /// The option or environment variable that the URL comes from.
     source: &'static str,
 }
 
 impl Proxy {
     fn parse(url: &str, source: &'static str) -> Result<Self> {
         let parsed = ureq::Proxy::new(url.trim());
-        // Neither the URL nor the cause is told: they may hold the password.
+        // The error shows neither the URL nor the cause, because both may contain the password.
         let parsed = parsed.map_err(|_| {
             Error::option(source, "not the URL of a proxy, such as http://proxy:3128 or socks5://proxy:1080")
         });
@@ -109,10 +115,10 @@ impl Proxy {
         if inner.host().is_empty() || inner.host() == "[]" {
             return invalid("the proxy's URL has no host");
         }
-        // ureq takes the default port in place of one that is not a number.
+        // ureq silently replaces a port that is not a number with the default.
         let authority = inner.uri().authority().map_or("", |authority| authority.as_str());
-        let behind_user = authority.rsplit('@').next().unwrap_or_default();
-        if behind_user.len() > inner.host().len() && !matches!(inner.uri().port_u16(), Some(1..)) {
+        let host_and_port = authority.rsplit('@').next().unwrap_or_default();
+        if host_and_port.len() > inner.host().len() && !matches!(inner.uri().port_u16(), Some(1..)) {
             return invalid("the proxy's URL has an invalid port");
         }
         let user = inner.username().unwrap_or_default();
@@ -120,7 +126,7 @@ impl Proxy {
         match inner.protocol() {
             ProxyProtocol::Http | ProxyProtocol::Https => {}
             ProxyProtocol::Socks5 | ProxyProtocol::Socks5h => {
-                // RFC 1929, section 2.
+                // The limits are those of RFC 1929, section 2.
                 if user.len() > 255 || password.len() > 255 {
                     return invalid("SOCKS5 allows user names and passwords of up to 255 bytes");
                 }
@@ -130,7 +136,7 @@ impl Proxy {
         Ok(Proxy { inner, source })
     }
 
-    /// Without the brackets of an IPv6 address.
+    /// The proxy's host, without the brackets of an IPv6 address.
     pub(super) fn host(&self) -> &str {
         self.inner.host().trim_start_matches('[').trim_end_matches(']')
     }
@@ -139,7 +145,7 @@ impl Proxy {
         self.inner.port()
     }
 
-    /// Whether the proxy itself is spoken to by TLS.
+    /// True if the connection to the proxy itself uses TLS.
     pub(super) fn is_secure(&self) -> bool {
         self.inner.protocol() == ProxyProtocol::Https
     }
@@ -150,8 +156,9 @@ impl Proxy {
             .then(|| (user.unwrap_or_default(), password.unwrap_or_default()))
     }
 
-    /// Asks the proxy, on a connection to it, for a tunnel to a host, and reads its answer and not a byte more.
-    /// `authorization` is for HTTP, in place of the URL's.
+    /// Opens a tunnel to `host` on a connection to the proxy. It reads the proxy's answer and not a byte
+    /// beyond it. An HTTP proxy gets `authorization`, if given, in place of the credentials in the proxy's
+    /// URL.
     pub(super) fn open_tunnel<S: Read + Write>(
         &self,
         stream: &mut S,
@@ -161,9 +168,8 @@ impl Proxy {
     ) -> Result<()> {
         let opened = match self.inner.protocol() {
             ProxyProtocol::Http | ProxyProtocol::Https => {
-                let basic = self.credentials().map(connect::basic);
-                let authorization = authorization.map(HeaderValue::as_bytes).or(basic.as_deref());
-                connect::open_tunnel(stream, host, port, authorization)
+                let own = self.credentials().map(|(user, password)| basic(user, password));
+                connect::open_tunnel(stream, host, port, authorization.or(own.as_ref()))
             }
             _ => socks5::open_tunnel(stream, host, port, self.credentials()),
         };
@@ -181,7 +187,7 @@ impl Proxy {
         })
     }
 
-    /// The error for a connection to the proxy that could not be made.
+    /// Builds the error for a failed connection to the proxy.
     pub(super) fn unreachable(&self, error: Error) -> Error {
         if error.is_timeout() {
             return Error::Timeout { what: "connecting to the proxy" };
@@ -196,21 +202,21 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// Shows no credentials.
+/// Hides the credentials.
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-/// Why there is no tunnel.
+/// The reason why no tunnel was opened.
 #[derive(Debug)]
 enum Refusal {
     Io(io::Error),
     Answer {
-        /// Of HTTP.
+        /// The HTTP status, if the proxy sent one.
         status: Option<u16>,
-        /// What the proxy did.
+        /// A phrase with the proxy as its subject, such as "closed the connection".
         what: String,
     },
 }

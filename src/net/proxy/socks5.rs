@@ -10,7 +10,7 @@ const NO_LOGIN: u8 = 0;
 const PASSWORD: u8 = 2;
 const NONE_ACCEPTABLE: u8 = 0xff;
 
-/// The host's name is for the proxy to resolve.
+/// Asks for a tunnel to `host`. The proxy resolves the name.
 pub(super) fn open_tunnel<S: Read + Write>(
     stream: &mut S,
     host: &str,
@@ -33,7 +33,7 @@ fn address(host: &str) -> Result<Vec<u8>, Refusal> {
         Ok(IpAddr::V6(ip)) => [&[4], &ip.octets()[..]].concat(),
         Err(_) => {
             let size = u8::try_from(host.len());
-            let size = size.map_err(|_| Refusal::answer("takes host names of up to 255 bytes only"))?;
+            let size = size.map_err(|_| Refusal::answer("accepts host names of up to 255 bytes only"))?;
             [&[3, size], host.as_bytes()].concat()
         }
     })
@@ -46,7 +46,7 @@ fn log_in<S: Read + Write>(stream: &mut S, credentials: Option<(&str, &str)>) ->
     };
     stream.write_all(greeting)?;
     stream.flush()?;
-    // One that speaks something else may not send a second byte.
+    // The version is read alone: a proxy of another kind may never send a second byte.
     if read(stream)? != [VERSION] {
         return Err(not_socks());
     }
@@ -54,10 +54,11 @@ fn log_in<S: Read + Write>(stream: &mut S, credentials: Option<(&str, &str)>) ->
         ([NO_LOGIN], _) => Ok(()),
         ([PASSWORD], Some((user, password))) => send_password(stream, user, password),
         ([NONE_ACCEPTABLE], None) => Err(Refusal::answer(
-            "requires a user name and a password; put them into its URL, as in socks5://user:password@proxy:1080",
+            "requires a user name and a password; put them into its URL, \
+             as in socks5://user:password@proxy:1080",
         )),
         ([NONE_ACCEPTABLE], Some(_)) => {
-            Err(Refusal::answer("does not let anybody in by user name and password"))
+            Err(Refusal::answer("does not accept authentication by user name and password"))
         }
         _ => Err(not_socks()),
     }
@@ -66,7 +67,7 @@ fn log_in<S: Read + Write>(stream: &mut S, credentials: Option<(&str, &str)>) ->
 fn send_password<S: Read + Write>(stream: &mut S, user: &str, password: &str) -> Result<(), Refusal> {
     let mut request = vec![1];
     for text in [user, password] {
-        // That they are not longer was checked when the URL was read.
+        // `Proxy::new` has checked that both fit into 255 bytes.
         request.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
         request.extend(text.as_bytes().iter().take(255));
     }
@@ -86,7 +87,7 @@ fn read_answer(stream: &mut impl Read) -> Result<(), Refusal> {
     if code != 0 {
         return Err(Refusal::answer(format!("opened no tunnel: {}", reason(code))));
     }
-    // Where the proxy connects from: of no use, but in the way.
+    // The address that the proxy connects from has to be skipped.
     let size = match kind {
         1 => 4,
         3 => usize::from(read::<1, _>(stream)?[0]),
@@ -97,7 +98,7 @@ fn read_answer(stream: &mut impl Read) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// RFC 1928, section 6.
+/// The meaning of a reply code (RFC 1928, section 6).
 fn reason(code: u8) -> String {
     match code {
         1 => "general failure".into(),
@@ -106,8 +107,8 @@ fn reason(code: u8) -> String {
         4 => "the host is unreachable".into(),
         5 => "the connection was refused".into(),
         6 => "the target did not answer in time".into(),
-        7 => "it knows no CONNECT".into(),
-        8 => "it does not know this kind of address".into(),
+        7 => "the proxy does not support CONNECT".into(),
+        8 => "the proxy does not support this type of address".into(),
         _ => format!("code {code}"),
     }
 }
@@ -119,5 +120,5 @@ fn read<const N: usize, S: Read>(stream: &mut S) -> Result<[u8; N], Refusal> {
 }
 
 fn not_socks() -> Refusal {
-    Refusal::answer("does not answer in SOCKS5; is it a proxy of another kind?")
+    Refusal::answer("does not answer in SOCKS5; is it another kind of proxy?")
 }

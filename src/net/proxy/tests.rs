@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A proxy that has answered already.
+/// A proxy whose answer is already there.
 struct Answered {
     answer: io::Cursor<Vec<u8>>,
     written: Vec<u8>,
@@ -168,7 +168,10 @@ proptest! {
     }
 
     #[test]
-    fn no_url_does_harm(url in "[a-z5]{0,6}(:|/|@|\\[|\\]|%|\\.|[0-9a-zü])*", list in "([0-9a-zü]|[.*/:, \\[])*") {
+    fn no_url_does_harm(
+        url in "[a-z5]{0,6}(:|/|@|\\[|\\]|%|\\.|[0-9a-zü])*",
+        list in "([0-9a-zü]|[.*/:, \\[])*",
+    ) {
         for url in [url.clone(), format!("http://{url}")] {
             let get = |name: &str| Some(if name == "no_proxy" { &list } else { &url }.clone());
             let _ = ProxySettings::Url(url.clone()).check();
@@ -215,7 +218,7 @@ fn urls() {
     }
 }
 
-/// The variables' values, and which proxy is found for a URL.
+/// The proxy that is found for a URL in an environment with these variables.
 fn found(variables: &[(&str, &str)], url: &str) -> Result<Option<String>> {
     let get = |wanted: &str| {
         variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
@@ -241,7 +244,7 @@ fn each_scheme_has_its_variable() {
 }
 
 #[test]
-fn an_empty_variable_in_small_letters_is_none() {
+fn an_empty_lower_case_variable_turns_the_proxy_off() {
     for empty in ["", " "] {
         let variables = [("http_proxy", empty), ("HTTP_PROXY", "b"), ("all_proxy", "c")];
         assert_eq!(found(&variables, "http://a").unwrap(), None);
@@ -300,7 +303,7 @@ fn exceptions() {
         ("127.0.0.1:5001", "127.0.0.1", false),
         ("[::1]:5000", "[::1]", true),
         ("[::1]:5001", "[::1]", false),
-        // An address.
+        // This is an address, not a port.
         ("::1:5001", "[::1]", false),
         ("a.example.", "a.example", true),
         ("a.example.:5000", "a.example", true),
@@ -322,7 +325,7 @@ fn exceptions() {
         let found = found(&variables, &format!("http://{host}:5000/x")).unwrap();
         assert_eq!(found.is_none(), excepted, "{list:?} {host}");
     }
-    // The port of a URL without one.
+    // A URL without a port has the default port.
     for (list, url, excepted) in [
         ("a:80", "http://a", true),
         ("a:80", "https://a", false),

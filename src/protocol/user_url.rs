@@ -1,0 +1,72 @@
+//! The parts of the URL that the user gave, and its form for error messages.
+
+use percent_encoding::percent_decode_str;
+use url::{Url, form_urlencoded};
+
+/// Query parameters with a meaning in the protocol. The user's own values would contradict ours, or ask for
+/// answers that this client cannot read (`j` for JSONP, `b64` for binary messages in websocket text). The
+/// parameter `t` is not among them: servers ignore it, and without timestamps the user may set it.
+const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
+
+/// Reads the scheme. Returns whether it asks for TLS, and the rest of the URL behind `://`.
+pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
+    let Some((scheme, rest)) = split_scheme(url) else {
+        // The url crate reads "localhost:5000" as a URL with the scheme "localhost".
+        return Err("it has no scheme: add http:// or https:// in front".into());
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" | "ws" => Ok((false, rest)),
+        "https" | "wss" => Ok((true, rest)),
+        other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
+    }
+}
+
+/// Splits at the first `://`, if the text in front of it is a valid scheme (RFC 3986, section 3.1).
+fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    is_scheme.then_some((scheme, rest))
+}
+
+/// The user's query without the reserved parameters, as it was written. It is empty or ends in `&`.
+pub(super) fn own_query(url: &Url) -> String {
+    let is_own = |pair: &&str| {
+        // The name is decoded, as the server does it.
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+        name.is_some_and(|name| !RESERVED.contains(&name.as_ref()))
+    };
+    let pairs = url.query().unwrap_or_default().split('&').filter(is_own);
+    pairs.flat_map(|pair| [pair, "&"]).collect()
+}
+
+/// The user and the password, percent-decoded (RFC 3986, section 2.1).
+pub(super) fn credentials(url: &Url) -> Result<Option<(String, String)>, String> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Ok(None);
+    }
+    let decode = |text| match percent_decode_str(text).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned()),
+        Err(_) => Err("its user or password is not UTF-8"),
+    };
+    Ok(Some((decode(url.username())?, decode(url.password().unwrap_or_default())?)))
+}
+
+/// The URL for an error message, with `***` in place of the user, the password and the query.
+///
+/// The URL may be malformed: the end of a password with a `/`, `?` or `@` is then unclear. In case of doubt
+/// more is hidden.
+pub(super) fn redacted(url: &str) -> String {
+    let (scheme, rest) =
+        split_scheme(url).map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (address, query) = rest.split_at(end);
+    if query.contains('@') {
+        return format!("{scheme}***");
+    }
+    let hidden_query = if query.is_empty() { "" } else { "?***" };
+    match address.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}{hidden_query}"),
+        None => format!("{scheme}{address}{hidden_query}"),
+    }
+}
