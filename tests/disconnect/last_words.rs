@@ -1,12 +1,10 @@
 //! What a server says last reaches the handlers, though nothing can be written to it any more.
 
-mod common;
-
 use std::thread;
 use std::time::Duration;
 
-use common::scripted::{OPEN, Scripted};
-use common::{PATIENCE, Watch, only, within};
+use crate::common::scripted::{OPEN, Scripted};
+use crate::common::{PATIENCE, Watch, only, within};
 use engineio::{Client, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
