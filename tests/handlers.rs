@@ -1,16 +1,20 @@
-//! Handlers that fail, panic, or do not end.
+//! Handlers that fail, panic, or do not end; and user code outside of handlers that panics: in a middleware it ends the
+//! connection like any other error, in a logger it changes nothing, and the client can be used again.
 
 mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use common::real::{Event, Server};
 use common::scripted::Scripted;
-use common::{Lines, PATIENCE, Stuck, Watch, eventually, only};
+use common::{Lines, PATIENCE, Stuck, Watch, eventually, only, within};
 use engineio::{Client, Error, Message, Reason, State, TransportKind};
 use log::Level;
+use ureq::http::{Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::{Agent, Body, SendBody};
 
 use Reason::ClientDisconnect;
 use TransportKind::{Polling, WebSocket};
@@ -137,4 +141,106 @@ fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE * 2).unwrap(), Ok(Message::from("welcome")));
     client.disconnect().unwrap();
+}
+
+/// A middleware that panics at one request and lets the others pass.
+struct PanicsAt {
+    method: &'static str,
+    /// The request's number among those with that method.
+    which: usize,
+    seen: AtomicUsize,
+}
+
+impl Middleware for PanicsAt {
+    fn handle(
+        &self,
+        request: Request<SendBody>,
+        next: MiddlewareNext,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let hit = request.method() == self.method && self.seen.fetch_add(1, Ordering::SeqCst) == self.which;
+        assert!(!hit, "no token");
+        next.handle(request)
+    }
+}
+
+fn panicking(method: &'static str, which: usize) -> Client {
+    let middleware = PanicsAt { method, which, seen: AtomicUsize::new(0) };
+    let agent: Agent = Agent::config_builder().middleware(middleware).build().into();
+    Client::builder().http_agent(agent).build().unwrap()
+}
+
+/// Checks that the client can be used like a new one.
+fn lives(client: &Client, watch: &Watch, server: &Server) {
+    assert_eq!(client.state(), State::Disconnected);
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    watch.connected();
+    client.send("again").unwrap();
+    assert_eq!(watch.message(), Message::from("again"));
+    client.disconnect().unwrap();
+    assert_eq!(watch.disconnected(), ClientDisconnect);
+}
+
+#[test]
+fn a_middleware_while_connecting() {
+    let server = Server::start();
+    let client = panicking("GET", 0);
+    let watch = Watch::new(&client);
+    match client.connect_with(server.url(), only(Polling)) {
+        Err(Error::Connection { message, .. }) => {
+            assert!(message.contains("panicked: no token"), "{message}")
+        }
+        other => panic!("{other:?}"),
+    }
+    lives(&client, &watch, &server);
+}
+
+#[test]
+fn a_middleware_while_connected() {
+    let server = Server::start();
+    // The first GET is the handshake; a POST carries a message.
+    for (method, which) in [("GET", 1), ("POST", 0)] {
+        let client = panicking(method, which);
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        watch.connected();
+        // Fails if the connection has ended already.
+        let _ = client.send("x");
+        assert_eq!(watch.disconnected(), Reason::TransportError, "{method}");
+        within(PATIENCE, "wait returns", {
+            let client = client.clone();
+            move || client.wait()
+        });
+        let error = client.last_error().unwrap();
+        assert!(error.to_string().contains("panicked: no token"), "{error}");
+        lives(&client, &watch, &server);
+    }
+}
+
+struct Panics;
+
+impl log::Log for Panics {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        panic!("no log: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_log_that_always_panics_is_no_concern_of_a_connection() {
+    let server = Server::start();
+    let client = Client::builder().logger(Arc::new(Panics)).build().unwrap();
+    let watch = Watch::new(&client);
+    for transport in [Polling, WebSocket] {
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        client.send("x").unwrap();
+        assert_eq!(watch.message(), Message::from("x"));
+        client.disconnect().unwrap();
+        assert_eq!(watch.disconnected(), ClientDisconnect);
+    }
 }

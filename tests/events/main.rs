@@ -1,6 +1,9 @@
 //! Events as channels, handlers by name, JSON, and the helpers for threads.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod release;
 
 use std::error::Error as StdError;
 use std::thread;

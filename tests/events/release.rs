@@ -1,12 +1,10 @@
 //! What ends the wait for room in an event channel, when it was not the client that ended the connection.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::scripted::{Exchange, OPEN, Scripted, open_with};
-use common::{Lines, PATIENCE, eventually, only, within};
+use crate::common::scripted::{Exchange, OPEN, Scripted, open_with};
+use crate::common::{Lines, PATIENCE, eventually, only, within};
 use crossbeam_channel::{Receiver, unbounded};
 use engineio::{Client, Event, Reason, TransportKind};
 use log::Level;
