@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::real::{Event, Server};
-use common::scripted::Scripted;
+use common::scripted::{Exchange, OPEN, Scripted};
 use common::{Lines, PATIENCE, Stuck, Watch, eventually, only, within};
 use engineio::{Client, Error, Message, Reason, State, TransportKind};
 use log::Level;
@@ -65,6 +67,58 @@ fn a_connect_handler_that_fails_ends_the_connection() {
             client.disconnect().unwrap();
             assert_eq!(watch.disconnected(), ClientDisconnect);
         }
+    }
+}
+
+/// Sends until the connection refuses it.
+fn send_until_refused(client: &Client) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        client.send("x")?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The server has sent a message and gone when the connect handler sends: what that returns is the end of a connection
+/// which for the other handlers has never been.
+fn a_refused_connection_has_no_messages(server: &Scripted, transport: TransportKind) {
+    let client = Client::builder().outbox_limit(1000).build().unwrap();
+    let watch = Watch::new(&client);
+    let events = client.events(10);
+    client.on_connect(send_until_refused);
+    let connected = client.connect_with(server.url(), only(transport));
+    assert!(matches!(connected, Err(Error::ConnectHandler { .. })), "{connected:?}");
+    client.wait();
+    watch.nothing_more();
+    assert!(events.is_empty(), "{:?}", events.try_iter().collect::<Vec<_>>());
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+#[test]
+fn a_refused_connection_has_no_messages_by_polling() {
+    for status in ["400 Bad Request", "500 Internal Server Error"] {
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() => exchange.respond(status, ""),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.payload(format!("{OPEN}\u{1e}4hello")),
+        });
+        a_refused_connection_has_no_messages(&server, Polling);
+    }
+}
+
+/// The end is seen by the one who writes or by the one who reads: the rounds have both.
+#[test]
+fn a_refused_connection_has_no_messages_by_websocket() {
+    let ends: [fn(&mut Exchange) -> io::Result<()>; 3] =
+        [Exchange::reset, Exchange::close, |exchange| exchange.ws_text("1")];
+    for end in ends {
+        let server = Scripted::websocket(move |exchange| {
+            exchange.ws_text("4hello")?;
+            exchange.ws_read_text()?;
+            end(exchange)
+        });
+        (0..30).for_each(|_| a_refused_connection_has_no_messages(&server, WebSocket));
     }
 }
 
