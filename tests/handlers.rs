@@ -1,16 +1,22 @@
-//! Handlers that fail, panic, or do not end.
+//! Handlers that fail, panic, or do not end; and user code outside of handlers that panics: in a middleware it ends the
+//! connection like any other error, in a logger it changes nothing, and the client can be used again.
 
 mod common;
 
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::real::{Event, Server};
-use common::scripted::Scripted;
-use common::{Lines, PATIENCE, Stuck, Watch, eventually, only};
+use common::scripted::{Exchange, OPEN, Scripted};
+use common::{Lines, PATIENCE, Stuck, Watch, eventually, only, within};
 use engineio::{Client, Error, Message, Reason, State, TransportKind};
 use log::Level;
+use ureq::http::{Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::{Agent, Body, SendBody};
 
 use Reason::ClientDisconnect;
 use TransportKind::{Polling, WebSocket};
@@ -61,6 +67,58 @@ fn a_connect_handler_that_fails_ends_the_connection() {
             client.disconnect().unwrap();
             assert_eq!(watch.disconnected(), ClientDisconnect);
         }
+    }
+}
+
+/// Sends until the connection refuses it.
+fn send_until_refused(client: &Client) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        client.send("x")?;
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+/// The server has sent a message and gone when the connect handler sends: what that returns is the end of a connection
+/// which for the other handlers has never been.
+fn a_refused_connection_has_no_messages(server: &Scripted, transport: TransportKind) {
+    let client = Client::builder().outbox_limit(1000).build().unwrap();
+    let watch = Watch::new(&client);
+    let events = client.events(10);
+    client.on_connect(send_until_refused);
+    let connected = client.connect_with(server.url(), only(transport));
+    assert!(matches!(connected, Err(Error::ConnectHandler { .. })), "{connected:?}");
+    client.wait();
+    watch.nothing_more();
+    assert!(events.is_empty(), "{:?}", events.try_iter().collect::<Vec<_>>());
+    assert_eq!(client.state(), State::Disconnected);
+}
+
+#[test]
+fn a_refused_connection_has_no_messages_by_polling() {
+    for status in ["400 Bad Request", "500 Internal Server Error"] {
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() => exchange.respond(status, ""),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.payload(format!("{OPEN}\u{1e}4hello")),
+        });
+        a_refused_connection_has_no_messages(&server, Polling);
+    }
+}
+
+/// The end is seen by the one who writes or by the one who reads: the rounds have both.
+#[test]
+fn a_refused_connection_has_no_messages_by_websocket() {
+    let ends: [fn(&mut Exchange) -> io::Result<()>; 3] =
+        [Exchange::reset, Exchange::close, |exchange| exchange.ws_text("1")];
+    for end in ends {
+        let server = Scripted::websocket(move |exchange| {
+            exchange.ws_text("4hello")?;
+            exchange.ws_read_text()?;
+            end(exchange)
+        });
+        (0..30).for_each(|_| a_refused_connection_has_no_messages(&server, WebSocket));
     }
 }
 
@@ -137,4 +195,106 @@ fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE * 2).unwrap(), Ok(Message::from("welcome")));
     client.disconnect().unwrap();
+}
+
+/// A middleware that panics at one request and lets the others pass.
+struct PanicsAt {
+    method: &'static str,
+    /// The request's number among those with that method.
+    which: usize,
+    seen: AtomicUsize,
+}
+
+impl Middleware for PanicsAt {
+    fn handle(
+        &self,
+        request: Request<SendBody>,
+        next: MiddlewareNext,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let hit = request.method() == self.method && self.seen.fetch_add(1, Ordering::SeqCst) == self.which;
+        assert!(!hit, "no token");
+        next.handle(request)
+    }
+}
+
+fn panicking(method: &'static str, which: usize) -> Client {
+    let middleware = PanicsAt { method, which, seen: AtomicUsize::new(0) };
+    let agent: Agent = Agent::config_builder().middleware(middleware).build().into();
+    Client::builder().http_agent(agent).build().unwrap()
+}
+
+/// Checks that the client can be used like a new one.
+fn lives(client: &Client, watch: &Watch, server: &Server) {
+    assert_eq!(client.state(), State::Disconnected);
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    watch.connected();
+    client.send("again").unwrap();
+    assert_eq!(watch.message(), Message::from("again"));
+    client.disconnect().unwrap();
+    assert_eq!(watch.disconnected(), ClientDisconnect);
+}
+
+#[test]
+fn a_middleware_while_connecting() {
+    let server = Server::start();
+    let client = panicking("GET", 0);
+    let watch = Watch::new(&client);
+    match client.connect_with(server.url(), only(Polling)) {
+        Err(Error::Connection { message, .. }) => {
+            assert!(message.contains("panicked: no token"), "{message}")
+        }
+        other => panic!("{other:?}"),
+    }
+    lives(&client, &watch, &server);
+}
+
+#[test]
+fn a_middleware_while_connected() {
+    let server = Server::start();
+    // The first GET is the handshake; a POST carries a message.
+    for (method, which) in [("GET", 1), ("POST", 0)] {
+        let client = panicking(method, which);
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        watch.connected();
+        // Fails if the connection has ended already.
+        let _ = client.send("x");
+        assert_eq!(watch.disconnected(), Reason::TransportError, "{method}");
+        within(PATIENCE, "wait returns", {
+            let client = client.clone();
+            move || client.wait()
+        });
+        let error = client.last_error().unwrap();
+        assert!(error.to_string().contains("panicked: no token"), "{error}");
+        lives(&client, &watch, &server);
+    }
+}
+
+struct Panics;
+
+impl log::Log for Panics {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        panic!("no log: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn a_log_that_always_panics_is_no_concern_of_a_connection() {
+    let server = Server::start();
+    let client = Client::builder().logger(Arc::new(Panics)).build().unwrap();
+    let watch = Watch::new(&client);
+    for transport in [Polling, WebSocket] {
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        client.send("x").unwrap();
+        assert_eq!(watch.message(), Message::from("x"));
+        client.disconnect().unwrap();
+        assert_eq!(watch.disconnected(), ClientDisconnect);
+    }
 }

@@ -258,8 +258,8 @@ fn a_failed_connect_of_ones_own_leaves_the_policy_at_work() {
     connected.recv_timeout(PATIENCE).unwrap();
     heard(&told, "connecting again in");
     assert!(client.is_reconnecting());
-    // Nobody listens there.
-    client.connect("http://127.0.0.1:1").unwrap_err();
+    let refuses_once = refusing(1);
+    client.connect_with(refuses_once.url(), only(WebSocket)).unwrap_err();
     heard(&told, "connected again at attempt 1");
     connected.recv_timeout(PATIENCE).unwrap();
     assert!(!client.wait_timeout(Duration::ZERO));
@@ -279,4 +279,84 @@ fn a_connect_of_ones_own_ends_the_policys_pause() {
     client.disconnect().unwrap();
     client.wait();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
+}
+
+/// A server that refuses its first handshakes, and ends no session.
+fn refusing(refusals: usize) -> Scripted {
+    let handshakes = AtomicUsize::new(0);
+    Scripted::start(move |exchange| match &exchange.request {
+        request if request.query.contains_key("sid") => exchange.hold(),
+        _ if handshakes.fetch_add(1, Ordering::SeqCst) < refusals => {
+            exchange.respond("503 Service Unavailable", "")
+        }
+        request if request.is_websocket() => {
+            exchange.open_websocket(OPEN)?;
+            exchange.hold()
+        }
+        _ => exchange.payload(OPEN),
+    })
+}
+
+/// The tokens with which handshakes were tried.
+fn tokens(server: &Scripted) -> Vec<String> {
+    let handshakes = server.requests().into_iter().filter(|request| !request.query.contains_key("sid"));
+    handshakes.map(|request| request.header("x-token").join(", ")).collect()
+}
+
+#[test]
+fn the_policy_goes_on_with_the_last_connect_that_failed_in_its_pause() {
+    for transport in [Polling, WebSocket] {
+        let first = losing(1);
+        let (second, third) = (refusing(1), refusing(1));
+        let pause = Duration::from_millis(1500);
+        let (policy, told) =
+            told(Reconnection::new().delay(pause).max_delay(pause).randomization_factor(0.0));
+        let client = Client::builder().reconnection(policy).build().unwrap();
+        client.connect_with(first.url(), only(WebSocket).header("X-Token", "first")).unwrap();
+        heard(&told, "connecting again in");
+        client.connect_with(second.url(), only(transport).header("X-Token", "second")).unwrap_err();
+        client.connect_with(third.url(), only(transport).header("X-Token", "third")).unwrap_err();
+        heard(&told, "connected again at attempt 1");
+        assert_eq!(tokens(&third), ["third", "third"], "{transport}");
+        assert_eq!((tokens(&first).len(), tokens(&second).len()), (1, 1), "{transport}");
+        assert_eq!(client.transport().unwrap(), transport);
+        client.disconnect().unwrap();
+    }
+}
+
+#[test]
+fn the_policy_goes_on_with_the_last_connect_that_failed_in_the_disconnect_handler() {
+    let (first, second) = (losing(1), refusing(2));
+    let (policy, told) = told(quick());
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let url = second.url().to_owned();
+    client.on_disconnect(move |client, reason| match reason {
+        Reason::ClientDisconnect => Ok(()),
+        _ => client.connect_with(&url, only(Polling).header("X-Token", "fresh")),
+    });
+    client.connect_with(first.url(), only(WebSocket).header("X-Token", "expired")).unwrap();
+    heard(&told, "connected again at attempt 2");
+    assert_eq!(tokens(&second), ["fresh"; 3]);
+    assert_eq!(tokens(&first), ["expired"]);
+    client.disconnect().unwrap();
+}
+
+/// A call that is refused for the URL, or because the client is connected, is no connect to repeat.
+#[test]
+fn the_policy_does_not_go_on_with_a_call_that_tried_nothing() {
+    let first = losing(2);
+    let (policy, told) = told(quick());
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let (connects, connected) = unbounded();
+    client.on_connect(move |client| {
+        let again = client.connect("http://127.0.0.1:1");
+        connects.send(matches!(again, Err(Error::AlreadyConnected)))
+    });
+    client.on_disconnect(|client, _| drop(client.connect("not a URL")));
+    client.connect_with(first.url(), only(WebSocket).header("X-Token", "first")).unwrap();
+    (0..3).for_each(|_| assert!(connected.recv_timeout(PATIENCE).unwrap()));
+    heard(&told, "connected again at attempt 1");
+    heard(&told, "connected again at attempt 1");
+    assert_eq!(tokens(&first), ["first"; 3]);
+    client.disconnect().unwrap();
 }

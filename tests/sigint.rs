@@ -13,11 +13,11 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use common::process::with_sigint;
+use common::process::{waiting, with_sigint};
 use common::real::{Event, Server};
 use common::scripted::Scripted;
 use common::{PATIENCE, eventually, only};
-use engineio::{Client, Error, Reconnection, TransportKind};
+use engineio::{Client, Error, Reconnection, State, TransportKind};
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::SIGINT;
 
@@ -38,7 +38,7 @@ const TRANSPORT: &str = "ENGINEIO_TEST_TRANSPORT";
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
     let part = part.as_str();
-    let has_handler = matches!(part, "handler" | "connecting" | "reconnecting");
+    let has_handler = matches!(part, "handler" | "connecting" | "reconnecting" | "lasting handled");
     let handled = Arc::new(AtomicBool::new(false));
     if has_handler {
         signal_hook::flag::register(SIGINT, handled.clone()).unwrap();
@@ -62,7 +62,8 @@ fn child() {
     match part {
         "alive" => std::io::stdin().lines().for_each(|line| clients[0].send(line.unwrap()).unwrap()),
         "busy" => clients[0].send("to be echoed").unwrap(),
-        "reconnecting" => clients[0].send("cmd:close").unwrap(),
+        "reconnecting" | "lasting" => clients[0].send("cmd:close").unwrap(),
+        "lasting disconnect" | "lasting handled" => disconnect_in_time(&clients[0]),
         _ => {}
     }
     // The first one's end may never come.
@@ -82,7 +83,8 @@ fn clients(part: &str) -> Vec<Client> {
     let policy =
         Reconnection::new().delay(never).max_delay(never).on_event(|event| println!("[policy: {event}]"));
     let mut builder = Client::builder().handle_sigint(part != "off").reconnection(policy);
-    if part == "hang" {
+    let lasting = part.starts_with("lasting");
+    if part == "hang" || lasting {
         builder = builder.request_timeout(PATIENCE * 10);
     }
     let count = if matches!(part, "two" | "hang") { 2 } else { 1 };
@@ -94,6 +96,11 @@ fn clients(part: &str) -> Vec<Client> {
             if hangs {
                 park();
             }
+            if lasting {
+                // The parent says when.
+                std::io::stdin().lines().next();
+                println!("[handler done]");
+            }
         });
         let busy = part == "busy";
         client.on_message(move |_, _| {
@@ -104,6 +111,17 @@ fn clients(part: &str) -> Vec<Client> {
         });
     }
     clients
+}
+
+/// Disconnects while the disconnect handler runs.
+fn disconnect_in_time(client: &Client) {
+    client.send("cmd:close").unwrap();
+    eventually("the handler runs", || client.state() == State::Disconnected);
+    let disconnecting = client.clone();
+    let disconnect = waiting("disconnect waits", move || drop(disconnecting.disconnect()));
+    println!("[disconnecting]");
+    disconnect.join().unwrap();
+    println!("[behind disconnect]");
 }
 
 fn connect(client: &Client) -> Result<(), Error> {
@@ -261,6 +279,42 @@ fn a_disconnect_that_hangs_holds_no_other_client_up_nor_a_second_signal() {
     assert_eq!(program.child.try_wait().unwrap(), None, "it waits for the handler");
     program.interrupt();
     assert_eq!(program.ends().signal(), BY_SIGINT);
+}
+
+/// The connection is over, and its disconnect handler still runs: the process does not end before that is done.
+#[test]
+fn a_disconnect_handler_that_runs_is_waited_for() {
+    for (transport, part) in [(Polling, "lasting"), (WebSocket, "lasting"), (WebSocket, "lasting disconnect")]
+    {
+        let server = Server::start();
+        let mut program = Program::start(part, server.url(), transport);
+        program.says(" 0]");
+        if part == "lasting disconnect" {
+            program.says("[disconnecting]");
+        }
+        program.interrupt();
+        // A process that does not wait ends now.
+        thread::sleep(Duration::from_millis(300));
+        let _ = writeln!(program.input);
+        program.says("[handler done]");
+        assert_eq!(program.ends().signal(), BY_SIGINT, "{part}");
+        assert!(!program.rest().contains(&"[behind wait]".into()), "{part}");
+    }
+}
+
+/// In a program with a handler of its own, `disconnect` returns behind the disconnect handler all the same.
+#[test]
+fn a_disconnect_that_waits_is_not_ended() {
+    let server = Server::start();
+    let mut program = Program::start("lasting handled", server.url(), WebSocket);
+    program.says("[disconnecting]");
+    program.interrupt();
+    // A disconnect that does not wait returns now.
+    thread::sleep(Duration::from_millis(300));
+    let _ = writeln!(program.input);
+    program.says("[handler done]");
+    program.says("[behind disconnect]");
+    assert_eq!(program.ends().code(), HANDLED);
 }
 
 #[test]

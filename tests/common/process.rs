@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 
 use super::eventually;
 
@@ -31,6 +32,40 @@ pub(crate) fn threads() -> Vec<(String, String)> {
         .collect();
     threads.sort();
     threads
+}
+
+/// The id of the calling thread, for [`is_asleep`].
+pub(crate) fn this_thread() -> String {
+    let link = fs::read_link("/proc/thread-self").expect("Linux");
+    link.file_name().and_then(OsStr::to_str).expect("a number").to_owned()
+}
+
+/// True while that thread waits for something: a call of which nothing else can be seen has begun to wait.
+pub(crate) fn is_asleep(id: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{id}/stat")) else { return false };
+    // The state stands behind the name, whose parentheses may hold spaces.
+    stat[stat.rfind(')').expect("a name") + 1..].trim_start().starts_with('S')
+}
+
+/// Runs a call that waits, on a thread of its own, and returns once it does wait.
+pub(crate) fn waiting<T: Send + 'static>(
+    what: &str,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let thread = thread::spawn(move || {
+        // The channel has room, so that this does not wait.
+        tell.send(this_thread()).expect("the test listens");
+        call()
+    });
+    let id = told.recv().expect("the thread runs");
+    // A lock may be waited for on the way, but not three times in a row.
+    let mut asleep = 0;
+    eventually(what, || {
+        asleep = if is_asleep(&id) { asleep + 1 } else { 0 };
+        asleep == 3 || thread.is_finished()
+    });
+    thread
 }
 
 /// A command that starts a program with the disposition `default` or `ignore` for SIGINT. It does not inherit

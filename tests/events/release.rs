@@ -1,12 +1,10 @@
 //! What ends the wait for room in an event channel, when it was not the client that ended the connection.
 
-mod common;
-
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::scripted::{Exchange, OPEN, Scripted, open_with};
-use common::{Lines, PATIENCE, eventually, only, within};
+use crate::common::scripted::{Exchange, OPEN, Scripted, open_with};
+use crate::common::{Lines, PATIENCE, eventually, only, within};
 use crossbeam_channel::{Receiver, unbounded};
 use engineio::{Client, Event, Reason, TransportKind};
 use log::Level;
@@ -128,4 +126,31 @@ fn disconnect_releases_a_connection_that_waits_for_its_turn() {
     // The first connection's, but for its end.
     let seen: Vec<_> = events.try_iter().map(|event| event.name()).collect();
     assert_eq!(seen, ["connect", "message", "message", "message", "message", "message"]);
+}
+
+/// The disconnect handler has run, and the last event still waits for room.
+#[test]
+fn disconnect_waits_for_the_handler_and_not_for_the_channel() {
+    const LONG: Duration = Duration::from_secs(8);
+    for transport in [Polling, WebSocket] {
+        // Room for all but the last event; the second disconnect finds what the first one has released.
+        for disconnects in [1, 2] {
+            let client = Client::builder().request_timeout(LONG).build().unwrap();
+            let events = client.events(6);
+            let (tell, told) = unbounded();
+            client.on_disconnect(move |_, _| tell.send(()));
+            let (server, _) = server(transport);
+            client.connect_with(server.url(), only(transport)).unwrap();
+            told.recv_timeout(PATIENCE).expect("the disconnect handler runs");
+            for _ in 0..disconnects {
+                let start = Instant::now();
+                client.disconnect().unwrap();
+                assert!(start.elapsed() < LONG / 2, "{transport}: {:?}", start.elapsed());
+            }
+            // The last event is still for whoever reads then.
+            let seen: Vec<_> = (0..7).map(|_| events.recv_timeout(PATIENCE).unwrap().name()).collect();
+            assert_eq!((seen[0], seen[6]), ("connect", "disconnect"), "{transport}");
+            client.wait();
+        }
+    }
 }

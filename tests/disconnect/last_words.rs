@@ -1,12 +1,11 @@
 //! What a server says last reaches the handlers, though nothing can be written to it any more.
 
-mod common;
-
+use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::scripted::{OPEN, Scripted};
-use common::{PATIENCE, Watch, only, within};
+use crate::common::scripted::{OPEN, Scripted};
+use crate::common::{PATIENCE, Watch, only, within};
 use engineio::{Client, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
@@ -86,4 +85,47 @@ fn none_come() {
         assert!(matches!(&*client.last_error().unwrap(), Error::Connection { status: Some(500), .. }));
         assert!(client.wait_timeout(PATIENCE));
     }
+}
+
+/// How long after the failure the disconnect handler runs, in which there is nothing to wait for. The server holds the
+/// poll.
+fn none_are_waited_for(timeout: Duration, answers: bool) -> Duration {
+    let (tell, told) = mpsc::channel();
+    let server = Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() => {
+            let start = Instant::now();
+            if !answers {
+                tell.send(start + timeout).unwrap();
+                return exchange.hold();
+            }
+            tell.send(start).unwrap();
+            exchange.respond("500 Internal Server Error", "")
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.payload(OPEN),
+    });
+    let client = Client::builder().request_timeout(timeout).build().unwrap();
+    let (end, ended) = mpsc::channel();
+    client.on_disconnect(move |_, reason| end.send((Instant::now(), reason)));
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    client.send("x").unwrap();
+    let failed = told.recv_timeout(PATIENCE).unwrap();
+    let (at, reason) = ended.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(reason, Reason::TransportError);
+    assert!(matches!(client.disconnect(), Err(Error::Unsent { messages: 1, .. })));
+    client.wait();
+    at.saturating_duration_since(failed)
+}
+
+#[test]
+fn a_server_that_fails_has_none() {
+    let late = none_are_waited_for(PATIENCE, true);
+    assert!(late < Duration::from_millis(500), "{late:?}");
+}
+
+/// A server that takes the request timeout for nothing is not given more time.
+#[test]
+fn a_server_that_is_silent_has_none() {
+    let late = none_are_waited_for(Duration::from_secs(2), false);
+    assert!(late < Duration::from_millis(500), "{late:?}");
 }

@@ -1,6 +1,9 @@
 //! Events as channels, handlers by name, JSON, and the helpers for threads.
 
+#[path = "../common/mod.rs"]
 mod common;
+
+mod release;
 
 use std::error::Error as StdError;
 use std::thread;
@@ -331,6 +334,43 @@ fn a_queue_between_threads() {
     let endless = client.create_queue(0);
     (0..10_000).for_each(|i| endless.put(i));
     assert_eq!(endless.len(), 10_000);
+}
+
+/// The bytes that this process takes beyond those of before.
+#[cfg(target_os = "linux")]
+fn grown(before: usize) -> usize {
+    common::hang::resident().saturating_sub(before)
+}
+
+/// A capacity that nobody can use is no reason to panic, nor does it take memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_channel_of_a_huge_capacity_is_no_panic() {
+    let before = common::hang::resident();
+    for capacity in [usize::MAX, usize::MAX / 2, usize::MAX / 100, 1 << 40] {
+        let server = Server::start();
+        let client = Client::new();
+        let events = client.events(capacity);
+        client.connect_with(server.url(), only(WebSocket)).unwrap();
+        client.send("cmd:burst 1000 m").unwrap();
+        assert_eq!(next(&events), Event::Connect);
+        (0..1000).for_each(|i| assert_eq!(next(&events), text(&format!("m{i}"))));
+        client.disconnect().unwrap();
+        assert!(grown(before) < 64 << 20, "{capacity}: {} bytes", grown(before));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_queue_of_a_huge_capacity_is_no_panic() {
+    let client = Client::new();
+    let before = common::hang::resident();
+    for capacity in [usize::MAX, usize::MAX / 2, 1 << 40] {
+        let queue = client.create_queue(capacity);
+        queue.put([0_u8; 100]);
+        assert_eq!(queue.get_nowait(), Ok([0; 100]));
+    }
+    assert!(grown(before) < 64 << 20, "{} bytes", grown(before));
 }
 
 #[test]

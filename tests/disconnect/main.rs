@@ -1,0 +1,232 @@
+//! The end of a connection: its reason, what is delivered before it, who is told, and what comes after.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod endings;
+mod last_words;
+mod waits;
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::real::Server;
+use common::scripted::{Exchange, OPEN, Scripted};
+use common::{PATIENCE, Stuck, WAYS, Watch, abort, by, connected, only, within};
+use engineio::{Client, Disconnect, Error, Reason, TransportKind};
+
+use Reason::{ClientDisconnect, ServerDisconnect};
+use TransportKind::{Polling, WebSocket};
+
+pub(crate) type Script = fn(&mut Exchange) -> io::Result<()>;
+
+/// A polling server with scripts for its polls and POSTs.
+pub(crate) fn polling(poll: Script, post: Script) -> Scripted {
+    Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() => post(exchange),
+        request if request.is_poll() => poll(exchange),
+        _ => exchange.payload(OPEN),
+    })
+}
+
+#[test]
+fn a_disconnect_writes_everything_first() {
+    for options in WAYS.map(by) {
+        let server = Server::start();
+        let client = Client::new();
+        client.connect_with(server.url(), options).unwrap();
+        client.send("cmd:quiet").unwrap();
+        (0..1000).for_each(|i| client.send(i.to_string()).unwrap());
+        client.disconnect().unwrap();
+        assert_eq!(server.texts_until_disconnect(), (0..1000).map(|i| i.to_string()).collect::<Vec<_>>());
+    }
+}
+
+/// Each frame that a websocket client writes until its end, as text; `close` for the close frame.
+fn recorder() -> (Scripted, mpsc::Receiver<String>) {
+    let (sender, frames) = mpsc::channel();
+    let server = Scripted::websocket(move |exchange| {
+        exchange.ws_text("4go")?;
+        loop {
+            let frame = match exchange.ws_read() {
+                Ok((8, _)) => "close".to_owned(),
+                Ok((_, payload)) => String::from_utf8(payload).unwrap(),
+                Err(e) => {
+                    sender.send("EOF".into()).unwrap();
+                    return Err(e);
+                }
+            };
+            sender.send(frame).unwrap();
+        }
+    });
+    (server, frames)
+}
+
+fn until_eof(frames: &mpsc::Receiver<String>) -> Vec<String> {
+    let mut all = Vec::new();
+    while all.last().is_none_or(|last| last != "EOF") {
+        all.push(frames.recv_timeout(PATIENCE).expect("the client closes"));
+    }
+    all
+}
+
+#[test]
+fn the_server_is_told_last() {
+    let (server, frames) = recorder();
+    let (client, watch) = connected(server.url(), only(WebSocket));
+    watch.message();
+    client.send("a").unwrap();
+    client.disconnect_with(Disconnect::new().reason("logged out")).unwrap();
+    assert_eq!(until_eof(&frames), ["4a", "1", "close", "EOF"]);
+    assert_eq!(watch.disconnected(), Reason::Other("logged out".into()));
+    assert!(client.last_error().is_none());
+    watch.nothing_more();
+}
+
+#[test]
+fn an_abort_tells_and_waits_for_nobody() {
+    let (server, frames) = recorder();
+    let client = Client::new();
+    let stuck = Stuck::new(&client);
+    let (sender, reason) = mpsc::channel();
+    client.on_disconnect(move |_, reason| sender.send(reason));
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    stuck.entered();
+    within(PATIENCE, "abort", {
+        let client = client.clone();
+        move || abort(&client)
+    });
+    assert_eq!(until_eof(&frames), ["EOF"]);
+    assert!(reason.try_recv().is_err(), "the message handler still runs");
+    stuck.release();
+    client.wait();
+    assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
+}
+
+/// A server that sends one message and then, if that is wanted, the end.
+fn brief(transport: TransportKind, end: bool) -> Scripted {
+    if transport == WebSocket {
+        return Scripted::websocket(move |exchange| {
+            exchange.ws_text("4x")?;
+            if end { exchange.ws_text("1") } else { exchange.hold() }
+        });
+    }
+    Scripted::polling(move |exchange| match exchange.polls() {
+        1 => exchange.payload("4x"),
+        _ if end => exchange.payload("1"),
+        _ => exchange.hold(),
+    })
+}
+
+#[test]
+fn disconnect_inside_each_handler() {
+    for transport in [Polling, WebSocket] {
+        for (place, expected) in [
+            ("connect", &["connect", "disconnect", "client disconnect"][..]),
+            ("message", &["connect", "message", "disconnect", "client disconnect"]),
+            ("disconnect", &["connect", "message", "disconnect", "server disconnect"]),
+        ] {
+            let server = brief(transport, place == "disconnect");
+            let client = Client::new();
+            let (sender, seen) = mpsc::channel();
+            let handler = {
+                let sender = sender.clone();
+                move |client: &Client, here: &'static str| {
+                    sender.send(here.to_owned()).unwrap();
+                    if here == place {
+                        client.disconnect().unwrap();
+                        client.wait();
+                        assert!(matches!(client.send("late"), Err(Error::SocketIsClosed)));
+                    }
+                }
+            };
+            let [connect, message, disconnect] = [handler.clone(), handler.clone(), handler];
+            client.on_connect(move |client| connect(client, "connect"));
+            client.on_message(move |client, _| message(client, "message"));
+            client.on_disconnect(move |client, reason| {
+                disconnect(client, "disconnect");
+                sender.send(reason.to_string())
+            });
+            client.connect_with(server.url(), only(transport)).unwrap();
+            let waited = client.clone();
+            within(PATIENCE, place, move || waited.wait());
+            assert_eq!(seen.try_iter().collect::<Vec<_>>(), expected, "{transport}, {place}");
+        }
+    }
+}
+
+#[test]
+fn dropping_the_last_handle_ends_the_connection() {
+    let (server, frames) = recorder();
+    let client = Client::new();
+    let stuck = Stuck::new(&client);
+    let (sender, reason) = mpsc::channel();
+    client.on_disconnect(move |_, reason| sender.send(reason));
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    let second = client.clone();
+    stuck.entered();
+    drop(client);
+    second.send("the second handle").unwrap();
+    // The handler runs: a drop that waited for it would never return.
+    within(PATIENCE, "drop", move || drop(second));
+    assert_eq!(until_eof(&frames), ["4the second handle", "1", "close", "EOF"]);
+    stuck.release();
+    assert_eq!(reason.recv_timeout(PATIENCE), Ok(ClientDisconnect));
+}
+
+#[test]
+fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
+    // The first session never answers a POST, and ends.
+    let sessions = AtomicUsize::new(0);
+    let server = Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() && sessions.load(Ordering::SeqCst) == 1 => exchange.hold(),
+        request if request.is_post() => exchange.payload("ok"),
+        request if request.is_poll() && sessions.load(Ordering::SeqCst) == 1 => {
+            thread::sleep(Duration::from_millis(200));
+            exchange.payload("1")
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => {
+            sessions.fetch_add(1, Ordering::SeqCst);
+            exchange.payload(OPEN)
+        }
+    });
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    assert!(matches!(client.send("before"), Err(Error::SocketIsClosed)));
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    (0..100).for_each(|i| client.send(format!("old {i}")).unwrap());
+    watch.connected();
+    assert_eq!(watch.disconnected(), ServerDisconnect);
+    client.wait();
+    let first = server.requests().len();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    client.send("new").unwrap();
+    client.disconnect().unwrap();
+    let posts: Vec<_> = server.requests().split_off(first);
+    let posts: Vec<_> = posts.iter().filter(|request| request.is_post()).collect();
+    let sent: Vec<&str> = posts.iter().flat_map(|post| post.text().split('\u{1e}')).collect();
+    assert_eq!(sent, ["4new", "1"]);
+}
+
+#[test]
+fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
+    // Notices nothing before the test is over.
+    let (over, test) = crossbeam_channel::bounded::<()>(0);
+    let deaf = Scripted::websocket(move |_| test.recv().map_err(io::Error::other));
+    let silent = polling(Exchange::hold, Exchange::hold);
+    for (transport, server) in [(WebSocket, &deaf), (Polling, &silent)] {
+        let client = Client::builder().request_timeout(Duration::from_millis(300)).build().unwrap();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        let start = Instant::now();
+        client.disconnect().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(4), "{transport}: {:?}", start.elapsed());
+        assert_eq!(watch.disconnected(), ClientDisconnect);
+    }
+    drop(over);
+}

@@ -1,0 +1,156 @@
+//! Handlers that take their time while the server goes on: a full inbox makes the client stop reading, which is no
+//! silence of the server's, and a message leaves the inbox when its handler gets it.
+
+mod common;
+
+use std::io;
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::scripted::{Exchange, Scripted, open_with};
+use common::{PATIENCE, Seen, Watch, eventually, only};
+use crossbeam_channel::{bounded, unbounded};
+use engineio::{Client, TransportKind};
+
+use TransportKind::{Polling, WebSocket};
+
+const FLOOD: usize = 2000;
+
+/// The flood's messages, all in one write, as frames or as a payload.
+fn flood(by: TransportKind) -> Vec<u8> {
+    let texts = (0..FLOOD).map(|i| format!("4{i:0100}"));
+    match by {
+        WebSocket => texts.flat_map(|text| [&[0x81, text.len() as u8], text.as_bytes()].concat()).collect(),
+        _ => texts.collect::<Vec<_>>().join("\u{1e}").into_bytes(),
+    }
+}
+
+/// Sends the flood and then a ping every 100 ms, and takes all that the client sends.
+fn flooding(exchange: &mut Exchange) -> io::Result<()> {
+    let pause = Duration::from_millis(100);
+    if exchange.request.is_websocket() {
+        exchange.open_websocket(&open_with(1000, 1000))?;
+        let mut answers = exchange.stream()?;
+        thread::spawn(move || io::copy(&mut answers, &mut io::sink()));
+        exchange.raw(flood(WebSocket))?;
+        loop {
+            thread::sleep(pause);
+            exchange.ws_text("2")?;
+        }
+    }
+    match (exchange.request.is_poll(), exchange.polls()) {
+        (true, 1) => exchange.payload(flood(Polling)),
+        (true, _) => {
+            thread::sleep(pause);
+            exchange.payload("2")
+        }
+        _ => exchange.answer(&open_with(1000, 1000)),
+    }
+}
+
+/// The first handler takes twice the time for which the server may be silent. Several connections at once show what
+/// depends on the threads' order.
+fn a_full_inbox_is_no_silence(transport: TransportKind) {
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let server = Scripted::start(flooding);
+                let client = Client::builder().inbox_limit(20_000).build().unwrap();
+                let mut first = true;
+                let watch = Watch::after(&client, move |client, _| {
+                    if std::mem::take(&mut first) {
+                        thread::sleep(Duration::from_secs(4));
+                    }
+                    // The watch sees the end, if that is why this fails.
+                    let _ = client.send("answer");
+                });
+                client.connect_with(server.url(), only(transport)).unwrap();
+                watch.connected();
+                for i in 0..FLOOD {
+                    match watch.next() {
+                        Seen::Message(message) => assert_eq!(message.as_text(), Some(&*format!("{i:0100}"))),
+                        other => panic!("{other:?} after {i} messages: {:?}", client.last_error()),
+                    }
+                }
+                assert!(client.is_connected());
+                client.disconnect().unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_full_inbox_is_no_silence_by_websocket() {
+    a_full_inbox_is_no_silence(WebSocket);
+}
+
+#[test]
+fn a_full_inbox_is_no_silence_by_polling() {
+    a_full_inbox_is_no_silence(Polling);
+}
+
+/// Thirty of 110 messages are handled, each in 50 ms, when the server sends thirty more and a ping: there is room for
+/// them by then, and the remaining messages take four seconds.
+#[test]
+fn a_ping_behind_a_full_inbox_is_answered_when_there_is_room() {
+    let ((handle, handled), (tell, told)) = (bounded(1), bounded(1));
+    let server = Scripted::start(move |exchange| {
+        exchange.open_websocket(&open_with(500, 2000))?;
+        let texts = |range: Range<u32>| {
+            let texts = range.map(|i| format!("4{i:0100}"));
+            texts.flat_map(|text| [&[0x81, text.len() as u8], text.as_bytes()].concat()).collect::<Vec<_>>()
+        };
+        exchange.raw(texts(0..110))?;
+        handled.recv_timeout(PATIENCE).map_err(io::Error::other)?;
+        exchange.raw(texts(110..140))?;
+        exchange.ws_text("2")?;
+        let start = Instant::now();
+        while exchange.ws_read_text()? != "3" {}
+        tell.send(start.elapsed()).unwrap();
+        exchange.hold()
+    });
+    let client = Client::builder().inbox_limit(13_500).build().unwrap();
+    let mut count = 0;
+    let watch = Watch::after(&client, move |_, _| {
+        count += 1;
+        thread::sleep(Duration::from_millis(if count == 1 { 2500 } else { 50 }));
+        if count == 30 {
+            handle.send(()).unwrap();
+        }
+    });
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    let pong = told.recv_timeout(PATIENCE).expect("the ping is answered");
+    assert!(pong < Duration::from_secs(2), "the pong took {pong:?}");
+    watch.connected();
+    (0..140).for_each(|_| drop(watch.message()));
+    client.disconnect().unwrap();
+}
+
+/// All messages have been received when the first handler goes on.
+#[test]
+fn a_message_leaves_the_inbox_when_its_handler_gets_it() {
+    const COUNT: u64 = 10;
+    let by_websocket = Scripted::websocket(|exchange| {
+        exchange.raw(b"\x81\x054abcd".repeat(COUNT as usize))?;
+        exchange.hold()
+    });
+    let by_polling = Scripted::polling(|exchange| match exchange.polls() {
+        1 => exchange.payload(["4abcd"; COUNT as usize].join("\u{1e}")),
+        _ => exchange.hold(),
+    });
+    for (transport, server) in [(WebSocket, by_websocket), (Polling, by_polling)] {
+        let client = Client::new();
+        let (tell, told) = unbounded();
+        client.on_message(move |client, _| {
+            eventually("all are received", || client.stats().received.messages == COUNT);
+            tell.send(client.stats().inbox_bytes).unwrap();
+        });
+        client.connect_with(server.url(), only(transport)).unwrap();
+        let inbox: Vec<_> = (0..COUNT).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        let each = inbox[0] / (COUNT as usize - 1);
+        let expected: Vec<_> = (0..COUNT as usize).rev().map(|left| left * each).collect();
+        assert!(each > 0 && inbox == expected, "{transport}: {inbox:?}");
+        client.disconnect().unwrap();
+    }
+}
