@@ -25,6 +25,7 @@ use crate::stats::Stats;
 use crate::transport::TransportKind;
 
 pub use builder::ClientBuilder;
+pub use life::State;
 
 /// An Engine.IO client: a handle to one connection at a time. Clones are handles to the same client.
 ///
@@ -49,22 +50,6 @@ pub struct Client {
     core: Arc<Core>,
     /// Absent in the handle that handlers are given, which does not keep the client alive.
     handle: Option<Arc<Handle>>,
-}
-
-/// The state of a client.
-///
-/// `Disconnected → Connecting → Connected → Disconnecting → Disconnected`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum State {
-    /// There is no connection. So it is when the disconnect handler runs.
-    Disconnected,
-    /// `connect` is at work.
-    Connecting,
-    /// Messages can be sent. So it is when the connect handler runs.
-    Connected,
-    /// The client has asked for the end; or the connection is over, and what came before that is still with the handlers.
-    Disconnecting,
 }
 
 impl Client {

@@ -11,6 +11,23 @@
 
 use std::sync::Arc;
 
+/// The state of a client.
+///
+/// `Disconnected → Connecting → Connected → Disconnecting → Disconnected`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// There is no connection. This is the state while the disconnect handler runs.
+    Disconnected,
+    /// An attempt to connect is at work.
+    Connecting,
+    /// Messages can be sent. This is the state while the connect handler runs.
+    Connected,
+    /// The client has asked for the end, or the connection is over and the handlers are still at work on the messages
+    /// that came before.
+    Disconnecting,
+}
+
 /// Where the client is. `A` is an attempt to connect, `C` a connection.
 pub(super) enum Stage<A, C> {
     Disconnected,

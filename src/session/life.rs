@@ -91,10 +91,12 @@ impl LifeState {
         Some(next)
     }
 
-    /// Keeps the first reason. What broke the connection tells more than the failures that followed from it.
+    /// Keeps the first reason. The error of a failed write tells more than the failures that followed from it, but not
+    /// more than what the server has said.
     fn claim(&mut self, reason: Reason, error: Option<Error>) {
         if self.cause.is_none() {
-            let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError);
+            let said = matches!(error, Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
+            let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said);
             self.cause = Some((reason, first.or(error.map(Arc::new))));
         }
     }
@@ -106,18 +108,19 @@ impl Session {
     /// longer than the close timeout; a stand-in reader does when it has next received something, which a silent
     /// server's ping timeout bounds.
     pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
-        if self.begin_close(reason) {
-            // A failed write ends the session by itself.
-            let _ = writer::write(self, self.outbox.finish());
-        }
-        self.inbox.mute();
+        self.close_by(reason, true);
     }
 
     /// As [`close`](Self::close), for a thread that may be ending: the writer thread writes the close, as tungstenite
     /// and native-tls use thread-locals, which may be gone.
     pub(crate) fn close_elsewhere(self: &Arc<Self>, reason: Reason) {
+        self.close_by(reason, false);
+    }
+
+    fn close_by(self: &Arc<Self>, reason: Reason, directly: bool) {
         if self.begin_close(reason) {
-            let _ = writer::write(self, self.outbox.finish_queued());
+            // A failed write ends the session by itself.
+            let _ = writer::write(self, self.outbox.finish(directly));
         }
         self.inbox.mute();
     }
@@ -272,13 +275,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_first_reason_stays_and_the_first_error_tells() {
-        let mut state = LifeState { phase: Phase::Open, cause: None, broken_by: None, torn_down: false };
-        state.broken_by = Some(Arc::new(Error::connection("the first")));
-        state.claim(Reason::TransportError, Some(Error::connection("what followed")));
+    /// The error that is told when a write failed, and then reading did.
+    fn told(reading: Error) -> String {
+        let broken_by = Some(Arc::new(Error::connection("writing")));
+        let mut state = LifeState { phase: Phase::Broken, cause: None, broken_by, torn_down: false };
+        state.claim(Reason::TransportError, Some(reading));
         state.claim(Reason::PingTimeout, None);
         let (reason, error) = state.cause.unwrap();
-        assert_eq!((reason, error.unwrap().to_string()), (Reason::TransportError, "the first".into()));
+        assert_eq!(reason, Reason::TransportError, "the first reason stays");
+        error.unwrap().to_string()
+    }
+
+    #[test]
+    fn the_error_that_tells_most_is_told() {
+        assert_eq!(told(Error::connection("reading")), "writing");
+        assert!(told(Error::protocol("said")).contains("said"));
     }
 }

@@ -12,6 +12,7 @@
 //! and none while the transport or user code runs. The one exception is the writer's, under which its thread starts.
 
 mod inbox;
+mod ledger;
 mod life;
 mod liveness;
 mod outbox;

@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::ledger::{Ledger, Line, Ticket};
 use crate::clock::Moment;
 use crate::error::{Error, Result};
+use crate::guarded::drop_guarded;
 use crate::protocol::Packet;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Signal, has_passed, lock, now, thread};
 use crate::transport::{TrySend, Written};
@@ -52,26 +54,6 @@ struct OutboxState {
     line: Line,
 }
 
-/// The fate of every message. Messages are numbered in the order of their acceptance, which is that of their writing.
-#[derive(Default)]
-struct Ledger {
-    /// The number of the last message that was accepted.
-    accepted: u64,
-    /// The number of the last message that was written. A message that is not known to be written counts as unsent.
-    written_to: u64,
-    /// The end: the numbers do not change any more.
-    frozen: bool,
-}
-
-/// The senders that wait for room, first come, first served.
-#[derive(Default)]
-struct Line {
-    /// The ticket of the next sender to join.
-    next: u64,
-    /// The ticket of the sender whose turn it is.
-    serving: u64,
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
@@ -101,9 +83,6 @@ pub(super) enum Admission {
     Full(Packet, Ticket),
 }
 
-/// A place in the line of senders.
-pub(super) struct Ticket(u64);
-
 impl OutboxState {
     /// True if nothing is being written, and nothing waits. A packet that is written in part is the writer's to finish,
     /// so that nothing piles up in the transport.
@@ -113,7 +92,7 @@ impl OutboxState {
 
     /// Gives the message the next number.
     fn accept(&mut self, packet: &Packet) {
-        self.ledger.accepted += u64::from(packet.is_message());
+        self.ledger.accept(u64::from(packet.is_message()));
         self.bytes += packet.memory();
     }
 
@@ -158,12 +137,11 @@ impl Outbox {
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
         }
-        if state.line.serving < state.line.next || !self.has_room(&state, &packet) {
+        if !state.line.is_empty() || !self.has_room(&state, &packet) {
             if when_full == WhenFull::Fail {
                 return Err(Error::QueueFull);
             }
-            let ticket = Ticket(state.line.next);
-            state.line.next += 1;
+            let ticket = state.line.join();
             state.waiting += 1;
             return Ok(Admission::Full(packet, ticket));
         }
@@ -184,7 +162,7 @@ impl Outbox {
     /// Waits in line for room, and queues the message. The wait ends with the connection at the latest.
     pub(super) fn wait_for_room(&self, packet: Packet, ticket: Ticket) -> Result<Admission> {
         let waits = |state: &OutboxState| {
-            let first = state.line.serving == ticket.0;
+            let first = state.line.is_turn_of(&ticket);
             state.phase == Phase::Open && !(first && self.has_room(state, &packet))
         };
         let mut state = self.room.wait_while(lock(&self.state), None, waits);
@@ -192,7 +170,7 @@ impl Outbox {
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
         }
-        state.line.serving += 1;
+        state.line.advance();
         // The next one in line may have room as well.
         self.room.notify_all_held(&state);
         Ok(self.push(state, packet))
@@ -228,21 +206,15 @@ impl Outbox {
     /// Records what the transport has written.
     pub(super) fn written(&self, written: Written) {
         let mut state = lock(&self.state);
-        if state.ledger.frozen {
-            return;
+        if state.ledger.write(written.traffic.messages) {
+            state.bytes -= written.memory;
+            self.room.notify_all(state);
         }
-        state.ledger.written_to += written.traffic.messages;
-        state.bytes = state.bytes.saturating_sub(written.memory);
-        self.room.notify_all(state);
     }
 
     /// Takes a message back that a failed direct write has refused; false if it counts as unsent already.
     pub(super) fn withdraw(&self, message: bool) -> bool {
-        let mut state = lock(&self.state);
-        if !state.ledger.frozen {
-            state.ledger.accepted -= u64::from(message);
-        }
-        !state.ledger.frozen
+        lock(&self.state).ledger.withdraw(u64::from(message))
     }
 
     /// Gives back the turn of [`Admission::Direct`]. A packet that the transport refused waits in front of all others.
@@ -265,7 +237,7 @@ impl Outbox {
             self.wake_writer(state)
         };
         // Behind the lock, as the message is the user's.
-        drop(leftover);
+        drop_guarded(leftover);
         admission
     }
 
@@ -289,17 +261,9 @@ impl Outbox {
         lock(&self.state).pong.take()
     }
 
-    /// Refuses messages from now on; `Packet::Close` follows those that wait.
-    pub(super) fn finish(&self) -> Admission {
-        self.begin_finish(true)
-    }
-
-    /// As [`finish`](Self::finish), and leaves the close to the writer.
-    pub(super) fn finish_queued(&self) -> Admission {
-        self.begin_finish(false)
-    }
-
-    fn begin_finish(&self, directly: bool) -> Admission {
+    /// Refuses messages from now on; `Packet::Close` follows those that wait. Unless it may be written `directly`, the
+    /// close is left to the writer.
+    pub(super) fn finish(&self, directly: bool) -> Admission {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Admission::Queued;
@@ -328,15 +292,14 @@ impl Outbox {
     /// Closes the ledger: what is not known to be written is unsent, whoever is still out in a system call.
     pub(super) fn freeze(&self) {
         let mut state = lock(&self.state);
-        state.ledger.frozen = true;
+        state.ledger.freeze();
         self.room.notify_all(state);
     }
 
     /// The number of messages that were accepted and not written.
     pub(super) fn unsent(&self) -> usize {
-        let state = lock(&self.state);
-        // Both numbers count messages in this process's memory.
-        usize::try_from(state.ledger.accepted - state.ledger.written_to).unwrap_or(usize::MAX)
+        // A count of messages that are in this process's memory fits.
+        usize::try_from(lock(&self.state).ledger.unsent()).unwrap_or(usize::MAX)
     }
 
     /// Waits for work and moves it into the writer's `batch`, which is empty; false at the end. An empty batch is work
@@ -391,8 +354,8 @@ impl Outbox {
     /// handler nobody receives, and the server may be waiting for that before it reads.
     pub(super) fn flush(&self, timeout: Duration, receive: impl FnOnce()) -> Result<()> {
         let mut state = lock(&self.state);
-        let last = state.ledger.accepted;
-        let waits = |state: &OutboxState| state.ledger.written_to < last && !state.ledger.frozen;
+        let last = state.ledger.last();
+        let waits = |state: &OutboxState| !state.ledger.is_written(last) && !state.ledger.is_frozen();
         if waits(&state) {
             state.waiting += 1;
             drop(state);
@@ -400,31 +363,12 @@ impl Outbox {
             state = self.room.wait_while(lock(&self.state), now().checked_add(timeout), waits);
             state.waiting -= 1;
         }
-        if state.ledger.written_to >= last {
+        if state.ledger.is_written(last) {
             Ok(())
-        } else if state.ledger.frozen {
+        } else if state.ledger.is_frozen() {
             Err(Error::SocketIsClosed)
         } else {
             Err(Error::Timeout { what: "writing what was sent" })
         }
-    }
-}
-
-#[cfg(all(test, not(shuttle)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_written_directly_however_close_it_follows() {
-        let outbox = Outbox::new(1000);
-        for _ in 0..1000 {
-            outbox.received();
-            let packet = Packet::Text("answer".into());
-            let written = Written::of(&packet);
-            assert!(matches!(outbox.admit(packet, WhenFull::Wait), Ok(Admission::Direct(_))));
-            outbox.written(written);
-            outbox.direct_done(TrySend::Sent);
-        }
-        assert_eq!((outbox.unsent(), outbox.bytes()), (0, 0));
     }
 }

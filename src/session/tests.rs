@@ -1,5 +1,6 @@
 //! The session over a scripted transport: what its threads do together.
 
+mod outbox;
 mod waits;
 
 use std::sync::Arc;

@@ -28,7 +28,7 @@ fn run(schedules: usize) {
 
 #[test]
 fn models() {
-    run(300);
+    run(5_000);
 }
 
 #[test]

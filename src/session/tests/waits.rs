@@ -1,13 +1,10 @@
 //! Waits for what is written: what they promise, and that somebody receives meanwhile, as a server that only writes
 //! reads nothing.
 
-use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use super::super::outbox::{Admission, Outbox};
 use super::*;
 use crate::sync::lock;
-use crate::transport::{TrySend, Written};
 
 /// Long enough for a thread to get as far as it can. A test is right however short it is.
 fn settle() {
@@ -54,30 +51,6 @@ fn a_flush_and_an_abort_tell_of_a_batch_that_is_lost() {
             assert!(matches!(flush.join().unwrap(), Err(Error::SocketIsClosed)));
         }
     }
-}
-
-#[test]
-fn a_flush_waits_for_what_was_sent_before_it_only() {
-    let outbox = Outbox::new(1000);
-    let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
-    // Long enough after the last write, the first has the turn, and the others wait.
-    settle();
-    admitted.extend((0..2).map(|i| outbox.admit(text(i), WhenFull::Wait).unwrap()));
-    let (begun, begins) = unbounded();
-    thread::scope(|scope| {
-        let flush = scope.spawn(|| outbox.flush(PATIENCE, || begun.send(()).unwrap()));
-        begins.recv_timeout(PATIENCE).unwrap();
-        outbox.written(Written::of(&text(0)));
-        outbox.direct_done(TrySend::Sent);
-        assert!(outbox.take(&mut batch));
-        admitted.push(outbox.admit(text("later"), WhenFull::Wait).unwrap());
-        outbox.written(Written::of(&batch.pop_front().unwrap()));
-        flush.join().unwrap().unwrap();
-        outbox.batch_done();
-        assert!(outbox.take(&mut batch), "the later one waits still");
-        outbox.batch_done();
-    });
-    assert!(matches!(&admitted[..], [Admission::Direct(_), Admission::First, Admission::Queued]));
 }
 
 #[test]

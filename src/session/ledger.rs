@@ -1,0 +1,116 @@
+//! The counts behind the outbox. They are pure: the outbox holds its lock around them.
+
+/// The fate of every message. Messages are numbered in the order in which they are accepted, and are written in that
+/// order. A message that is not known to be written counts as unsent.
+#[derive(Default)]
+pub(super) struct Ledger {
+    /// The number of the last message that was accepted.
+    accepted: u64,
+    /// The number of the last message that was written.
+    written_to: u64,
+    /// The session is over: the numbers do not change any more.
+    frozen: bool,
+}
+
+impl Ledger {
+    pub(super) fn accept(&mut self, messages: u64) {
+        self.accepted += messages;
+    }
+
+    /// Takes back a message that was accepted last and cannot be written. False if it counts as unsent already.
+    pub(super) fn withdraw(&mut self, messages: u64) -> bool {
+        if !self.frozen {
+            self.accepted -= messages;
+        }
+        !self.frozen
+    }
+
+    /// Records messages that are written. False if it is too late for that.
+    pub(super) fn write(&mut self, messages: u64) -> bool {
+        if !self.frozen {
+            self.written_to += messages;
+        }
+        !self.frozen
+    }
+
+    /// The number of the last message that was accepted.
+    pub(super) fn last(&self) -> u64 {
+        self.accepted
+    }
+
+    pub(super) fn is_written(&self, number: u64) -> bool {
+        self.written_to >= number
+    }
+
+    pub(super) fn freeze(&mut self) {
+        self.frozen = true;
+    }
+
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    pub(super) fn unsent(&self) -> u64 {
+        self.accepted - self.written_to
+    }
+}
+
+/// The senders that wait for room, first come, first served.
+#[derive(Default)]
+pub(super) struct Line {
+    /// The ticket of the next sender to join.
+    next: u64,
+    /// The ticket of the sender whose turn it is.
+    serving: u64,
+}
+
+/// A place in the line of senders.
+pub(super) struct Ticket(u64);
+
+impl Line {
+    pub(super) fn is_empty(&self) -> bool {
+        self.serving == self.next
+    }
+
+    pub(super) fn join(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next - 1)
+    }
+
+    pub(super) fn is_turn_of(&self, ticket: &Ticket) -> bool {
+        self.serving == ticket.0
+    }
+
+    /// Ends the turn of the sender at the front.
+    pub(super) fn advance(&mut self) {
+        self.serving += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsent_is_what_was_accepted_and_not_written() {
+        let mut ledger = Ledger::default();
+        ledger.accept(3);
+        assert!(ledger.write(1) && ledger.withdraw(1));
+        assert_eq!((ledger.unsent(), ledger.is_written(1), ledger.is_written(2)), (1, true, false));
+        ledger.freeze();
+        assert!(!ledger.write(1) && !ledger.withdraw(1));
+        assert_eq!(ledger.unsent(), 1);
+    }
+
+    #[test]
+    fn a_line_serves_in_the_order_of_joining() {
+        let mut line = Line::default();
+        assert!(line.is_empty());
+        let (first, second) = (line.join(), line.join());
+        assert!(line.is_turn_of(&first) && !line.is_turn_of(&second));
+        line.advance();
+        assert!(line.is_turn_of(&second) && !line.is_empty());
+        line.advance();
+        assert!(line.is_empty());
+    }
+}
