@@ -11,7 +11,7 @@ mod written;
 
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -178,15 +178,20 @@ pub(crate) fn fill(client: &Client) {
     }
 }
 
+/// Lets one test at a time look at the threads of the process.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Runs a test for each transport and each of the others, on threads of their own: a deadlock fails, and holds no
 /// other test up. None of the connections' threads is left over.
 pub(crate) fn each<T: Copy + Debug + Send + 'static>(
     others: &[T],
     test: impl Fn(TransportKind, T) + Copy + Send + 'static,
 ) {
+    let _turn = turn();
     // A test that fails may leave threads behind, which are not the next one's.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let before = threads();
     for transport in [WebSocket, Polling] {
         for &other in others {
