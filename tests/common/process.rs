@@ -1,4 +1,4 @@
-//! What this process uses, as Linux tells.
+//! The threads and file descriptors of this process, as Linux tells them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -22,7 +22,7 @@ pub(crate) fn threads() -> Vec<(String, String)> {
     let mut threads: Vec<_> = tasks
         .filter_map(|task| {
             let id = task.into_string().expect("a number");
-            // It may have ended meanwhile.
+            // The thread may have ended meanwhile.
             let name = fs::read_to_string(format!("/proc/self/task/{id}/comm")).ok()?;
             let name = name.trim_end();
             (name.starts_with("eio-") && name != "eio-sigint").then(|| (name.to_owned(), id))
@@ -38,7 +38,8 @@ pub(crate) fn this_thread() -> String {
     link.file_name().and_then(OsStr::to_str).expect("a number").to_owned()
 }
 
-/// What the kernel tells of a thread behind its name, which may hold spaces: the state first. `None` once it has ended.
+/// The fields of a thread's `stat` file behind its name, which may hold spaces: the state is the first. `None` once the
+/// thread has ended.
 fn stat(id: &str) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
     let fields = &stat[stat.rfind(')').expect("a name") + 1..];
@@ -68,7 +69,7 @@ pub(crate) fn waiting<T: Send + 'static>(
         call()
     });
     let id = told.recv().expect("the thread runs");
-    // A lock may be waited for on the way, but not three times in a row.
+    // The thread may wait for a lock on the way, but not each of three times in a row.
     let mut asleep = 0;
     eventually(what, || {
         asleep = if is_asleep(&id) { asleep + 1 } else { 0 };

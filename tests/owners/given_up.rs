@@ -13,8 +13,8 @@ use engineio::{Client, Disconnect, Error, TransportKind};
 
 use TransportKind::WebSocket;
 
-/// Sends three messages whose destructors do that. A second panic would end the process while the first is unwound:
-/// behind a destructor that panics are ordinary ones.
+/// Sends three messages whose destructors take that action. Only the first of them panics: a second panic while the first
+/// is unwound would end the process.
 fn send_three(client: &Client, does: Does) -> Vec<Receiver<()>> {
     let rest = if does == Does::Panic { Does::Nothing } else { does };
     let send = |does| {
@@ -32,8 +32,8 @@ enum End {
     Loss,
 }
 
-/// Ends a connection while messages wait whose destructors do that: the destructors run, the threads end, and the
-/// client can connect again.
+/// Ends a connection while messages wait whose destructors take that action: the destructors run, the threads end, and
+/// the client can connect again.
 fn given_up(transport: TransportKind, end: End, does: Does) {
     let then = if matches!(end, End::Loss) { Then::Breaks } else { Then::GoesOn };
     let server = Stuck::start(transport, then);
@@ -80,7 +80,7 @@ fn a_message_that_is_given_up_may_panic() {
     each(&ENDS, |transport, end| given_up(transport, end, Does::Panic));
 }
 
-/// The connection closes in the background then, and no caller sees the panic.
+/// A dropped client's connection closes in the background, where no caller sees the panic.
 #[test]
 fn a_message_of_a_dropped_client_may_panic() {
     each(&[()], |transport, ()| {
@@ -95,7 +95,7 @@ fn a_message_of_a_dropped_client_may_panic() {
     });
 }
 
-/// One thread is in the destructor, and all the others get on.
+/// The thread that aborts is held in the destructor, and all the others get on.
 #[test]
 fn a_destructor_that_blocks_holds_no_tear_down_up() {
     each(&[()], |transport, ()| {
