@@ -62,7 +62,7 @@ impl Full {
         thread::spawn(move || {
             let mut backlog = Vec::new();
             let served = serve(&listener, posts, &tell, &mut backlog);
-            // The test ends it, and not the client: without the listener, what hangs would be refused.
+            // The listener lives until the test ends: without it, the connection that hangs would be refused.
             let _ = ended.recv();
             served
         });

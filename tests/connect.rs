@@ -94,6 +94,7 @@ fn nobody_listens() {
     for transport in [Polling, WebSocket] {
         let error = refused(&unused_url(), only(transport));
         assert!(message_of(&error).contains("connection refused"), "{error}");
+        assert!(matches!(error, Error::Connection { status: None, .. }), "{error:?}");
     }
 }
 
@@ -182,6 +183,7 @@ fn a_status_is_told_with_its_body() {
 #[test]
 fn answers_that_are_no_handshake() {
     let table = [
+        ("foo", "not the answer of an Engine.IO v4 server"),
         ("<html>hello</html>", "not the answer of an Engine.IO v4 server"),
         ("", "the answer is empty"),
         (
@@ -253,7 +255,7 @@ fn what_a_handshake_may_have() {
 fn packets_behind_the_handshake_are_delivered_after_connect() {
     let polling = |exchange: &mut Exchange| match exchange.request.is_poll() {
         true => exchange.hold(),
-        false => exchange.payload(format!("{OPEN}\u{1e}4one\u{1e}bAgM=")),
+        false => exchange.payload(format!("{OPEN}\u{1e}4one\u{1e}6\u{1e}bAgM=")),
     };
     let websocket = |exchange: &mut Exchange| {
         // In one segment with the open packet, as far as TCP has segments.
@@ -335,7 +337,7 @@ fn the_first_error_is_told() {
 #[test]
 fn a_failed_upgrade_leaves_polling() {
     type Failure = fn(&mut Exchange) -> io::Result<()>;
-    let failures: [(&str, Failure); 8] = [
+    let failures: [(&str, Failure); 10] = [
         ("refused", |exchange| exchange.respond("400 Bad Request", r#"{"code":3}"#)),
         ("a 200", |exchange| exchange.respond("200 OK", "hello")),
         ("a wrong accept key", |exchange| {
@@ -350,6 +352,16 @@ fn a_failed_upgrade_leaves_polling() {
         ("a wrong answer to the probe", |exchange| {
             exchange.accept_websocket()?;
             exchange.ws_text("3other")?;
+            exchange.hold()
+        }),
+        ("an answer without the probe's data", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.ws_text("3")?;
+            exchange.hold()
+        }),
+        ("the probe itself as an answer", |exchange| {
+            exchange.accept_websocket()?;
+            exchange.ws_text("2probe")?;
             exchange.hold()
         }),
         ("closed instead of an answer", |exchange| {

@@ -1,5 +1,5 @@
-//! Clients whose end is a thread's or the process's: in programs of their own, as this one started again to play one
-//! part. None of them may abort.
+//! Clients that end with their thread or with the process. Each case is a program of its own: this one, started again to
+//! play one part. None may abort.
 
 #![cfg(target_os = "linux")]
 
@@ -35,7 +35,7 @@ fn child() {
         "exit" => {
             connect_in_thread_local(&Client::new());
             println!("[done]");
-            // As at the end of `main`, the variables of this thread are dropped.
+            // An exit drops the variables of its thread, as the end of `main` does.
             std::process::exit(0);
         }
         "thread" => {
@@ -56,8 +56,8 @@ fn connect(client: &Client) {
     client.connect_with(std::env::var(URL).unwrap(), only(transport)).unwrap();
 }
 
-/// The variable is there before the connection: what that keeps in variables of the thread is gone when the client is
-/// dropped.
+/// Puts the client into the variable and connects then: whatever the connection keeps in variables of this thread is
+/// dropped before the client.
 fn connect_in_thread_local(client: &Client) {
     CLIENT.with(|slot| *slot.borrow_mut() = Some(client.clone()));
     connect(client);
@@ -79,7 +79,7 @@ impl Drop for Panics {
     }
 }
 
-/// Two panics of which one is unwound while the other comes would end the process.
+/// Gives several messages up whose destructors panic: a panic while another one is unwound ends the process.
 fn panicking_destructors() {
     let client = Client::new();
     connect(&client);
@@ -102,7 +102,7 @@ struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // The child has ended already, unless the test has failed.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

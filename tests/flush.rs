@@ -23,7 +23,7 @@ fn abort(client: &Client) {
     assert!(matches!(aborted, Ok(()) | Err(Error::Unsent { .. })), "{aborted:?}");
 }
 
-/// Two thousand messages that follow take a hundred and twenty-five POSTs, and so more than 12 s.
+/// The two thousand messages that follow take a hundred and twenty-five POSTs, and so more than 12 s.
 #[test]
 fn later_messages_do_not_hold_a_flush_up_by_polling() {
     let (release, released) = bounded::<()>(0);
@@ -59,7 +59,7 @@ fn later_messages_do_not_hold_a_flush_up_by_websocket() {
     const CHUNK: usize = 200_000;
     let (release, released) = bounded::<()>(0);
     let server = Scripted::websocket(move |exchange| {
-        // The size that is set is not adapted any more: the kernel takes what the server does not read.
+        // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
         rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
         let _ = released.recv();
         while exchange.ws_read()?.1 != b"4mine" {}

@@ -16,18 +16,18 @@ use engineio::{Client, Error, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// Bytes.
+/// The limit of the outbox in bytes.
 const LIMIT: usize = 400_000;
 
-/// The messages of each sender of small ones.
+/// The number of messages that each sender of small ones sends.
 const SMALL: usize = 5000;
 
-/// Takes nothing before it is released, and then everything.
+/// Reads nothing before the test releases the server, and then everything.
 fn serve(exchange: &mut Exchange, released: &Receiver<()>, tell: &Sender<String>) -> io::Result<()> {
     let tell = |text: &str| drop(tell.send(text.trim_start_matches('4').to_owned()));
     if exchange.request.is_websocket() {
         exchange.open_websocket(OPEN)?;
-        // The size that is set is not adapted any more: few megabytes fill the way to the server.
+        // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
         rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
         let _ = released.recv();
         loop {
@@ -66,7 +66,7 @@ fn sending(client: &Client, messages: impl IntoIterator<Item = String> + Send + 
     waiting("send waits", move || messages.into_iter().for_each(|message| client.send(message).unwrap()))
 }
 
-/// A message that does not fit beside what is queued, before others that would.
+/// Sends a message that does not fit beside what is queued, and then small ones that would fit.
 fn first_come_first_served(transport: TransportKind, size: usize) {
     let ((release, released), (tell, told)) = (bounded::<()>(0), unbounded());
     let server = Scripted::start(move |exchange| serve(exchange, &released, &tell));
@@ -100,7 +100,7 @@ fn a_big_message_is_not_overtaken_by_polling() {
     first_come_first_served(Polling, 300_000);
 }
 
-/// It waits for an empty outbox.
+/// Such a message waits for an empty outbox.
 #[test]
 fn a_message_above_the_limit_is_not_overtaken() {
     for transport in [WebSocket, Polling] {

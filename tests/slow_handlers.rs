@@ -62,7 +62,7 @@ fn a_full_inbox_is_no_silence(transport: TransportKind) {
                     if std::mem::take(&mut first) {
                         thread::sleep(Duration::from_secs(4));
                     }
-                    // The watch sees the end, if that is why this fails.
+                    // The watch sees the end of the connection, if that is why this fails.
                     let _ = client.send("answer");
                 });
                 client.connect_with(server.url(), only(transport)).unwrap();

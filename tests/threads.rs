@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use common::process::{alone, descriptors, threads};
+use common::process::{alone, descriptors, threads, ticks};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
 use common::{PATIENCE, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
@@ -121,16 +121,11 @@ fn quiet(exchange: &mut Exchange) -> std::io::Result<()> {
     }
 }
 
-/// CPU ticks of a thread, and how often it has been given the CPU to run.
+/// The CPU ticks of a thread, and how often it has been given the CPU to run.
 fn usage(id: &str) -> (u64, u64) {
-    let read = |file: &str| fs::read_to_string(format!("/proc/self/task/{id}/{file}")).unwrap();
-    let stat = read("stat");
-    // The name in parentheses may hold spaces. Behind it: state, ..., utime and stime as fields 14 and 15.
-    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-    let ticks = [fields[11], fields[12]].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
-    let status = read("status");
+    let status = fs::read_to_string(format!("/proc/self/task/{id}/status")).unwrap();
     let switches = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    (ticks, switches.map(|count| count.trim().parse::<u64>().unwrap()).sum())
+    (ticks(id), switches.map(|count| count.trim().parse::<u64>().unwrap()).sum())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The resources of this process, from Linux's /proc.
+//! The threads and file descriptors of this process, as Linux tells them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -40,11 +40,23 @@ pub(crate) fn this_thread() -> String {
     link.file_name().and_then(OsStr::to_str).expect("a number").to_owned()
 }
 
+/// The fields of a thread's `stat` file behind its name, which may hold spaces: the state is the first. `None` once the
+/// thread has ended.
+fn stat(id: &str) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
+    let fields = &stat[stat.rfind(')').expect("a name") + 1..];
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}
+
 /// True while that thread waits for something: a call of which nothing else can be seen has begun to wait.
 pub(crate) fn is_asleep(id: &str) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/self/task/{id}/stat")) else { return false };
-    // The state stands behind the name, whose parentheses may hold spaces.
-    stat[stat.rfind(')').expect("a name") + 1..].trim_start().starts_with('S')
+    stat(id).is_some_and(|fields| fields[0] == "S")
+}
+
+/// The CPU time that a thread has taken, in ticks of 10 ms; 0 once it has ended.
+pub(crate) fn ticks(id: &str) -> u64 {
+    // Fields 14 and 15 of the line, utime and stime.
+    stat(id).map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum())
 }
 
 /// Runs a call that waits, on a thread of its own, and returns once it does wait.
@@ -59,7 +71,7 @@ pub(crate) fn waiting<T: Send + 'static>(
         call()
     });
     let id = told.recv().expect("the thread runs");
-    // A lock may be waited for on the way, but not three times in a row.
+    // The thread may wait for a lock on the way, but not each of three times in a row.
     let mut asleep = 0;
     eventually(what, || {
         asleep = if is_asleep(&id) { asleep + 1 } else { 0 };

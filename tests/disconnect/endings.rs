@@ -86,7 +86,7 @@ fn endings_by_websocket() {
 fn endings_by_polling() {
     let ok: Script = |exchange| exchange.payload("ok");
     let hold: Script = Exchange::hold;
-    let table: [(&str, Script, Script, Reason, &str); 14] = [
+    let table: [(&str, Script, Script, Reason, &str); 16] = [
         ("packet 1", |x| x.payload("1"), ok, ServerDisconnect, "none"),
         (
             "400",
@@ -97,6 +97,7 @@ fn endings_by_polling() {
         ),
         ("502", |x| x.respond("502 Bad Gateway", "<html>"), ok, TransportError, "status 502 None"),
         ("HTML", |x| x.payload("<html>"), ok, TransportError, "protocol"),
+        ("an unknown packet", |x| x.payload("9x"), ok, TransportError, "protocol"),
         ("bad base64", |x| x.payload("b?"), ok, TransportError, "protocol"),
         ("not UTF-8", |x| x.payload(b"4\xff"), ok, TransportError, "protocol"),
         ("FIN", Exchange::close, ok, TransportError, "connection"),
@@ -122,6 +123,7 @@ fn endings_by_polling() {
         ("POST: 302", hold, |x| moved(x, "302 Found"), TransportError, "status 302 None"),
         ("POST: 307", hold, |x| moved(x, "307 Moved"), TransportError, "status 307 None"),
         ("POST: FIN", hold, Exchange::close, TransportError, "connection"),
+        ("POST: RST", hold, Exchange::reset, TransportError, "connection"),
     ];
     for (what, poll, post, reason, error) in table {
         let server = polling(poll, post);

@@ -1,4 +1,4 @@
-//! What a server says last reaches the handlers, though nothing can be written to it any more.
+//! The server's last messages reach the handlers, though nothing can be written to it any more.
 
 use std::sync::mpsc;
 use std::thread;
@@ -10,7 +10,7 @@ use engineio::{Client, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// It closes in order, while answers to what it says are on their way.
+/// The server closes in order while answers to its messages are on their way.
 #[test]
 fn by_websocket() {
     for _ in 0..10 {
@@ -87,8 +87,8 @@ fn none_come() {
     }
 }
 
-/// How long after the failure the disconnect handler runs, in which there is nothing to wait for. The server holds the
-/// poll.
+/// The time from the POST's failure, which is the server's answer or the request timeout, to the disconnect handler. The
+/// server holds the poll.
 fn none_are_waited_for(timeout: Duration, answers: bool) -> Duration {
     let (tell, told) = mpsc::channel();
     let server = Scripted::start(move |exchange| match &exchange.request {
@@ -123,7 +123,7 @@ fn a_server_that_fails_has_none() {
     assert!(late < Duration::from_millis(500), "{late:?}");
 }
 
-/// A server that takes the request timeout for nothing is not given more time.
+/// The server's time ends with the request timeout of the POST that it does not answer.
 #[test]
 fn a_server_that_is_silent_has_none() {
     let late = none_are_waited_for(Duration::from_secs(2), false);

@@ -1,4 +1,4 @@
-//! What ends the wait for room in an event channel, when it was not the client that ended the connection.
+//! The end of the wait for room in an event channel, for connections that the client has not ended itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

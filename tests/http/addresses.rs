@@ -2,9 +2,9 @@
 
 use engineio::{Client, ConnectOptions, Error};
 
-use super::common::abort;
 use super::common::scripted::Request;
-use super::{Polling, WebSocket, every_request, server};
+use super::common::{abort, carrier};
+use super::{Polling, WAYS, WebSocket, by, every_request, server};
 
 #[test]
 fn the_query_and_the_path() {
@@ -49,12 +49,20 @@ fn the_path_option() {
 
 #[test]
 fn websocket_schemes_mean_the_same() {
-    let server = server();
-    let client = Client::new();
-    client.connect(server.url().replace("http://", "ws://")).unwrap();
-    assert_eq!(client.transport().unwrap(), WebSocket);
-    assert_eq!(server.requests().iter().map(Request::is_websocket).collect::<Vec<_>>(), [false, true]);
-    abort(&client);
+    for way in WAYS {
+        let server = server();
+        let client = Client::new();
+        client.connect_with(server.url().replace("http://", "ws://"), by(way)).unwrap();
+        assert_eq!(client.transport().unwrap(), carrier(way));
+        let requests: Vec<_> = server.requests().iter().map(Request::is_websocket).collect();
+        match way {
+            // The first poll may be there already.
+            [Polling] => assert!(!requests.contains(&true), "{requests:?}"),
+            [WebSocket] => assert_eq!(requests, [true]),
+            _ => assert_eq!(requests, [false, true]),
+        }
+        abort(&client);
+    }
 }
 
 #[test]

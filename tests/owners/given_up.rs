@@ -2,14 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::Duration;
 
-use crate::common::{PATIENCE, only};
-use crate::{Does, Stuck, Then, connect_and_fill, destroyed, each, message, owned};
+use crate::common::process::{threads, ticks, waiting};
+use crate::common::scripted::Scripted;
+use crate::common::{self, PATIENCE, only};
+use crate::{Does, Stuck, Then, connect_and_fill, destroyed, each, fill, message, owned, turn};
 use crossbeam_channel::{Receiver, bounded};
 use engineio::{Client, Disconnect, Error, TransportKind};
 
-/// Sends three messages whose destructors do that. A second panic would end the process while the first is unwound:
-/// behind a destructor that panics are ordinary ones.
+use TransportKind::WebSocket;
+
+/// Sends three messages whose destructors take that action. Only the first of them panics: a second panic while the first
+/// is unwound would end the process.
 fn send_three(client: &Client, does: Does) -> Vec<Receiver<()>> {
     let rest = if does == Does::Panic { Does::Nothing } else { does };
     let send = |does| {
@@ -27,8 +32,8 @@ enum End {
     Loss,
 }
 
-/// Ends a connection while messages wait whose destructors do that: the destructors run, the threads end, and the
-/// client can connect again.
+/// Ends a connection while messages wait whose destructors take that action: the destructors run, the threads end, and
+/// the client can connect again.
 fn given_up(transport: TransportKind, end: End, does: Does) {
     let then = if matches!(end, End::Loss) { Then::Breaks } else { Then::GoesOn };
     let server = Stuck::start(transport, then);
@@ -75,7 +80,7 @@ fn a_message_that_is_given_up_may_panic() {
     each(&ENDS, |transport, end| given_up(transport, end, Does::Panic));
 }
 
-/// The connection closes in the background then, and no caller sees the panic.
+/// A dropped client's connection closes in the background, where no caller sees the panic.
 #[test]
 fn a_message_of_a_dropped_client_may_panic() {
     each(&[()], |transport, ()| {
@@ -90,7 +95,7 @@ fn a_message_of_a_dropped_client_may_panic() {
     });
 }
 
-/// One thread is in the destructor, and all the others get on.
+/// The thread that aborts is held in the destructor, and all the others get on.
 #[test]
 fn a_destructor_that_blocks_holds_no_tear_down_up() {
     each(&[()], |transport, ()| {
@@ -116,4 +121,49 @@ fn a_destructor_that_blocks_holds_no_tear_down_up() {
         };
         assert_eq!(unsent(first.join().unwrap()), unsent(second));
     });
+}
+
+/// A handler runs, so that the watchdog receives; one thread is in the destructor and a second one aborts as well.
+#[test]
+fn no_thread_spins_while_a_destructor_blocks() {
+    let _turn = turn();
+    let ((release, released), (stop, stopped)) = (bounded::<()>(0), bounded::<()>(0));
+    let server = Scripted::websocket(move |exchange| {
+        rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
+        exchange.ws_text("4go")?;
+        // Nothing is read, and each NOOP wakes whoever receives.
+        while stopped.recv_timeout(Duration::from_millis(10)).is_err_and(|e| e.is_timeout()) {
+            exchange.ws_text("6")?;
+        }
+        Ok(())
+    });
+    let client = Client::builder().outbox_limit(64 << 20).build().unwrap();
+    let handler = common::Stuck::new(&client);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    handler.entered();
+    fill(&client);
+    let (enter, entered) = bounded(1);
+    let blocks = owned(10, move || {
+        enter.send(()).unwrap();
+        let _ = released.recv();
+    });
+    client.send(blocks).unwrap();
+    let abort = |client: &Client| {
+        let client = client.clone();
+        waiting("abort", move || drop(client.disconnect_with(Disconnect::new().abort(true))))
+    };
+    let first = abort(&client);
+    entered.recv_timeout(PATIENCE).unwrap();
+    let second = abort(&client);
+    let all = threads();
+    let taken = || all.iter().map(|(_, id)| ticks(id)).sum::<u64>();
+    let before = taken();
+    thread::sleep(Duration::from_millis(500));
+    let spun = taken().saturating_sub(before);
+    drop((release, stop));
+    handler.release();
+    first.join().unwrap();
+    second.join().unwrap();
+    client.wait();
+    assert!(spun < 20, "{spun} ticks of 50");
 }

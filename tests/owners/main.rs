@@ -11,7 +11,7 @@ mod written;
 
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,12 +44,12 @@ impl<F: FnOnce()> Drop for Owner<F> {
     }
 }
 
-/// A message of that many bytes whose owner's destructor does that, once.
+/// A message of `size` bytes whose owner's destructor calls `last`.
 pub(crate) fn owned(size: usize, last: impl FnOnce() + Send + 'static) -> Bytes {
     Bytes::from_owner(Owner { bytes: vec![b'x'; size], last: Some(last) })
 }
 
-/// What a destructor does.
+/// The action of a destructor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Does {
     Nothing,
@@ -71,12 +71,12 @@ impl Does {
     }
 }
 
-/// A message whose destructor does that, and then says so.
+/// A message whose destructor takes that action. The channel is disconnected once the destructor has run.
 pub(crate) fn message(client: &Client, size: usize, does: Does) -> (Bytes, Receiver<()>) {
     let (tell, told) = unbounded();
     let client = client.clone();
     let last = move || {
-        // The channel is closed, which tells the test, even if this panics.
+        // The sender is dropped even if the action panics.
         let _tell = tell;
         does.run(&client);
     };
@@ -87,13 +87,13 @@ pub(crate) fn destroyed(told: &Receiver<()>) {
     assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()), "the destructor has not run");
 }
 
-/// A server that takes nothing more after it was connected to, until the test says so: then it goes on, or breaks the
+/// A server that opens a session and reads nothing until the test releases it: then it reads on, or breaks the
 /// connection.
 pub(crate) struct Stuck {
     /// Dropped to let the server go on, before the server is dropped.
     pub(crate) release: Sender<()>,
     pub(crate) server: Scripted,
-    /// What the server has received.
+    /// The texts that the server has received.
     pub(crate) texts: Receiver<String>,
 }
 
@@ -120,7 +120,7 @@ fn by_websocket(
     released: &Receiver<()>,
     tell: &Sender<String>,
 ) -> io::Result<()> {
-    // The size that is set is not adapted any more: few megabytes fill the way to the server.
+    // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
     rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
     let _ = released.recv();
     if then == Then::Breaks {
@@ -178,15 +178,20 @@ pub(crate) fn fill(client: &Client) {
     }
 }
 
-/// Runs a test for each transport and each of the others, on threads of their own: a deadlock fails, and holds no
-/// other test up. None of the connections' threads is left over.
+/// Lets one test at a time look at the threads of the process.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a test for each transport and each of the others, on a thread of its own, so that a deadlock holds no other test
+/// up. Fails if a connection's thread is left over.
 pub(crate) fn each<T: Copy + Debug + Send + 'static>(
     others: &[T],
     test: impl Fn(TransportKind, T) + Copy + Send + 'static,
 ) {
-    // A test that fails may leave threads behind, which are not the next one's.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
+    // Threads that a failed test has left behind do not count.
     let before = threads();
     for transport in [WebSocket, Polling] {
         for &other in others {

@@ -19,7 +19,7 @@ enum Way {
     Queued,
 }
 
-/// Sends a message whose destructor does that, and another one behind it: both arrive, and the connection goes on.
+/// Sends a message whose destructor takes that action, and another one behind it: both arrive, and the connection goes on.
 fn written(transport: TransportKind, way: Way, does: Does) {
     let server = Stuck::start(transport, Then::GoesOn);
     let Stuck { server, release, texts } = server;
