@@ -19,7 +19,7 @@ use crate::options::Options;
 use crate::protocol::Packet;
 use crate::session::{Session, WhenFull, is_reader_of};
 use crate::stats::{Counters, Stats};
-use crate::sync::{Mutex, Signal, lock};
+use crate::sync::{Mutex, MutexGuard, Signal, lock};
 
 /// The user's handles, as one. The client closes its connection when it is dropped.
 pub(super) struct Handle(Arc<Core>);
@@ -93,14 +93,15 @@ impl Core {
         Client { core: self.clone(), handle: None }
     }
 
-    /// Records that the last handle is gone. False if a handler has made a new one meanwhile.
-    pub(super) fn lose_handles(&self) -> bool {
+    /// The course of a client whose last handle is gone; `None` if a handler has made a new one meanwhile.
+    pub(super) fn lose_handles(&self) -> Option<MutexGuard<'_, Course>> {
         let current = lock(&self.handle);
         if current.strong_count() > 0 {
-            return false;
+            return None;
         }
-        lock(&self.course).life.set_abandoned(true);
-        true
+        let mut course = lock(&self.course);
+        course.life.set_abandoned(true);
+        Some(course)
     }
 
     /// Names this client among all that are alive.

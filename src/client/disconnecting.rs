@@ -11,7 +11,7 @@ use crate::event::Reason;
 use crate::logger::log;
 use crate::options::Disconnect;
 use crate::session::is_reader_of;
-use crate::sync::{lock, now};
+use crate::sync::{MutexGuard, lock, now};
 
 /// What there was to end, when the user decided to be disconnected.
 struct Ending {
@@ -43,7 +43,7 @@ impl Ending {
 impl Core {
     pub(super) fn disconnect(&self, options: Disconnect) -> Result<()> {
         let deadline = now().checked_add(self.options.request_timeout);
-        let ending = self.begin_disconnect();
+        let ending = self.begin_disconnect(lock(&self.course));
         let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
         if let Some(connection) = &ending.connection {
             if options.abort { connection.session.abort(reason) } else { connection.session.close(reason) }
@@ -61,8 +61,7 @@ impl Core {
         }
     }
 
-    fn begin_disconnect(&self) -> Ending {
-        let mut course = lock(&self.course);
+    fn begin_disconnect(&self, mut course: MutexGuard<'_, Course>) -> Ending {
         let found = course.life.disconnect();
         let (record, unfinished) = (course.last.clone(), course.unfinished.clone());
         self.changed.notify_all(course);
@@ -90,8 +89,8 @@ impl Core {
 
     /// The last handle is gone: closes without waiting, and without writing on this thread, which may be ending.
     pub(super) fn abandon(&self) {
-        if self.lose_handles() {
-            let ending = self.begin_disconnect();
+        if let Some(course) = self.lose_handles() {
+            let ending = self.begin_disconnect(course);
             if let Some(connection) = &ending.connection {
                 connection.session.close_elsewhere(Reason::ClientDisconnect);
             }
@@ -126,7 +125,7 @@ mod sigint {
     impl Interrupt for Core {
         fn begin(self: Arc<Self>) -> Box<dyn FnOnce()> {
             let deadline = now().checked_add(self.options.request_timeout);
-            let ending = self.begin_disconnect();
+            let ending = self.begin_disconnect(lock(&self.course));
             if let Some(connection) = &ending.connection {
                 connection.session.close(Reason::ClientDisconnect);
             }

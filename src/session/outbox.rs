@@ -218,16 +218,17 @@ impl Outbox {
     }
 
     /// Gives back the turn of [`Admission::Direct`]. A packet that the transport refused waits in front of all others.
-    pub(super) fn direct_done(&self, done: TrySend) -> Admission {
+    pub(super) fn direct_done(&self, done: TrySend, packet: Packet) -> Admission {
         let mut state = lock(&self.state);
         let mut leftover = None;
-        match done {
-            TrySend::Sent => {}
-            TrySend::Unflushed => state.unflushed = true,
-            TrySend::Refused(packet) if state.phase == Phase::Closed => leftover = Some(packet),
-            TrySend::Refused(pong @ Packet::Pong(_)) => state.pong = Some(pong),
-            TrySend::Refused(packet) => state.queue.push_front(packet),
+        match (done, packet) {
+            (TrySend::Refused, pong @ Packet::Pong(_)) if state.phase != Phase::Closed => {
+                state.pong = Some(pong);
+            }
+            (TrySend::Refused, packet) if state.phase != Phase::Closed => state.queue.push_front(packet),
+            (_, packet) => leftover = Some(packet),
         }
+        state.unflushed = done == TrySend::Unflushed;
         state.end_turn();
         self.room.notify_all_held(&state);
         let admission = if state.idle() || state.phase == Phase::Closed {
@@ -236,7 +237,7 @@ impl Outbox {
         } else {
             self.wake_writer(state)
         };
-        // Behind the lock, as the message is the user's.
+        // Behind the lock and the turn, as the message is the user's.
         drop_guarded(leftover);
         admission
     }

@@ -80,12 +80,12 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 }
 
 /// Writes a packet from the calling thread, which has the turn.
-fn write_direct(session: &Session, packet: Packet) -> Result<Admission> {
+fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
     log_packets(session, "sending", [&packet]);
     let message = packet.is_message();
-    let tried = guarded(|| session.transport.try_send(packet, session));
+    let tried = guarded(|| session.transport.try_send(&mut packet, session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
-        Ok(done) => Ok(session.outbox.direct_done(done)),
+        Ok(done) => Ok(session.outbox.direct_done(done, packet)),
         Err(e) => refuse(session, message, e),
     }
 }

@@ -185,17 +185,17 @@ impl Transport for Fake {
         Ok(())
     }
 
-    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
+    fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
         let mut line = lock(&self.0.line);
         line.check_writable()?;
         if line.stalled {
-            return Ok(TrySend::Refused(packet));
+            return Ok(TrySend::Refused);
         }
         if line.halves {
-            line.half = Some(packet);
+            line.half = Some(packet.clone());
             return Ok(TrySend::Unflushed);
         }
-        line.accept(packet, progress);
+        line.accept(packet.clone(), progress);
         self.0.changed.notify_all(line);
         Ok(TrySend::Sent)
     }

@@ -98,8 +98,9 @@ pub(crate) trait Transport: Send + Sync {
     /// The wait has no bound of its own: a slow peer is not a dead one. `close` ends it.
     fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError>;
 
-    /// Writes a packet if that can be done without waiting. Only for when no `send` is running.
-    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError>;
+    /// Writes a packet if that can be done without waiting. Only for when no `send` is running. What is left in
+    /// `packet` is the caller's to drop, unless it was refused.
+    fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError>;
 
     /// Ends `recv` and `send` at once, on whatever thread they are.
     fn close(&self);
@@ -145,12 +146,13 @@ impl Add for Written {
 }
 
 /// What became of a packet given to [`Transport::try_send`].
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum TrySend {
     Sent,
     /// Accepted, but not written in full: `send` must be called, be it with nothing.
     Unflushed,
-    Refused(Packet),
+    /// The packet is as it was.
+    Refused,
 }
 
 /// Why a transport carries nothing any more.

@@ -282,8 +282,8 @@ impl Transport for Polling {
         Ok(())
     }
 
-    fn try_send(&self, packet: Packet, _: &dyn Progress) -> Result<TrySend, TransportError> {
-        Ok(TrySend::Refused(packet))
+    fn try_send(&self, _: &mut Packet, _: &dyn Progress) -> Result<TrySend, TransportError> {
+        Ok(TrySend::Refused)
     }
 
     fn close(&self) {

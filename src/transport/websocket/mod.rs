@@ -121,15 +121,13 @@ impl Transport for WebSocket {
         }
     }
 
-    fn try_send(&self, packet: Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
+    fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
         let Some(mut frames) = self.frames.try_lock() else {
             // The reader is at work: leave it to the writer rather than wait.
-            return Ok(TrySend::Refused(packet));
+            return Ok(TrySend::Refused);
         };
-        let mut packet = packet;
-        let flushed = frames.write_one(&mut packet);
+        let flushed = frames.write_one(packet);
         drop(frames);
-        drop_guarded(packet);
         match flushed.map_err(|e| self.own(unwritable(e)))? {
             Some(written) => {
                 progress.written(written);
