@@ -1,3 +1,5 @@
+//! The inbox: received messages that wait for a handler, and the right to receive more.
+
 use std::collections::VecDeque;
 use std::mem::swap;
 use std::time::Instant;
@@ -5,40 +7,43 @@ use std::time::Instant;
 use crate::protocol::Packet;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, Signal, lock, now};
 
-/// Messages that were received and not yet given to their handler, in wire order, and the right to receive.
+/// The messages that were received and not yet given to a handler, in the server's order, and the right to
+/// receive.
 ///
-/// Only the holder of that right (the intake) calls `Transport::recv`: the reader, or the watchdog in its
-/// place. The intake is a flag and not a lock, as it is held while the transport waits.
+/// Only the holder of that right (the intake) receives from the transport: the reader, or the watchdog as its
+/// stand-in while a handler runs. The intake is a flag and not a lock, because it is held while the transport
+/// waits.
 pub(super) struct Inbox {
+    /// The size in bytes at which reading stops.
     limit: usize,
-    /// The memory of the messages that no handler has been given yet: those of the queue and of the reader's batch.
+    /// The memory of the messages that no handler has been given yet, in the queue and in the reader's batch.
     bytes: AtomicUsize,
-    /// The client has closed: nothing is delivered any more. Set for good.
+    /// Set for good when the client closes: nothing is delivered any more.
     muted: AtomicBool,
-    /// The stand-in does not read, because the inbox is full.
+    /// Set while the stand-in does not read, because the inbox is full.
     paused: AtomicBool,
     state: Mutex<InboxState>,
-    /// Notified for the reader when there are messages, the intake or the end; for the stand-in when there is room or
-    /// the reader is back.
+    /// Notified when there are messages, a free intake or the end (the reader waits for these), and when
+    /// there is room or the reader is back (the stand-in waits for these).
     changed: Signal,
 }
 
 struct InboxState {
     queue: VecDeque<Packet>,
-    /// Somebody has the intake.
+    /// Set while a thread has the intake.
     receiving: bool,
-    /// The reader has nothing to deliver, and waits for the stand-in.
+    /// Set while the reader has nothing to deliver and waits for the stand-in.
     reader_waits: bool,
     receive: Receive,
 }
 
-/// How long packets are received.
+/// The time in which packets are received.
 #[derive(Clone, Copy, PartialEq)]
 enum Receive {
     Unbounded,
     /// The session is closing or broken.
     Until(Instant),
-    /// The session is over. What is queued is delivered, unless the inbox is muted.
+    /// The session is over. Queued messages are delivered, unless the inbox is muted.
     Over,
 }
 
@@ -52,10 +57,10 @@ impl Receive {
     }
 }
 
-/// What the stand-in does next.
+/// The next step of the stand-in.
 pub(super) enum StandIn {
     Receive,
-    /// See whether anything moves: the inbox is full.
+    /// Check whether the connection makes progress, because the inbox is full.
     CheckProgress,
     /// End the session, which is closing or broken for too long.
     Overdue,
@@ -63,7 +68,7 @@ pub(super) enum StandIn {
     Done,
 }
 
-/// What the reader does next.
+/// The next step of the reader.
 pub(super) enum Next {
     Deliver,
     Receive,
@@ -89,9 +94,10 @@ impl Inbox {
         }
     }
 
-    /// Fills the reader's batch, which is empty, or hands the reader the intake.
+    /// Moves the queued messages into the reader's batch, which is empty, or gives the reader the intake.
     ///
-    /// The wait has no bound but a close's, as the stand-in's own wait is bounded by the server's silence.
+    /// The wait for the stand-in is bounded by a close's deadline, and otherwise by the time that the
+    /// stand-in itself waits for a silent server.
     pub(super) fn next(&self, batch: &mut VecDeque<Packet>) -> Next {
         let mut state = lock(&self.state);
         loop {
@@ -117,10 +123,12 @@ impl Inbox {
         }
     }
 
-    /// Takes a message of the reader's batch out of the inbox: its handler is given it now. False if it must not be.
+    /// Takes a message of the reader's batch out of the inbox, because its handler is called now. Returns
+    /// false if it must not be delivered.
     pub(super) fn deliver(&self, message: &Packet) -> bool {
         self.bytes.fetch_sub(message.memory(), Ordering::SeqCst);
-        // Pairs with `stand_in`: either this thread sees that it pauses, or the stand-in sees the room.
+        // This pairs with `stand_in`: either this thread sees that the stand-in pauses, or the stand-in sees
+        // the room.
         if self.paused.load(Ordering::SeqCst) {
             self.changed.notify_all(lock(&self.state));
         }
@@ -132,7 +140,7 @@ impl Inbox {
         self.muted.load(Ordering::Acquire)
     }
 
-    /// Claims the intake for the watchdog, if nobody has it.
+    /// Claims the intake for the stand-in. Returns false if another thread has it or the reader waits for it.
     pub(super) fn claim(&self) -> bool {
         let mut state = lock(&self.state);
         let claimed = state.receive != Receive::Over && !state.receiving && !state.reader_waits;
@@ -140,7 +148,7 @@ impl Inbox {
         claimed
     }
 
-    /// Appends what the holder of the intake has received.
+    /// Appends the messages that the holder of the intake has received.
     pub(super) fn push(&self, messages: &mut VecDeque<Packet>) {
         let mut state = lock(&self.state);
         if self.muted() {
@@ -157,8 +165,9 @@ impl Inbox {
         self.changed.notify_all(state);
     }
 
-    /// Decides what the stand-in does between two receives. It is done when the reader is at leisure again or the
-    /// session over. While the inbox is full it waits until `look`: TCP pushes back on the server.
+    /// Decides the stand-in's next step after a receive. It is done when the reader waits for messages again
+    /// or the session is over. While the inbox is full, it waits until `look` at most, and TCP holds the
+    /// server back.
     pub(super) fn stand_in(&self, look: Instant) -> StandIn {
         let mut state = lock(&self.state);
         loop {
@@ -169,7 +178,7 @@ impl Inbox {
                 return StandIn::Overdue;
             }
             self.paused.store(true, Ordering::SeqCst);
-            // A muted inbox keeps nothing, and so is never full.
+            // A muted inbox keeps no messages, so it is never full.
             let full = self.bytes.load(Ordering::SeqCst) >= self.limit && !self.muted();
             if full && now() < look {
                 state = self.changed.wait(state, Some(look));
@@ -184,12 +193,12 @@ impl Inbox {
         }
     }
 
-    /// The memory of everything in it, in bytes.
+    /// The memory of all messages in the inbox, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Bounds the receiving: the session is closing or broken.
+    /// Sets the deadline for receiving, because the session is closing or broken.
     pub(super) fn receive_until(&self, by: Instant) {
         let mut state = lock(&self.state);
         if state.receive == Receive::Unbounded {
@@ -198,7 +207,7 @@ impl Inbox {
         self.changed.notify_all(state);
     }
 
-    /// Ends all delivery: the client closes, or was refused by its connect handler.
+    /// Ends all delivery, because the client closes or its connect handler has refused the connection.
     pub(super) fn mute(&self) {
         let mut state = lock(&self.state);
         self.muted.store(true, Ordering::Release);
@@ -207,7 +216,7 @@ impl Inbox {
         self.changed.notify_all(state);
     }
 
-    /// Ends the receiving. What is queued is delivered if `deliver` says so and the client has not closed.
+    /// Ends receiving. Queued messages are delivered only if `deliver` is set and the client has not closed.
     pub(super) fn close(&self, deliver: bool) {
         if !deliver {
             self.mute();

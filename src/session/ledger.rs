@@ -1,23 +1,26 @@
-//! The counts behind the outbox. They are pure: the outbox holds its lock around them.
+//! Bookkeeping for the outbox: the count of messages that were accepted and written, and the line of senders
+//! that wait for room. There are no locks here, because the outbox holds its own.
 
-/// The fate of every message. Messages are numbered in the order in which they are accepted, and are written in that
-/// order. A message that is not known to be written counts as unsent.
+/// The count of messages, which are numbered in the order in which they are accepted and are written in that
+/// order. A message counts as unsent until it is known to be written.
 #[derive(Default)]
 pub(super) struct Ledger {
     /// The number of the last message that was accepted.
     accepted: u64,
     /// The number of the last message that was written.
     written_to: u64,
-    /// The session is over: the numbers do not change any more.
+    /// Set when the session is over: the counts do not change any more.
     frozen: bool,
 }
 
 impl Ledger {
+    /// Records accepted messages.
     pub(super) fn accept(&mut self, messages: u64) {
         self.accepted += messages;
     }
 
-    /// Takes back a message that was accepted last and cannot be written. False if it counts as unsent already.
+    /// Takes back the last accepted messages, which cannot be written. Returns false if they count as unsent
+    /// already.
     pub(super) fn withdraw(&mut self, messages: u64) -> bool {
         if !self.frozen {
             self.accepted -= messages;
@@ -25,7 +28,7 @@ impl Ledger {
         !self.frozen
     }
 
-    /// Records messages that are written. False if it is too late for that.
+    /// Records written messages. Returns false if the counts are frozen.
     pub(super) fn write(&mut self, messages: u64) -> bool {
         if !self.frozen {
             self.written_to += messages;
@@ -55,7 +58,7 @@ impl Ledger {
     }
 }
 
-/// The senders that wait for room, first come, first served.
+/// The line of senders that wait for room; first come, first served.
 #[derive(Default)]
 pub(super) struct Line {
     /// The ticket of the next sender to join.
@@ -68,6 +71,7 @@ pub(super) struct Line {
 pub(super) struct Ticket(u64);
 
 impl Line {
+    /// True if no sender waits.
     pub(super) fn is_empty(&self) -> bool {
         self.serving == self.next
     }

@@ -1,14 +1,15 @@
-//! How a session ends. This is the only file that closes the outbox, the inbox, the transport and the watchdog.
+//! The end of a session. Only the functions in this file close the outbox, the inbox, the transport and the
+//! watchdog.
 //!
-//! | phase | who takes the step | sends | receives | delivers |
+//! | phase | entered by | sends | receives | delivers |
 //! |---|---|---|---|---|
-//! | open | start | messages | yes | yes |
-//! | closing | the client | what is queued, then the close, until a deadline | until the deadline | no |
-//! | broken | whoever cannot write | nothing | until a deadline, for the server's last words | yes |
-//! | over | whoever has a reason or meets the deadline | nothing | no | what has come, unless the client closed |
-//! | finished | the reader, last | nothing | no | no |
+//! | open | the start | messages | yes | yes |
+//! | closing | the client | the queued packets, then the close, until a deadline | until the deadline | no |
+//! | broken | the thread that cannot write | nothing | until a deadline, for the server's last words | yes |
+//! | over | any thread that has a reason | nothing | no | the received messages, unless the client closed |
+//! | finished | the reader, as its last step | nothing | no | no |
 //!
-//! A step that a later phase has overtaken changes nothing.
+//! A step does nothing if the session is already in a later phase.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::guarded::drop_guarded;
 use crate::sync::{Mutex, Signal, lock, now};
 use crate::transport::TransportError;
 
-/// The time for the server's last words when nothing can be written any more. They are on their way already, or in the
-/// answer to a poll.
+/// The time for the server's last words when nothing can be written any more. They are already on their way,
+/// or come in the answer to a poll.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,23 +36,24 @@ enum Phase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// The client ends the connection in order.
+    /// The client closes the connection gracefully.
     Close,
     /// Nothing can be written any more.
     Break,
-    /// There is a reason to end the connection at once.
+    /// The connection ends at once, for a reason of any kind.
     End,
     /// All threads but the reader have ended, and the disconnect handler has run.
     Finish,
 }
 
 impl Phase {
-    /// The table of this file: the phase that follows, or `None` if the step comes too late to change anything.
+    /// The phase that follows, as in the table above, or `None` if the step comes too late to change
+    /// anything.
     fn after(self, step: Step) -> Option<Phase> {
         match (self, step) {
             (Phase::Open, Step::Close) => Some(Phase::Closing),
             (Phase::Open, Step::Break) => Some(Phase::Broken),
-            // The server cannot be told that the client closes.
+            // The client's close cannot be written any more.
             (Phase::Broken, Step::Close) | (Phase::Closing, Step::Break) => Some(Phase::Over),
             (Phase::Open | Phase::Closing | Phase::Broken, Step::End) => Some(Phase::Over),
             (Phase::Over, Step::Finish) => Some(Phase::Finished),
@@ -60,20 +62,20 @@ impl Phase {
     }
 }
 
-/// The phase of a session, and why it ended.
+/// The phase of a session, and the reason for its end.
 pub(super) struct Life {
     state: Mutex<LifeState>,
-    /// Notified when the session is torn down, and when it is finished.
+    /// Notified when the session has been torn down, and when it is finished.
     changed: Signal,
 }
 
 struct LifeState {
     phase: Phase,
-    /// The first reason to end the connection.
+    /// The reason for the end, with its error. The first one stays.
     cause: Option<(Reason, Option<Arc<Error>>)>,
     /// The error that made the connection unwritable.
     broken_by: Option<Arc<Error>>,
-    /// Everything is closed, and every thread has been told.
+    /// Set when `end` has closed everything and has told every thread.
     torn_down: bool,
 }
 
@@ -91,8 +93,8 @@ impl LifeState {
         Some(next)
     }
 
-    /// Keeps the first reason. The error of a failed write tells more than the failures that followed from it, but not
-    /// more than what the server has said.
+    /// Records why the session ends; the first reason stays. The error of a failed write says more than the
+    /// read errors that follow from it, but less than a close code or a protocol error of the server.
     fn claim(&mut self, reason: Reason, error: Option<Error>) {
         if self.cause.is_none() {
             let said = matches!(error, Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
@@ -103,23 +105,24 @@ impl LifeState {
 }
 
 impl Session {
-    /// Closes in order: no more messages are accepted, the queued ones are written, then the server is told. Returns
-    /// at once, unless the connection is idle and `close` writes itself. The watchdog or the reader ends what takes
-    /// longer than the close timeout; a stand-in reader does when it has next received something, which a silent
+    /// Closes gracefully: no more messages are accepted, the queued ones are written, and then the server is
+    /// told. Returns at once, unless the connection is idle and this thread writes the close itself. The
+    /// reader or the watchdog ends a close that takes longer than `close_timeout`. If the watchdog is
+    /// receiving in the reader's place at that time, it ends the session after its current receive, which the
     /// server's ping timeout bounds.
     pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
         self.close_by(reason, true);
     }
 
-    /// As [`close`](Self::close), for a thread that may be ending: the writer thread writes the close, as tungstenite
-    /// and native-tls use thread-locals, which may be gone.
+    /// Closes like [`close`](Self::close), but leaves the write to the writer thread. For a thread that may
+    /// be ending: tungstenite and native-tls use thread-locals, which may be destroyed already.
     pub(crate) fn close_elsewhere(self: &Arc<Self>, reason: Reason) {
         self.close_by(reason, false);
     }
 
     fn close_by(self: &Arc<Self>, reason: Reason, directly: bool) {
         if self.begin_close(reason) {
-            // A failed write ends the session by itself.
+            // If the write fails, it ends the session by itself.
             let _ = writer::write(self, self.outbox.finish(directly));
         }
         self.inbox.mute();
@@ -142,7 +145,7 @@ impl Session {
                 self.watchdog.end_by(by);
                 true
             }
-            // The connection broke before the client closed it, and keeps that reason.
+            // The connection broke before the client closed it, and keeps the reason that it has.
             Some(_) => {
                 self.end_late();
                 false
@@ -151,15 +154,15 @@ impl Session {
         }
     }
 
-    /// Ends the session at once, without writing what is queued.
+    /// Ends the session at once. Queued packets are not written.
     pub(crate) fn abort(&self, reason: Reason) {
         self.end(reason, None);
-        // The server may have ended it first: what it has sent is dropped, as by `close`.
+        // If the server has ended the session first, its messages are dropped here, as by `close`.
         self.inbox.mute();
     }
 
-    /// Nothing can be written any more. The server's last words, if there may be any, are still received, and may be
-    /// the reason.
+    /// Records that nothing can be written any more. If the server may have sent last words, they are still
+    /// received, and may become the reason for the end.
     pub(super) fn break_off(&self, error: Error, last_words: bool) {
         let next = {
             let mut state = lock(&self.life.state);
@@ -181,10 +184,11 @@ impl Session {
         }
     }
 
-    /// Ends the session for what the transport met.
+    /// Ends the session because of an error from the transport.
     pub(super) fn fail(&self, error: TransportError) {
         match error {
-            // The transport is closed by whoever ends the session, and by itself behind the close.
+            // A transport that is closed was closed by a thread that ends the session, or by the transport
+            // itself after it wrote the close.
             TransportError::Closed => self.end_late(),
             TransportError::Silent => self.end(Reason::PingTimeout, Some(self.liveness.timeout_error())),
             TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
@@ -193,17 +197,18 @@ impl Session {
         }
     }
 
-    /// Ends a session that is closing or broken for the reason that it has.
+    /// Ends a session that is closing or broken, for the reason that was recorded then.
     pub(super) fn end_late(&self) {
         self.end(Reason::TransportError, None);
     }
 
-    /// The one place where a session ends. Returns when everything is closed, whichever thread does it.
+    /// Ends the session; every other way to end leads here. Returns when everything is closed, whichever
+    /// thread has closed it.
     pub(super) fn end(&self, reason: Reason, error: Option<Error>) {
         let deliver = {
             let mut state = lock(&self.life.state);
             if state.take(Step::End).is_none() {
-                // Nothing is waited for in a tear-down.
+                // This wait is short: the thread that tears down waits for nothing.
                 drop(self.life.changed.wait_while(state, None, |state| !state.torn_down));
                 return;
             }
@@ -212,41 +217,42 @@ impl Session {
         };
         let unwritten = self.outbox.close();
         self.transport.close();
-        // Behind the transport's end, when no more can have been written.
+        // The count is frozen after the transport is closed, because nothing can be written from then on.
         self.outbox.freeze();
         self.inbox.close(deliver);
         self.watchdog.stop();
         let mut state = lock(&self.life.state);
         state.torn_down = true;
         self.life.changed.notify_all(state);
-        // The drop of a user's value may do anything, and so comes last.
+        // The user's values are dropped last, because their destructors may do anything.
         unwritten.into_iter().for_each(drop_guarded);
     }
 
-    /// The number of messages that were accepted and not written. It is final when the session is over.
+    /// The number of messages that were accepted but not written. It is final when the session is over.
     pub(crate) fn unsent(&self) -> usize {
         self.outbox.unsent()
     }
 
-    /// True if nothing can be sent any more, and the client has not asked for that.
+    /// True if nothing can be sent any more, for a reason other than the client's own close.
     pub(crate) fn is_over(&self) -> bool {
         matches!(lock(&self.life.state).phase, Phase::Broken | Phase::Over | Phase::Finished)
     }
 
-    /// Why and how a session that is over has ended.
+    /// Why and how the session ended. Call it only when the session is over.
     pub(super) fn ending(&self) -> Ending {
         let cause = lock(&self.life.state).cause.clone();
         let (reason, error) = cause.unwrap_or((Reason::TransportError, None));
         Ending { reason, error, unsent: self.unsent() }
     }
 
+    /// Enters the last phase.
     pub(super) fn finish(&self) {
         let mut state = lock(&self.life.state);
         state.take(Step::Finish);
         self.life.changed.notify_all(state);
     }
 
-    /// Waits until the session is finished; false after the deadline.
+    /// Waits until the session is finished. Returns false at the deadline.
     #[cfg(test)]
     pub(super) fn wait_finished(&self, deadline: Option<std::time::Instant>) -> bool {
         let unfinished = |state: &LifeState| state.phase != Phase::Finished;
@@ -275,7 +281,8 @@ mod tests {
         }
     }
 
-    /// The error that is told when a write failed, and then reading did.
+    /// The error that the session reports if a write has failed first, and a read fails with `reading` after
+    /// it.
     fn told(reading: Error) -> String {
         let broken_by = Some(Arc::new(Error::connection("writing")));
         let mut state = LifeState { phase: Phase::Broken, cause: None, broken_by, torn_down: false };

@@ -1,3 +1,5 @@
+//! The rules that decide whether the server still lives, and when the watchdog has to look.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +9,13 @@ use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Handshake;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// Whether the server lives: the only judge of its silence.
+/// The only judge of the server's silence.
 ///
-/// The server is silent when nothing has come from it for `pingInterval + pingTimeout`, any byte of any socket counting,
-/// while somebody was there to receive. The holder of the intake reports when it begins and stops; the times of
-/// the last bytes are the sockets' to tell. All other fields are written by that holder alone.
+/// The server is silent if a thread was receiving and yet no byte has come from the server, on any socket,
+/// for `pingInterval + pingTimeout`. Time in which the inbox is full, so that the client itself has stopped
+/// reading, does not count; time in which the machine sleeps does. The thread that holds the right to receive
+/// (the intake) reports when it begins and when it stops. It alone writes all fields but `activity`, in which
+/// the sockets record the times of their last bytes.
 pub(super) struct Liveness {
     activity: Arc<LastActivity>,
     interval: Duration,
@@ -19,11 +23,11 @@ pub(super) struct Liveness {
     started: Moment,
     /// The time of the last ping in microseconds; 0 before the first one.
     last_ping: AtomicU64,
-    /// Since when the intake has had a holder, in microseconds; 0 while nobody receives.
+    /// The time at which the current holder took the intake, in microseconds; 0 while nobody receives.
     reading_since: AtomicU64,
-    /// When reading went on after the inbox had been full, in microseconds.
+    /// The time at which reading went on after the inbox had been full, in microseconds.
     resumed: AtomicU64,
-    /// The inbox is full: nobody reads, by our own choice.
+    /// Set while nobody reads because the inbox is full.
     paused: AtomicBool,
 }
 
@@ -41,12 +45,12 @@ impl Liveness {
         }
     }
 
-    /// The longest silence of a server that lives.
+    /// The longest time for which a living server can be silent.
     fn silence(&self) -> Duration {
         self.interval.saturating_add(self.timeout)
     }
 
-    /// The holder of the intake begins to receive, or goes on after the inbox was full.
+    /// Called when the holder of the intake begins to receive, or reads on after the inbox was full.
     pub(super) fn resume(&self, now: Moment) {
         if self.paused.swap(false, Ordering::Relaxed) {
             self.resumed.store(now.as_micros(), Ordering::Relaxed);
@@ -56,12 +60,13 @@ impl Liveness {
         }
     }
 
-    /// The holder of the intake gives it back.
+    /// Called when the holder of the intake gives it back.
     pub(super) fn release(&self) {
         self.reading_since.store(0, Ordering::Relaxed);
     }
 
-    /// The holder of the intake does not read on, because the inbox is full: that time never counts as silence.
+    /// Called when the holder of the intake stops reading because the inbox is full. That time does not count
+    /// as silence.
     pub(super) fn stop_reading(&self) {
         self.release();
         self.paused.store(true, Ordering::Relaxed);
@@ -71,13 +76,14 @@ impl Liveness {
         self.last_ping.store(now.as_micros(), Ordering::Relaxed);
     }
 
-    /// The time that the server still has to say something. While nobody receives, it has all of it.
+    /// The time that the server still has to send something. While nobody receives, it is the whole of it.
     pub(super) fn left(&self, now: Moment) -> Duration {
         match self.reading_since.load(Ordering::Relaxed) {
             0 => self.silence(),
             since => {
                 let resumed = Moment::from_micros(self.resumed.load(Ordering::Relaxed));
-                // A reader that comes late, on a busy machine, gets a chance to find what has come meanwhile.
+                // A reader that starts late, on a busy machine, gets time to find the bytes that have come
+                // meanwhile.
                 let chance = Moment::from_micros(since) + self.timeout / 2;
                 let deadline = (self.activity.received().max(resumed) + self.silence()).max(chance);
                 deadline.since(now)
@@ -85,24 +91,25 @@ impl Liveness {
         }
     }
 
-    /// True if the server has been silent for too long, whether or not the reader has noticed: the machine may have
-    /// slept.
+    /// True if the server has been silent for too long, even if the reader has not noticed yet because the
+    /// machine has slept.
     pub(super) fn is_silent(&self, now: Moment) -> bool {
         self.left(now).is_zero()
     }
 
-    /// The time left to a connection on which nothing moves: the inbox is full, and what is being written since
-    /// `since` is not taken by the server. The handlers may be waiting for that, and the server for us to read.
+    /// The time left to a connection on which nothing moves: the inbox is full, and the server does not read
+    /// the bytes that are being written since `since`. The handlers may be waiting for that write, and the
+    /// server for us to read.
     pub(super) fn left_without_progress(&self, since: Moment, now: Moment) -> Duration {
         let moved = self.activity.sent().max(self.activity.received()).max(since);
         (moved + self.silence()).since(now)
     }
 
-    /// How long the watchdog may rest before it looks whether somebody receives: until a ping is due, and then half
-    /// way to the time at which the server gives up waiting for the pong. After that once per interval, as a busy
-    /// server may send no ping.
+    /// The time until the watchdog has to look whether somebody receives. Before a ping is due, it is the
+    /// time until then; after that, the time until half of the server's wait for the pong has passed; and
+    /// then once per interval, because a busy server may send no pings.
     pub(super) fn next_check(&self, now: Moment) -> Duration {
-        // Before the first ping that is now, as some servers send it right away.
+        // The first ping is due at once, because some servers send it right away.
         let due = match self.last_ping.load(Ordering::Relaxed) {
             0 => self.started,
             last => Moment::from_micros(last) + self.interval,
@@ -117,7 +124,7 @@ impl Liveness {
         }
     }
 
-    /// How long ago the last ping came, if one has come.
+    /// The time since the last ping; `None` if none has come.
     pub(super) fn since_ping(&self, now: Moment) -> Option<Duration> {
         match self.last_ping.load(Ordering::Relaxed) {
             0 => None,
@@ -135,7 +142,7 @@ impl Liveness {
         Error::Timeout { what }
     }
 
-    /// The longest wait for anything, for a wait that asks again at its end.
+    /// A bound for waits that check again when they end.
     pub(super) fn longest_wait(&self) -> Duration {
         self.silence()
     }

@@ -1,4 +1,4 @@
-//! One connection: what its threads share, how it starts, and how a message is sent.
+//! A session: one Engine.IO connection over one transport. This file has its parts, its start, and `send`.
 //!
 //! ```text
 //! user threads ── send ──> outbox ──(writer)──> Transport::send ──> socket
@@ -8,8 +8,13 @@
 //!                         liveness <──(watchdog): deadline, stand-in reader
 //! ```
 //!
-//! Lock order: none of the locks of a session (life, outbox, inbox, writer, watchdog) is held while another is taken,
-//! and none while the transport or user code runs. The one exception is the writer's, under which its thread starts.
+//! The transport moves packets. The outbox holds packets that wait to be written, and the inbox holds
+//! messages that wait for a handler. Three threads work on them: the reader receives and runs the handlers,
+//! the writer writes, and the watchdog receives in the reader's place while a handler runs.
+//!
+//! Lock order: a thread that holds one of the session's locks (life, outbox, inbox, writer, watchdog) takes
+//! no other one, and calls neither the transport nor user code. The one exception is the writer's lock, which
+//! is held while the writer thread is started.
 
 mod inbox;
 mod ledger;
@@ -54,14 +59,16 @@ pub(crate) use reader::is_reader_of;
 /// A thread that belongs to the session.
 type Thread = thread::JoinHandle<()>;
 
-/// The client of a session. It is called on the reader thread only, in the order of these methods.
+/// The receiver of a session's events. All methods are called on the reader thread, in the order in which
+/// they stand here.
 pub(crate) trait Listener: Send + 'static {
-    /// The connection is up. False refuses it: it has no messages then.
+    /// Called when the connection is up. `false` refuses the connection: it then delivers no messages.
     fn connected(&mut self) -> bool;
+    /// Called for each text or binary message.
     fn message(&mut self, packet: Packet);
-    /// The connection is over.
+    /// Called when the connection is over.
     fn ended(&mut self, ending: Ending);
-    /// The session's other threads have ended too.
+    /// Called when the session's other threads have ended too.
     fn finished(&mut self);
 }
 
@@ -70,7 +77,7 @@ pub(crate) trait Listener: Send + 'static {
 pub(crate) struct Ending {
     pub(crate) reason: Reason,
     pub(crate) error: Option<Arc<Error>>,
-    /// The number of messages that were accepted and not written.
+    /// The number of messages that were accepted but not written.
     pub(crate) unsent: usize,
 }
 
@@ -80,7 +87,7 @@ pub(crate) struct SessionOptions {
     pub(crate) outbox_limit: usize,
     /// In bytes.
     pub(crate) inbox_limit: usize,
-    /// The time in which a close must have written what is queued and seen the server close.
+    /// The time that a close has to write the queued packets and to see the server close.
     pub(crate) close_timeout: Duration,
     pub(crate) counters: Arc<Counters>,
     pub(crate) logger: Logger,
@@ -99,7 +106,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session over a transport that is connected. `early` are the packets that came with the handshake.
+    /// Makes a session over a connected transport. `early` holds the packets that came with the handshake.
     pub(crate) fn new(
         transport: Box<dyn Transport>,
         handshake: Handshake,
@@ -121,7 +128,8 @@ impl Session {
         session
     }
 
-    /// Starts the watchdog and the reader. The writer starts when something has to wait.
+    /// Starts the watchdog and the reader. The writer starts when a packet has to wait for the first time.
+    /// `owner` identifies the client to [`is_reader_of`].
     pub(crate) fn start(self: &Arc<Self>, listener: Box<dyn Listener>, owner: usize) -> Result<()> {
         let started = self.spawn("eio-watchdog", |session| watchdog::run(&session)).and_then(|watchdog| {
             self.spawn("eio-reader", move |s| reader::run(s, listener, watchdog, owner))
@@ -152,12 +160,13 @@ impl Session {
         self.transport.kind()
     }
 
-    /// Sends a message: at once on an idle connection, through the writer under load.
+    /// Sends a message: from the calling thread if the connection is idle, through the writer thread
+    /// otherwise.
     pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
         match self.outbox.admit(packet, when_full)? {
             Admission::Queued => Ok(()),
-            // Nobody may have noticed yet: the machine may have slept.
+            // The reader may not have noticed the silence yet if the machine has just woken from sleep.
             Admission::Direct(_) if self.liveness.is_silent(Moment::now()) => {
                 writer::refuse(self, true, TransportError::Silent).map(drop)
             }
@@ -186,7 +195,7 @@ impl Session {
         self.outbox.flush(timeout, || self.watchdog.stand_in())
     }
 
-    /// Adds what is this connection's alone to the client's counters.
+    /// Fills in the values that belong to this connection alone.
     pub(crate) fn fill(&self, stats: &mut Stats) {
         stats.outbox_bytes = self.outbox.bytes();
         stats.inbox_bytes = self.inbox.bytes();
@@ -194,7 +203,7 @@ impl Session {
     }
 }
 
-/// Logs each packet. The level is asked once for all of them, as this is on the way of every message.
+/// Logs each packet. The level is checked once for all of them, because every message comes through here.
 fn log_packets<'a>(session: &Session, what: &str, packets: impl IntoIterator<Item = &'a Packet>) {
     let logger = &session.options.logger;
     if logger.enabled(Level::Debug) {
@@ -205,7 +214,7 @@ fn log_packets<'a>(session: &Session, what: &str, packets: impl IntoIterator<Ite
     }
 }
 
-/// The error for a panic: a bug, here or in a dependency, or in code that the user has given to one.
+/// The error for a panic: a bug in this crate or in a dependency, or in code that the user has passed to one.
 fn panicked(panic: String) -> Error {
     Error::connection(format!("a thread of the connection {panic}"))
 }

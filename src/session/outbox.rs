@@ -1,3 +1,5 @@
+//! The outbox: packets that wait to be written, and the decision which thread writes them.
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -9,21 +11,23 @@ use crate::protocol::Packet;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Signal, has_passed, lock, now, thread};
 use crate::transport::{TrySend, Written};
 
-/// A sender that follows a write this closely goes through the writer, which batches, unless it may be answering what
-/// has come since. Measured: it gives a ping-pong the direct way and a stream of messages the batched one; 10 µs would
-/// batch a ping-pong as well.
+/// The shortest pause after a write in which a message counts as the only one, and is written by the sender
+/// itself. A message that comes sooner goes through the writer, which batches, unless it may be the answer to
+/// a message that was received meanwhile. Measured: with 3 µs a ping-pong is written directly and a stream of
+/// messages in batches; with 10 µs a ping-pong is batched as well.
 const QUIET: Duration = Duration::from_micros(3);
 
 /// The most packets that the writer takes at once.
 const BATCH: usize = 4096;
 
-/// What waits to be written, in order and bounded by bytes, and the ledger of what became of every message.
+/// The packets that wait to be written, in order and limited by their memory, and the count of accepted and
+/// written messages.
 ///
-/// Whoever writes holds the turn (`writing`): on an idle connection the thread that has a packet, else the writer, for
-/// a batch. The lock is never held while anything is written.
+/// Only the thread that holds the turn (`writing`) may write: on an idle connection it is the thread that has
+/// a packet, otherwise the writer thread, for one batch. The lock is never held while anything is written.
 pub(super) struct Outbox {
     limit: usize,
-    /// Messages have come since something was written directly.
+    /// Set when messages have come since the last direct write, so that the next message may be an answer.
     answering: AtomicBool,
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
@@ -35,68 +39,70 @@ pub(super) struct Outbox {
 struct OutboxState {
     ledger: Ledger,
     queue: VecDeque<Packet>,
-    /// Goes ahead of everything that is not written yet, what the writer has taken included.
+    /// The pong that is still to be written. It goes ahead of every other packet that is not written yet,
+    /// also of those in the writer's batch.
     pong: Option<Packet>,
-    /// The memory of all packets that were accepted and not written.
+    /// The memory of all packets that were accepted but not written.
     bytes: usize,
-    /// Somebody has the turn.
+    /// Set while a thread has the turn.
     writing: bool,
-    /// When the writer took the batch that it is writing.
+    /// The time at which the writer took the batch that it is writing.
     batch_since: Option<Moment>,
-    /// The transport accepted a packet and has not written it in full.
+    /// Set when the transport has accepted a packet without writing all of it.
     unflushed: bool,
     last_write: Instant,
     phase: Phase,
-    /// The writer thread was started, or is about to be.
+    /// Set when the writer thread was started, or is about to be.
     has_writer: bool,
     /// The number of threads that wait for room, or for something to be written.
     waiting: usize,
+    /// The senders that wait for room.
     line: Line,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Phase {
     Open,
-    /// `Packet::Close` has its place behind all messages.
+    /// `Packet::Close` is queued behind all messages, or is being written.
     Closing,
     /// The close is written, and nothing follows it.
     CloseWritten,
     Closed,
 }
 
-/// Whether a sender waits for room.
+/// The choice of a sender when the outbox is full.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum WhenFull {
     Wait,
     Fail,
 }
 
-/// What the caller of the outbox does next.
+/// The next step of a thread that has given a packet to the outbox.
 pub(super) enum Admission {
-    /// Nothing: the writer writes the packet.
+    /// Nothing is left to do: the writer writes the packet.
     Queued,
-    /// Start the writer: this packet is the first that has to wait.
+    /// Start the writer, because this packet is the first that has to wait.
     First,
-    /// Write the packet now; the turn is the caller's until [`Outbox::direct_done`].
+    /// Write the packet now. The caller has the turn until [`Outbox::direct_done`].
     Direct(Packet),
-    /// Wait in line: the outbox is full.
+    /// Wait in line, because the outbox is full.
     Full(Packet, Ticket),
 }
 
 impl OutboxState {
-    /// True if nothing is being written, and nothing waits. A packet that is written in part is the writer's to finish,
-    /// so that nothing piles up in the transport.
+    /// True if nothing is being written and nothing waits. A packet that is written in part counts as
+    /// waiting: the writer finishes it, so that nothing piles up in the transport.
     fn idle(&self) -> bool {
         self.queue.is_empty() && self.pong.is_none() && !self.writing && !self.unflushed
     }
 
-    /// Gives the message the next number.
+    /// Counts a packet and its memory as accepted.
     fn accept(&mut self, packet: &Packet) {
         self.ledger.accept(u64::from(packet.is_message()));
         self.bytes += packet.memory();
     }
 
-    /// Ends a turn, which may have written the close.
+    /// Ends a turn, in which the close may have been written.
     fn end_turn(&mut self) {
         self.writing = false;
         self.last_write = now();
@@ -131,7 +137,7 @@ impl Outbox {
         }
     }
 
-    /// Takes a message, or tells why not.
+    /// Accepts a message, or returns the error that refuses it.
     pub(super) fn admit(&self, packet: Packet, when_full: WhenFull) -> Result<Admission> {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
@@ -154,12 +160,12 @@ impl Outbox {
         Ok(self.push(state, packet))
     }
 
-    /// Records that messages have come: what is sent next may be an answer.
+    /// Records that messages have come, so that the next message may be an answer.
     pub(super) fn received(&self) {
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    /// Waits in line for room, and queues the message. The wait ends with the connection at the latest.
+    /// Waits in line for room and queues the message. The end of the connection ends the wait.
     pub(super) fn wait_for_room(&self, packet: Packet, ticket: Ticket) -> Result<Admission> {
         let waits = |state: &OutboxState| {
             let first = state.line.is_turn_of(&ticket);
@@ -176,12 +182,12 @@ impl Outbox {
         Ok(self.push(state, packet))
     }
 
-    /// True if a thread waits until more is written.
+    /// True if a thread waits for room or for a flush.
     pub(super) fn is_waited_for(&self) -> bool {
         lock(&self.state).waiting > 0
     }
 
-    /// A message above the limit waits for an empty outbox.
+    /// True if the message fits. A message larger than the limit fits into an empty outbox.
     fn has_room(&self, state: &OutboxState, packet: &Packet) -> bool {
         state.bytes == 0 || state.bytes + packet.memory() <= self.limit
     }
@@ -192,7 +198,8 @@ impl Outbox {
         self.wake_writer(state)
     }
 
-    /// Wakes the writer if it sleeps; at the end of a turn it looks for work by itself.
+    /// Wakes the writer if no thread has the turn. At the end of a turn of its own the writer looks for work
+    /// itself.
     fn wake_writer(&self, mut state: MutexGuard<'_, OutboxState>) -> Admission {
         if !std::mem::replace(&mut state.has_writer, true) {
             return Admission::First;
@@ -212,12 +219,14 @@ impl Outbox {
         }
     }
 
-    /// Takes a message back that a failed direct write has refused; false if it counts as unsent already.
+    /// Takes back a message that a failed direct write has refused. Returns false if the message counts as
+    /// unsent already.
     pub(super) fn withdraw(&self, message: bool) -> bool {
         lock(&self.state).ledger.withdraw(u64::from(message))
     }
 
-    /// Gives back the turn of [`Admission::Direct`]. A packet that the transport refused waits in front of all others.
+    /// Gives back the turn of [`Admission::Direct`]. A packet that the transport has refused waits in front
+    /// of all others.
     pub(super) fn direct_done(&self, done: TrySend, packet: Packet) -> Admission {
         let mut state = lock(&self.state);
         let mut leftover = None;
@@ -237,13 +246,13 @@ impl Outbox {
         } else {
             self.wake_writer(state)
         };
-        // Behind the lock and the turn, as the message is the user's.
+        // The message belongs to the user, so it is dropped without the lock and the turn.
         drop_guarded(leftover);
         admission
     }
 
-    /// Takes a pong, which goes ahead of everything that waits. A pong that still waits is replaced: the last ping is
-    /// the one to answer, and a server that pings and does not read must not fill the memory.
+    /// Accepts a pong, which goes ahead of everything that waits. It replaces a pong that still waits: only
+    /// the last ping needs an answer, and a server that pings without reading must not fill the memory.
     pub(super) fn admit_pong(&self, pong: Packet) -> Admission {
         let mut state = lock(&self.state);
         if matches!(state.phase, Phase::CloseWritten | Phase::Closed) {
@@ -257,13 +266,13 @@ impl Outbox {
         self.wake_writer(state)
     }
 
-    /// Gives a pong to the writer, in the midst of a batch.
+    /// Takes out the pong that waits, for a writer in the middle of a batch.
     pub(super) fn take_pong(&self) -> Option<Packet> {
         lock(&self.state).pong.take()
     }
 
-    /// Refuses messages from now on; `Packet::Close` follows those that wait. Unless it may be written `directly`, the
-    /// close is left to the writer.
+    /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If the connection is
+    /// idle and `directly` is set, the caller writes the close; otherwise the writer does.
     pub(super) fn finish(&self, directly: bool) -> Admission {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
@@ -279,7 +288,8 @@ impl Outbox {
         self.push(state, Packet::Close)
     }
 
-    /// Closes the outbox: nothing more is written. Returns what was queued, to be dropped without a lock.
+    /// Closes the outbox: nothing more is written. Returns the queued packets, which the caller drops without
+    /// a lock.
     pub(super) fn close(&self) -> VecDeque<Packet> {
         let mut state = lock(&self.state);
         state.phase = Phase::Closed;
@@ -290,23 +300,24 @@ impl Outbox {
         unwritten
     }
 
-    /// Closes the ledger: what is not known to be written is unsent, whoever is still out in a system call.
+    /// Freezes the count: a message that is not known to be written is unsent from now on, even if a thread
+    /// is still writing it.
     pub(super) fn freeze(&self) {
         let mut state = lock(&self.state);
         state.ledger.freeze();
         self.room.notify_all(state);
     }
 
-    /// The number of messages that were accepted and not written.
+    /// The number of messages that were accepted but not written.
     pub(super) fn unsent(&self) -> usize {
-        // A count of messages that are in this process's memory fits.
+        // The messages are in this process's memory, so their number fits.
         usize::try_from(lock(&self.state).ledger.unsent()).unwrap_or(usize::MAX)
     }
 
-    /// Waits for work and moves it into the writer's `batch`, which is empty; false at the end. An empty batch is work
-    /// as well.
+    /// Waits for work and moves it into the writer's `batch`, which is empty. The batch stays empty if there
+    /// is only an unfinished packet in the transport. Returns false when the outbox is closed.
     ///
-    /// The wait has no bound, as an idle connection has nothing to write. `close` ends it.
+    /// The wait has no bound, because an idle connection has nothing to write. `close` ends it.
     pub(super) fn take(&self, batch: &mut VecDeque<Packet>) -> bool {
         let mut state = lock(&self.state);
         while state.phase != Phase::Closed && (state.writing || state.idle()) {
@@ -322,7 +333,7 @@ impl Outbox {
         state.unflushed = false;
         state.batch_since = Some(Moment::now());
         if state.queue.len() <= BATCH {
-            // The writer's buffer and the queue change places: neither allocates.
+            // The writer's buffer and the queue are swapped, so that neither allocates.
             std::mem::swap(&mut state.queue, batch);
         } else {
             batch.extend(state.queue.drain(..BATCH));
@@ -341,18 +352,19 @@ impl Outbox {
         self.room.notify_all(state);
     }
 
-    /// When the writer took the batch that it is writing; `None` while it has none.
+    /// The time at which the writer took the batch that it is writing; `None` while it has none.
     pub(super) fn batch_since(&self) -> Option<Moment> {
         lock(&self.state).batch_since
     }
 
-    /// The memory of everything that is not written, in bytes.
+    /// The memory of all packets that are not written, in bytes.
     pub(super) fn bytes(&self) -> usize {
         lock(&self.state).bytes
     }
 
-    /// Waits until the messages are written that were accepted before the call. `receive` runs before a wait: in a
-    /// handler nobody receives, and the server may be waiting for that before it reads.
+    /// Waits until all messages that were accepted before the call are written. Runs `receive` before it
+    /// waits: if the caller is a handler, the reader receives nothing, and the server may not read before its
+    /// own messages are received.
     pub(super) fn flush(&self, timeout: Duration, receive: impl FnOnce()) -> Result<()> {
         let mut state = lock(&self.state);
         let last = state.ledger.last();

@@ -1,5 +1,6 @@
-//! Random operations from several threads at once, with delays at every lock: whatever the order, a session ends once
-//! and accounts for every message. `ENGINEIO_SEED` repeats a failure's operations, if not the system's schedule.
+//! Random operations from several threads at once, with delays at every lock. Whatever their order, a session
+//! ends once and accounts for every message. `ENGINEIO_SEED` repeats the operations of a failure, but not the
+//! schedule of the threads.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +24,7 @@ fn rounds() -> u64 {
 
 const OPERATIONS: usize = 12;
 
-/// What the world of a session was told.
+/// A call that the session's listener has received.
 #[derive(Debug, Clone, PartialEq)]
 enum Told {
     Connected,
@@ -32,18 +33,18 @@ enum Told {
     Finished,
 }
 
-/// What the threads of a round share.
+/// The state that the threads of a round share.
 struct Round {
     session: Arc<Session>,
     server: Server,
     told: Arc<Mutex<Vec<Told>>>,
-    /// The next message of the server.
+    /// The number of the server's next message.
     from_server: Mutex<usize>,
-    /// Messages that `send` took.
+    /// The number of messages that `send` has accepted.
     accepted: AtomicUsize,
 }
 
-/// The user's side: a handler does by chance what other threads do.
+/// The handlers of a round, which perform random operations like the other threads.
 struct Handlers {
     round: Weak<Round>,
     told: Arc<Mutex<Vec<Told>>>,
@@ -54,7 +55,7 @@ struct Handlers {
 impl Handlers {
     fn tell(&mut self, told: Told) {
         lock(&self.told).push(told);
-        // Once in a while, and not at the last, when the round may be over.
+        // The operations are rare, and the last call makes none, because the round may be over then.
         if self.chance.below(8) == 0 {
             if let Some(round) = self.round.upgrade() {
                 round.operate(&mut self.chance, "handler", &mut self.sent);
@@ -113,7 +114,7 @@ impl Round {
         Box::new(Handlers { round, told, chance: Chance::new(seed), sent: 0 })
     }
 
-    /// One operation, as chance has it.
+    /// Performs a random operation.
     fn operate(&self, chance: &mut Chance, name: &str, sent: &mut usize) {
         let session = &self.session;
         match chance.below(49) {
@@ -154,12 +155,12 @@ impl Round {
         *next += count;
     }
 
-    /// What must hold at the end, in whatever order things happened.
+    /// Checks the conditions that hold at the end of every round.
     fn check(&self) {
         let told = lock(&self.told).clone();
         let ends = told.iter().filter(|told| matches!(told, Told::Ended(..))).count();
         assert_eq!((told.first(), ends), (Some(&Told::Connected), 1), "{told:?}");
-        // The count that the listener was told is final.
+        // The count that the listener was told does not change any more.
         let Ending { reason, unsent, .. } = self.session.ending();
         assert_eq!(told[told.len() - 2..], [Told::Ended(reason, unsent), Told::Finished], "{told:?}");
         let messages: Vec<_> = (0..told.len() - 3).map(Told::Message).collect();
@@ -191,7 +192,7 @@ fn run(seed: u64) {
                 (0..OPERATIONS).for_each(|_| round.operate(&mut chance, name, &mut sent));
             });
         }
-        // The others have begun: a session may be closed before it has started.
+        // The other threads have begun, so the session may be closed before it has started.
         round.session.start(handlers, 0).unwrap();
         scope.spawn(|| {
             thread::sleep(Duration::from_micros(chance.below(2_000)));

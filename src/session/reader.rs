@@ -1,3 +1,5 @@
+//! The reader thread, which runs the handlers, and all that is done with a received packet.
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,26 +20,27 @@ thread_local! {
     static OWNER: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// True on the reader threads of that client, which is where its handlers run.
+/// True on a reader thread of the client `owner`. The client's handlers run on these threads.
 pub(crate) fn is_reader_of(owner: usize) -> bool {
     OWNER.with(Cell::get) == Some(owner)
 }
 
-/// The reader thread: connect, every message in order, disconnect.
+/// Runs the reader thread: the connect handler, every message in order, the disconnect handler.
 pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>, watchdog: Thread, owner: usize) {
     OWNER.with(|cell| cell.set(Some(owner)));
-    // The listener is told the end whatever happens here.
+    // A panic here must not keep the end from the listener.
     if let Err(panic) = guarded(|| deliver(&session, listener.as_mut())) {
         session.end(Reason::TransportError, Some(panicked(panic)));
     }
     let ending = session.ending();
     log_end(&session, &ending);
     listener.ended(ending);
-    // Both threads have been told to end.
+    // The writer and the watchdog have been told to end, so these waits are short.
     session.writer.join();
     let _ = watchdog.join();
     session.finish();
-    // The listener may go on for long, with other connections.
+    // The session is freed first: the listener may connect again, and return only after that connection's
+    // end.
     drop(session);
     listener.finished();
 }
@@ -55,16 +58,17 @@ fn log_end(session: &Session, ending: &Ending) {
     }
 }
 
-/// Runs the connect handler, and delivers messages until there will be no more.
+/// Runs the connect handler, then delivers messages until no more can come.
 fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
     if !listener.connected() {
-        // A connection that the user's own code refuses has no messages.
+        // A connection that the connect handler refuses delivers no messages.
         session.close(Reason::ClientDisconnect);
     }
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {
-            // A handler may wait for a thread that waits for room: then nobody would receive.
+            // A sender waits for room. If a handler waits for that sender, nobody receives, and the server
+            // may not read before its own messages are received.
             Next::Deliver if session.outbox.is_waited_for() => session.watchdog.stand_in(),
             Next::Deliver => {}
             Next::Receive => {
@@ -82,14 +86,15 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
             }
         }
         if session.outbox.bytes() > 0 {
-            // The handlers' answers go out while the next messages come. Without a yield, on a busy CPU, both sides
-            // wait for each other by turns.
+            // The handlers' answers are written while the next messages come. Without a yield, on a busy CPU,
+            // reader and writer take turns in waiting for each other.
             thread::yield_now();
         }
     }
 }
 
-/// Receives once, for the holder of the intake. `packets` is empty before and after; it spares an allocation.
+/// Receives once. Only the thread that holds the right to receive (the intake) may call this. `packets` is
+/// empty before and after the call; it is passed in to spare an allocation.
 pub(super) fn receive(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     session.liveness.resume(Moment::now());
     let server: Arc<dyn TimeLeft> = session.liveness.clone();
@@ -99,20 +104,21 @@ pub(super) fn receive(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     }
 }
 
-/// Takes over what the transport had received when the session ended, and had not handed on.
+/// Takes packets that the transport had received before the session ended, and had not handed on. Returns
+/// false if there are none.
 fn receive_rest(session: &Arc<Session>, packets: &mut VecDeque<Packet>) -> bool {
     let more = !session.inbox.muted() && session.transport.recv_rest(packets);
     accept(session, packets);
     more
 }
 
-/// Sorts received packets: messages go to the inbox, everything else is done here.
+/// Sorts received packets: messages go to the inbox, and all others are handled here.
 pub(super) fn accept(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     session.options.counters.received.add(Traffic::of(&*packets));
     log_packets(session, "received", &*packets);
     let (mut pong, mut closed) = (None, false);
     packets.retain(|packet| {
-        // What follows a close does not count.
+        // Packets after a close are ignored.
         let message = !closed && accept_packet(session, packet, &mut pong);
         closed |= *packet == Packet::Close;
         message
@@ -120,7 +126,7 @@ pub(super) fn accept(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     session.outbox.received();
     session.inbox.push(packets);
     if let Some(pong) = pong {
-        // A failed write ends the session by itself.
+        // If the write fails, it ends the session by itself.
         let _ = writer::write(session, session.outbox.admit_pong(pong));
     }
     if closed {
@@ -128,7 +134,7 @@ pub(super) fn accept(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     }
 }
 
-/// True for a message. `pong` is the answer to the last ping.
+/// Handles a packet that is not a message; returns true for a message. For a ping, `pong` becomes its answer.
 fn accept_packet(session: &Session, packet: &Packet, pong: &mut Option<Packet>) -> bool {
     match packet {
         Packet::Text(_) | Packet::Binary(_) => return true,

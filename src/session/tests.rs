@@ -1,4 +1,4 @@
-//! The session over a scripted transport: what its threads do together.
+//! Tests of a session and its threads over a fake transport, for which the test plays the server.
 
 mod outbox;
 mod waits;
@@ -28,7 +28,7 @@ enum Happened {
 
 type OnMessage = Box<dyn FnMut(&Arc<Session>, &Packet) + Send>;
 
-/// Reports what it is told, and runs the test's own handler.
+/// A listener that reports each call, and runs the test's own message handler.
 struct Reporter {
     session: Arc<Session>,
     happened: Sender<Happened>,
@@ -62,7 +62,7 @@ struct Fixture {
     happened: Receiver<Happened>,
 }
 
-/// Ping interval and timeout in ms, outbox and inbox limits in bytes.
+/// The settings of a session: ping interval and timeout in milliseconds, limits of outbox and inbox in bytes.
 struct Setup {
     interval: u64,
     timeout: u64,
@@ -176,7 +176,7 @@ fn silence_ends_the_connection_though_a_handler_runs() {
     let ended = Arc::new(AtomicBool::new(false));
     let seen = ended.clone();
     let f = start(&setup, move |session, _| {
-        // Until the session has ended under the handler.
+        // The handler runs until the session has ended.
         while session.send(text("x"), WhenFull::Wait).is_ok() {
             let _ = released.recv_timeout(Duration::from_millis(5));
         }
@@ -319,7 +319,7 @@ fn a_blocked_send_ends_with_the_connection() {
 
 #[test]
 fn a_handler_that_blocks_in_send_lets_the_server_write_on() {
-    // Both only write: the server reads again only when all that it has sent is received.
+    // Both sides only write: the server reads again only when all of its own messages are received.
     let f = start(&Setup { outbox: 500, ..QUIET }, |session, _| {
         session.send(text("answer"), WhenFull::Wait).unwrap();
     });

@@ -1,3 +1,6 @@
+//! The watchdog thread. It receives in the reader's place while a handler runs and a ping is due, so that
+//! pongs are sent however slow the handlers are, and it ends a session that takes too long to close.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +13,7 @@ use crate::error::Error;
 use crate::event::Reason;
 use crate::sync::{Mutex, Signal, after, lock, now};
 
-/// What the watchdog thread is told by the others.
+/// The orders of other threads to the watchdog thread.
 #[derive(Default)]
 pub(super) struct Watchdog {
     orders: Mutex<Orders>,
@@ -19,14 +22,16 @@ pub(super) struct Watchdog {
 
 #[derive(Default)]
 struct Orders {
+    /// The session is over, and the thread ends.
     stop: bool,
-    /// Receive now if nobody does: somebody cannot send until the server reads.
+    /// Set to receive now if no thread does, because a sender waits, and the server may not read before its
+    /// own messages are received.
     stand_in: bool,
-    /// When a session that is closing or broken must be over.
+    /// The time at which a session that is closing or broken must be over.
     end_by: Option<Instant>,
 }
 
-/// What there is to do.
+/// The next task of the watchdog thread.
 enum Duty {
     CheckReader,
     End,
@@ -39,21 +44,23 @@ impl Watchdog {
         self.changed.notify_one(orders);
     }
 
+    /// Makes the watchdog receive now, if no other thread does.
     pub(super) fn stand_in(&self) {
         self.order(|orders| orders.stand_in = true);
     }
 
-    /// Ends the session at that time. Receives until then if nobody does, as the server may read what is left to write
-    /// only when it is read from.
+    /// Makes the watchdog end the session at that time, and receive until then if no other thread does: the
+    /// server may not read the rest before its own messages are received.
     pub(super) fn end_by(&self, by: Instant) {
         self.order(|orders| (orders.end_by, orders.stand_in) = (Some(by), true));
     }
 
+    /// Ends the watchdog thread.
     pub(super) fn stop(&self) {
         self.order(|orders| orders.stop = true);
     }
 
-    /// Waits until the reader must be checked, or an order comes. `None` at the end.
+    /// Waits until the reader must be checked or an order comes. Returns `None` if the thread must end.
     fn wait(&self, check: Instant) -> Option<Duty> {
         let mut orders = lock(&self.orders);
         loop {
@@ -73,14 +80,13 @@ impl Watchdog {
     }
 }
 
-/// The watchdog thread. It receives in the reader's place while a handler runs and a ping is due, so that pongs go out
-/// however slow the handlers are; and it ends a session that is closing or broken for too long.
+/// Runs the watchdog thread.
 pub(super) fn run(session: &Arc<Session>) {
     loop {
         let rest = session.liveness.next_check(Moment::now());
         match session.watchdog.wait(after(rest)) {
             Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
-            // The reader is receiving: the server's silence is its to notice.
+            // The reader is receiving, and notices the server's silence itself.
             Some(Duty::CheckReader) => {}
             Some(Duty::End) => session.end_late(),
             None => return,
@@ -88,6 +94,7 @@ pub(super) fn run(session: &Arc<Session>) {
     }
 }
 
+/// Receives until the reader waits for messages again, or the session is over.
 fn stand_in(session: &Arc<Session>) {
     let mut received = VecDeque::new();
     let mut look = now();
@@ -106,7 +113,7 @@ fn stand_in(session: &Arc<Session>) {
     session.inbox.release();
 }
 
-/// Ends a session whose inbox is full if nothing can be written either. Returns when to look again.
+/// Ends a session whose inbox is full if nothing can be written either. Returns the time of the next check.
 fn check_progress(session: &Session) -> Instant {
     let left = match session.outbox.batch_since() {
         Some(since) if !session.transport.send_is_bounded() => {

@@ -1,3 +1,6 @@
+//! The only callers of the transport's `send` and `try_send`: the writer thread, and threads that write
+//! directly.
+
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use crate::protocol::Packet;
 use crate::sync::{Mutex, lock};
 use crate::transport::{Progress, TransportError, Written};
 
-/// The writer thread, which starts when something has to wait for the first time.
+/// The writer thread. It starts when a packet has to wait for the first time.
 #[derive(Default)]
 pub(super) struct Writer(Mutex<WriterThread>);
 
@@ -19,12 +22,12 @@ enum WriterThread {
     #[default]
     NotStarted,
     Running(Thread),
-    /// The thread has ended, and no other starts.
+    /// The thread has been joined, or never started, and no other one starts.
     Ended,
 }
 
 impl Writer {
-    /// Starts the thread, without which the session cannot go on.
+    /// Starts the thread. If that fails, the session ends.
     fn start(&self, session: &Arc<Session>) {
         let mut thread = lock(&self.0);
         if !matches!(*thread, WriterThread::NotStarted) {
@@ -48,10 +51,10 @@ impl Writer {
     }
 }
 
-/// What the transport reports while it writes, and asks for.
+/// The transport's calls back while it writes.
 impl Progress for Session {
     fn written(&self, written: Written) {
-        // The counters come first, as `flush` may return behind the outbox.
+        // The counters come first, because a `flush` may return as soon as the outbox knows.
         self.options.counters.sent.add(written.traffic);
         self.outbox.written(written);
     }
@@ -63,10 +66,11 @@ impl Progress for Session {
     }
 }
 
-/// Does what the outbox has decided about a packet.
+/// Carries out the outbox's decision about a packet.
 pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<()> {
     if let Admission::Full(packet, ticket) = admission {
-        // If this is a handler, nobody receives, and the server may be waiting for that before it reads.
+        // If this thread runs a handler, the reader receives nothing, and the server may not read before its
+        // own messages are received.
         session.watchdog.stand_in();
         admission = session.outbox.wait_for_room(packet, ticket)?;
     }
@@ -90,15 +94,16 @@ fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
     }
 }
 
-/// Ends the session instead of writing the packet that has the turn. The turn stays taken: nothing is written any more.
+/// Ends the session because the packet that has the turn cannot be written. The turn is kept, so that nothing
+/// else is written.
 pub(super) fn refuse(session: &Session, message: bool, error: TransportError) -> Result<Admission> {
     let refused = session.outbox.withdraw(message);
     session.fail(error);
-    // A message that counts as unsent was accepted.
+    // A message that counts as unsent was accepted, so its sender gets `Ok`.
     if refused { Err(Error::SocketIsClosed) } else { Ok(Admission::Queued) }
 }
 
-/// The thread: everything that waits becomes one batch.
+/// Runs the writer thread: it takes everything that waits as one batch, and writes it.
 fn run(session: &Arc<Session>) {
     let mut batch = VecDeque::new();
     while session.outbox.take(&mut batch) {
@@ -107,7 +112,7 @@ fn run(session: &Arc<Session>) {
         if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
             session.fail(e);
         }
-        // Behind the end, if there is one: what was not written is the user's.
+        // Unwritten packets belong to the user, so they are dropped after the session has ended.
         batch.drain(..).for_each(drop_guarded);
         session.outbox.batch_done();
     }

@@ -1,4 +1,5 @@
-//! The outbox by itself: who writes directly, what a flush waits for, and what counts as unsent.
+//! Tests of the outbox alone: which thread writes, the messages that a flush waits for, and the count of
+//! unsent ones.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,7 @@ fn an_answer_is_written_directly_however_close_it_follows() {
     assert_eq!((outbox.unsent(), outbox.bytes()), (0, 0));
 }
 
-/// A direct write is out when the session ends.
+/// A direct write is under way when the session ends.
 #[test]
 fn the_count_of_unsent_messages_is_frozen_at_the_end() {
     for late in [false, true] {
@@ -47,7 +48,7 @@ fn the_count_of_unsent_messages_is_frozen_at_the_end() {
 fn a_flush_waits_for_what_was_sent_before_it_only() {
     let outbox = Outbox::new(1000);
     let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
-    // Long enough after the last write, the first has the turn, and the others wait.
+    // After this pause, the first message gets the turn, and the other one waits.
     thread::sleep(Duration::from_millis(1));
     admitted.extend((0..2).map(|i| outbox.admit(text(i), WhenFull::Wait).unwrap()));
     let (begun, begins) = unbounded();

@@ -1,29 +1,31 @@
-//! Waits for what is written: what they promise, and that somebody receives meanwhile, as a server that only writes
-//! reads nothing.
+//! Tests of calls that wait for a write: their result, and that messages are received meanwhile, because the
+//! server may not read before its own messages are received.
 
 use std::sync::Mutex;
 
 use super::*;
 use crate::sync::lock;
 
-/// Long enough for a thread to get as far as it can. A test is right however short it is.
+/// Gives other threads time to get as far as they can. A test stays correct, but tests less, if the time is
+/// too short.
 fn settle() {
     thread::sleep(Duration::from_millis(50));
 }
 
-/// The watchdog has no reason of its own to look at the reader for a long time.
+/// Answers a ping, so that the watchdog does not check the reader for a long time unless it is told to.
 fn let_rest(f: &Fixture) {
     f.server.send([Packet::Ping(String::new())]);
     f.server.receive();
 }
 
-/// The server reads again only when all that it has sent is received.
+/// Makes the server read again when all of its messages are received.
 fn read_when_all_is_received(server: &Server) {
     eventually("all is received", || server.unread() == 0);
     server.stall(false);
 }
 
-/// Before the watchdog looks at the reader by itself, half way to the ping timeout.
+/// Waits for a condition. Fails before the watchdog would check the reader by itself, half-way to the ping
+/// timeout.
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE / 3;
     while !done() {
@@ -72,7 +74,7 @@ fn a_flush_in_a_handler_lets_the_server_write_on() {
     f.session.close(Reason::ClientDisconnect);
 }
 
-/// The sender waits first, and then the handler waits for the sender.
+/// The sender waits for room first, and then the handler waits for the sender.
 #[test]
 fn a_handler_that_waits_for_a_blocked_sender_lets_the_server_write_on() {
     let held = Arc::new(Mutex::new(()));
@@ -116,7 +118,7 @@ fn a_close_during_a_handler_lets_the_server_write_on() {
     assert_eq!(f.session.unsent(), 0);
 }
 
-/// The stand-in receives, and the handler does not end before it is over.
+/// The watchdog receives in the reader's place, and the handler does not return before the session is over.
 #[test]
 fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     let setup = Setup { interval: 50, timeout: 1_000, close_timeout: Duration::from_millis(200), ..QUIET };
@@ -130,7 +132,7 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     f.server.send([text("go"), Packet::Ping(String::new())]);
     f.expect(Happened::Connected);
     f.server.receive();
-    // This one reaches the stand-in.
+    // The watchdog receives this ping.
     f.server.send([Packet::Ping(String::new())]);
     f.server.receive();
     release.send(()).unwrap();
