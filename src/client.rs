@@ -1,3 +1,5 @@
+//! The public handle of a client, and the modules behind it.
+
 mod builder;
 mod channels;
 mod connecting;
@@ -27,11 +29,12 @@ use crate::transport::TransportKind;
 pub use builder::ClientBuilder;
 pub use life::State;
 
-/// An Engine.IO client: a handle to one connection at a time. Clones are handles to the same client.
+/// An Engine.IO client, which has at most one connection at a time. Clones are handles to the same client.
 ///
-/// Handlers run on one thread, in order: connect, each message in the order in which the server sent it, then
-/// disconnect, once. When the last handle is dropped, the connection is closed without waiting for it. A clone that a
-/// handler keeps is a handle: it keeps the client alive, and the handler need not have one, as it is given the client.
+/// The handlers of a connection run on one thread, one after the other: connect, each message in the server's
+/// order, then disconnect, once. When the last handle is dropped, the connection is closed without waiting
+/// for it, and without writing on the dropping thread. A handler is given the client and need not keep a
+/// clone of it; a clone in a handler keeps the client alive.
 ///
 /// # Examples
 ///
@@ -48,12 +51,12 @@ pub use life::State;
 /// ```
 pub struct Client {
     core: Arc<Core>,
-    /// Absent in the handle that handlers are given, which does not keep the client alive.
+    /// Absent in the client that handlers are given, which does not keep the client alive.
     handle: Option<Arc<Handle>>,
 }
 
 impl Client {
-    /// A client with default options.
+    /// Makes a client with default options.
     ///
     /// # Examples
     ///
@@ -65,7 +68,7 @@ impl Client {
         Self::from_options(Options::default())
     }
 
-    /// A client without Ctrl-C, for a model.
+    /// Makes a client that does not handle Ctrl-C, for a model.
     #[cfg(shuttle)]
     pub(crate) fn for_model(reconnection: Option<crate::reconnection::Reconnection>) -> Self {
         Self::from_options(Options { reconnection, ..Options::default() })
@@ -80,12 +83,12 @@ impl Client {
         Core::new(options).handle()
     }
 
-    /// Connects with default options: long polling first, then an upgrade to websocket if the server offers it.
-    /// See [`connect_with`](Self::connect_with).
+    /// Connects with default options: long polling first, then an upgrade to websocket if the server offers
+    /// it. See [`connect_with`](Self::connect_with).
     ///
     /// # Errors
     ///
-    /// As [`connect_with`](Self::connect_with).
+    /// Those of [`connect_with`](Self::connect_with).
     ///
     /// # Examples
     ///
@@ -99,18 +102,20 @@ impl Client {
         self.connect_with(url, ConnectOptions::default())
     }
 
-    /// Connects to the server at `url`, and returns when the connect handler has run.
+    /// Connects to the server at `url`. Returns when the connect handler has run.
     ///
-    /// Schemes are `http`, `https`, `ws` and `wss`, of which the latter two mean the same as the former. The
-    /// URL's query goes to the server, its user and password as Basic authorization, its path nowhere: that is
-    /// [`ConnectOptions::path`]. Of the query, `EIO`, `transport`, `sid`, `j` and `b64` are left out, as the protocol
-    /// gives them a meaning: the client sets the first three itself.
+    /// The scheme is `http`, `https`, `ws` or `wss`; `ws` means the same as `http`, and `wss` the same as
+    /// `https`. The URL's query goes to the server, and its user and password become a Basic authorization.
+    /// Its path is not used: see [`ConnectOptions::path`]. The query parameters `EIO`, `transport`, `sid`,
+    /// `j` and `b64` are left out, because they have a meaning in the protocol; the client sets the first
+    /// three itself.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`] and [`Error::InvalidOption`] for bad input, [`Error::AlreadyConnected`] unless
-    /// the client is [`State::Disconnected`], [`Error::Connection`], [`Error::Timeout`] or [`Error::Protocol`]
-    /// if no transport worked, [`Error::ConnectHandler`] if the connect handler failed.
+    /// - [`Error::InvalidUrl`] or [`Error::InvalidOption`] if an argument is unusable.
+    /// - [`Error::AlreadyConnected`] if the state is not [`State::Disconnected`].
+    /// - [`Error::Connection`], [`Error::Timeout`] or [`Error::Protocol`] if no transport works.
+    /// - [`Error::ConnectHandler`] if the connect handler fails.
     ///
     /// # Examples
     ///
@@ -126,11 +131,13 @@ impl Client {
         self.core.connect(url.as_ref(), &options)
     }
 
-    /// Blocks until the connection is over: the disconnect handler has run, and the connection's threads have
-    /// ended. If that handler connected again, waits for the end of the new connection too. Without a
-    /// connection it returns at once; inside a handler as well, as that would wait for itself.
+    /// Blocks until the connection is over: its disconnect handler has run, and its threads have ended. If
+    /// that handler connects again, or a [reconnection policy](ClientBuilder::reconnection) does, this waits
+    /// for the end of the new connection too. An attempt to connect on another thread is waited for as well.
     ///
-    /// There is no limit of time: see [`wait_timeout`](Self::wait_timeout).
+    /// Without a connection this returns at once. In a handler it returns at once too and logs an error,
+    /// because it would wait for itself. There is no time limit; [`wait_timeout`](Self::wait_timeout) has
+    /// one.
     ///
     /// # Examples
     ///
@@ -144,7 +151,7 @@ impl Client {
         self.core.wait(None);
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`. True if the connection is over.
+    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the connection is over.
     ///
     /// # Examples
     ///
@@ -157,17 +164,21 @@ impl Client {
         self.core.wait(Instant::now().checked_add(timeout))
     }
 
-    /// Sends a message. On an idle connection it is written at once, by the calling thread; under load it is
-    /// queued, and this blocks while more than [`ClientBuilder::outbox_limit`] bytes wait.
+    /// Sends a message. If the connection is idle, the calling thread writes it at once. Otherwise it is
+    /// queued, and `send` blocks while the queued messages would take more than
+    /// [`ClientBuilder::outbox_limit`] bytes. Senders that wait for room are served first come, first served.
     ///
-    /// `Ok` means accepted, not received: messages arrive in the order of the calls, unless the connection
-    /// ends first. [`disconnect`](Self::disconnect) tells how many were not written. Call that, or
-    /// [`flush`](Self::flush), before the program ends: the end of `main` does not wait for what is queued.
+    /// `Ok` means accepted, not received. Messages arrive in the order of the calls, unless the connection
+    /// ends first; [`disconnect`](Self::disconnect) returns the number of messages that were not written.
+    /// Call it or [`flush`](Self::flush) before the program ends, because the end of `main` does not wait for
+    /// queued messages.
     ///
     /// # Errors
     ///
-    /// [`Error::SocketIsClosed`] without a connection, [`Error::MessageTooLarge`] above the server's limit,
-    /// [`Error::Separator`] for a text with U+001E on polling. The connection goes on after the latter two.
+    /// - [`Error::SocketIsClosed`] if there is no connection, or it ends before there is room.
+    /// - [`Error::MessageTooLarge`] if the message exceeds the server's limit. The connection stays open.
+    /// - [`Error::Separator`] for a text with U+001E by polling. The connection stays open.
+    /// - [`Error::Json`] if a [`Message::Json`] cannot be serialized.
     ///
     /// # Examples
     ///
@@ -182,11 +193,12 @@ impl Client {
         self.core.send(message.into(), WhenFull::Wait)
     }
 
-    /// As [`send`](Self::send), but never blocks.
+    /// Sends a message like [`send`](Self::send), but never waits for room.
     ///
     /// # Errors
     ///
-    /// [`Error::QueueFull`] if `send` would block; else as `send`.
+    /// [`Error::QueueFull`] if there is no room, or if other senders wait for room already; otherwise those
+    /// of [`send`](Self::send).
     ///
     /// # Examples
     ///
@@ -199,11 +211,11 @@ impl Client {
         self.core.send(message.into(), WhenFull::Fail)
     }
 
-    /// Sends anything that serde can serialize, as JSON.
+    /// Serializes a value as JSON and sends it like [`send`](Self::send).
     ///
     /// # Errors
     ///
-    /// [`Error::Json`] if it cannot be serialized; else as [`send`](Self::send).
+    /// [`Error::Json`] if the value cannot be serialized; otherwise those of [`send`](Self::send).
     ///
     /// # Examples
     ///
@@ -216,13 +228,13 @@ impl Client {
         self.send(self.core.json().serialize(value)?)
     }
 
-    /// Waits until everything that was sent before is written: to the socket, or, by polling, until the server has
-    /// confirmed it.
+    /// Waits until all messages that were accepted before this call are written: to the socket, or, by
+    /// polling, until the server has confirmed them. Messages that others send meanwhile are not waited for.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] after `timeout`; what is queued stays so. [`Error::SocketIsClosed`] without a connection, and if
-    /// it ends before all of its messages are written.
+    /// [`Error::Timeout`] after `timeout`; the messages stay queued. [`Error::SocketIsClosed`] if there is no
+    /// connection, or it ends before those messages are written.
     ///
     /// # Examples
     ///
@@ -236,17 +248,24 @@ impl Client {
         self.core.session().ok_or(Error::SocketIsClosed)?.flush(timeout)
     }
 
-    /// Ends the connection: writes what was sent, tells the server, and returns when the disconnect handler
-    /// has run, at the latest after the request timeout. Without a connection it only tells what the last one left.
+    /// Ends the connection: writes the queued messages, tells the server, and returns when the disconnect
+    /// handler has run, or after the request timeout. Received messages that were not delivered yet are
+    /// dropped.
     ///
-    /// It can be called from any thread at any time, more than once too; it ends a `connect` that is at work.
-    /// In a handler it returns at once: from then on nothing can be sent, and the disconnect handler runs when that handler
-    /// has returned. Messages that were received but not yet delivered are dropped.
+    /// This can be called from any thread, at any time, and more than once. It also ends an attempt to
+    /// connect and the [reconnection policy](ClientBuilder::reconnection). A call while the disconnect
+    /// handler runs waits for that handler, whichever side has ended the connection. Without a connection the
+    /// call only returns the count of the last one.
+    ///
+    /// In a handler this returns at once. From then on nothing can be sent, and the disconnect handler runs
+    /// when the current handler has returned.
     ///
     /// # Errors
     ///
-    /// [`Error::Unsent`] if messages could not be written in that time, or were lost when the last connection broke. In a
-    /// handler that is not known yet: see [`Stats::unsent`].
+    /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
+    /// the connection that this call ends, or of the last one if there is no connection any more. A message
+    /// counts as unsent if it is not known to be written. In a handler the count is not known before the
+    /// connection is over: see [`Stats::unsent`].
     ///
     /// # Examples
     ///
@@ -258,11 +277,11 @@ impl Client {
         self.disconnect_with(Disconnect::default())
     }
 
-    /// As [`disconnect`](Self::disconnect), with options.
+    /// Ends the connection like [`disconnect`](Self::disconnect), with options.
     ///
     /// # Errors
     ///
-    /// As `disconnect`.
+    /// Those of [`disconnect`](Self::disconnect).
     ///
     /// # Examples
     ///
@@ -275,11 +294,11 @@ impl Client {
         self.core.disconnect(options)
     }
 
-    /// What carries the connection now.
+    /// The transport of the current connection.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConnected`] if there is none.
+    /// [`Error::NotConnected`] if there is no connection.
     ///
     /// # Examples
     ///
@@ -290,7 +309,7 @@ impl Client {
         self.core.session().map(|session| session.transport_kind()).ok_or(Error::NotConnected)
     }
 
-    /// The id that the server gave the session, while there is one.
+    /// The session id that the server has assigned; `None` without a connection.
     ///
     /// # Examples
     ///
@@ -314,7 +333,7 @@ impl Client {
         self.core.state()
     }
 
-    /// True in [`State::Connected`].
+    /// True if the state is [`State::Connected`].
     ///
     /// # Examples
     ///
@@ -325,9 +344,9 @@ impl Client {
         self.state() == State::Connected
     }
 
-    /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in its pauses,
-    /// when the state is [`State::Disconnected`], and in its attempts. Not yet in the disconnect handler, which may still
-    /// decide otherwise.
+    /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in
+    /// its pauses, in which the state is [`State::Disconnected`], and in its attempts. It is still false in
+    /// the disconnect handler, which may connect by itself.
     ///
     /// # Examples
     ///
@@ -338,7 +357,7 @@ impl Client {
         self.core.is_reconnecting()
     }
 
-    /// What the server said at the start of the session, while there is one.
+    /// The server's handshake; `None` without a connection.
     ///
     /// # Examples
     ///
@@ -349,8 +368,9 @@ impl Client {
         self.core.session().map(|session| session.handshake().clone())
     }
 
-    /// Why the last connection ended, beyond the [`Reason`](crate::Reason): an HTTP status, a websocket close code, an I/O or
-    /// TLS error. `None` if there is no more to tell, or no connection has ended since the last `connect`.
+    /// The error that ended the last connection, with more detail than its [`Reason`](crate::Reason): an HTTP
+    /// status, a websocket close code, an I/O or TLS error. `None` if there is no such detail, or if no
+    /// connection has ended since the last successful `connect`.
     ///
     /// # Examples
     ///
@@ -361,8 +381,8 @@ impl Client {
         self.core.last_error()
     }
 
-    /// What the client has sent and received so far, and what waits. It reads a few counters, and does not slow
-    /// the connection.
+    /// Counts of the messages and bytes that the client has sent and received, and of those that wait. The
+    /// call reads a few counters and does not slow the connection.
     ///
     /// # Examples
     ///
@@ -381,7 +401,7 @@ impl Default for Client {
     }
 }
 
-/// Another handle to the same client. A clone keeps the client alive, even one made in a handler.
+/// Makes another handle to the same client. A clone keeps the client alive, even if it is made in a handler.
 impl Clone for Client {
     fn clone(&self) -> Self {
         match &self.handle {
@@ -391,7 +411,7 @@ impl Clone for Client {
     }
 }
 
-/// Shows no session id: who has one can take a session over.
+/// The session id is not shown, because it is enough to take the session over.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")

@@ -1,3 +1,5 @@
+//! The builder of a client: the options that hold for all of its connections.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +13,10 @@ use crate::net::{AgentSource, ProxySettings};
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
 
-/// The longest timeout, 49 days: no sum with it overflows.
+/// The longest timeout, 49 days. Adding it to a time does not overflow.
 const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
 
-/// Options of a [`Client`], for all of its connections.
+/// The options of a [`Client`], for all of its connections.
 ///
 /// # Examples
 ///
@@ -32,7 +34,7 @@ pub struct ClientBuilder {
 }
 
 impl Client {
-    /// Options for a client.
+    /// Makes a builder with default options.
     ///
     /// # Examples
     ///
@@ -46,36 +48,37 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// How long the server may take for the handshake, for the websocket's opening (name lookup, TCP, TLS and
-    /// HTTP together), for the answer to the upgrade's probe, for each POST, and for a graceful disconnect.
-    /// Default: 5 s; 49 days at most.
+    /// Sets the time limit for each of these steps: the handshake, the opening of the websocket (name lookup,
+    /// TCP, TLS and HTTP together), the answer to the upgrade's probe, each POST, and a graceful disconnect.
+    /// Default: 5 s. Values above 49 days count as 49 days.
     ///
-    /// A POST with a big message has to get through in that time, on a slow line too.
+    /// A POST with a large message must complete within this time, also on a slow line.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
     }
 
-    /// Whether requests carry the query parameter `t`, a timestamp that keeps caches from answering.
+    /// Sets whether requests have the query parameter `t`, a timestamp that prevents answers from a cache.
     /// Default: true.
     pub fn timestamp_requests(mut self, timestamps: bool) -> Self {
         self.options.timestamp_requests = timestamps;
         self
     }
 
-    /// Whether the server's certificate must be valid and for its host, on both transports. Default: true.
+    /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
+    /// true.
     ///
-    /// With `false`, anybody in between can read and change everything.
+    /// With `false`, anyone on the network path can read and change the traffic.
     pub fn ssl_verify(mut self, verify: bool) -> Self {
         self.options.tls.verify = verify;
         self
     }
 
-    /// Accepts servers whose certificates these authorities have signed, on both transports, in addition to those
-    /// that the system accepts. May be called more than once. Default: none.
+    /// Adds certificate authorities to those that the system trusts, on both transports. Can be called more
+    /// than once. Default: none.
     ///
-    /// `pem` is the content of a PEM file, with one or more certificates. A server's own certificate does as well,
-    /// if it is self-signed.
+    /// `pem` is the content of a PEM file with one or more certificates. A self-signed certificate of a
+    /// server works as well.
     ///
     /// # Examples
     ///
@@ -88,12 +91,12 @@ impl ClientBuilder {
         self
     }
 
-    /// The certificate that the client shows to servers that ask for one, on both transports, and its private key.
+    /// Sets the client's certificate and its private key, for servers that ask for one, on both transports.
     /// Default: none.
     ///
-    /// Both are the contents of PEM files, or of one file that holds both. Certificates of the authorities in
-    /// between may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`) or SEC1
-    /// (`EC PRIVATE KEY`), and not encrypted.
+    /// Both arguments are contents of PEM files; one file may hold both. Certificates of intermediate
+    /// authorities may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`)
+    /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted.
     ///
     /// # Examples
     ///
@@ -109,17 +112,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Uses the configuration and the cookies of a ureq agent for all connections, on both transports. Default:
-    /// none.
+    /// Uses the configuration and the cookies of a ureq agent for all connections, on both transports.
+    /// Default: no agent.
     ///
-    /// What holds of it: the proxy, the TLS settings (authorities, client certificate, verification, SNI), the user
-    /// agent, redirects, middleware, and timeouts, where they are shorter than the client's own. Cookies for the
-    /// server are copied from it when a connection is made, and those that the server sets go back into it. The
-    /// agent itself stays as it is: connections have an agent of their own, with their own sockets, so a resolver,
-    /// an IP family or a connector of the agent's is not used. Settings of the client are added to those of the agent.
+    /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
+    /// SNI), the user agent, redirects, middleware, and timeouts that are shorter than the client's own. The
+    /// agent's cookies for the server are copied when a connection is made, and cookies that the server sets
+    /// are stored in the agent. The client's own settings are added to those of the agent. Connections have
+    /// sockets of their own, so the agent's resolver, IP family and connector are not used, and the agent
+    /// itself is not changed otherwise.
     ///
-    /// ureq's built-in list of authorities, its default, is that of the system here. Timeouts do not bound
-    /// a long poll, which ends when the server has been silent for too long.
+    /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
+    /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent
+    /// for too long.
     ///
     /// # Examples
     ///
@@ -139,8 +144,8 @@ impl ClientBuilder {
         self
     }
 
-    /// As [`http_agent`](Self::http_agent), with a fresh agent for each connection: one that reads new credentials,
-    /// or starts without cookies.
+    /// Works like [`http_agent`](Self::http_agent), but calls `factory` for a new agent before each
+    /// connection, for example to read new credentials or to start without cookies.
     ///
     /// # Examples
     ///
@@ -156,33 +161,40 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects through a proxy, on both transports. Default: what the environment says.
+    /// Connects through a proxy, on both transports. Default: the proxy that the environment names, if any.
     ///
     /// | URL | proxy |
     /// |---|---|
     /// | `http://proxy:3128`, `proxy:3128` | HTTP; port 80 if none is given |
-    /// | `https://proxy:3129` | HTTP, reached by TLS, for which the client's TLS options hold; port 443 if none is given |
+    /// | `https://proxy:3129` | HTTP over TLS, with the client's TLS options; port 443 if none is given |
     /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
     ///
-    /// With credentials it is `http://user:password@proxy:3128`, with what is special in them percent-encoded. HTTP
-    /// proxies get them as `Basic`.
+    /// A URL with credentials is `http://user:password@proxy:3128`, with special characters percent-encoded.
+    /// HTTP proxies get the credentials as Basic authorization.
     ///
-    /// Every connection is a tunnel through the proxy (by `CONNECT`, on HTTP), to `http://` and `ws://` servers as
-    /// well, so that polling and websocket behave the same; an HTTP proxy may have to be told to allow that for
-    /// other ports than 443. The names of servers are resolved by the proxy, with `socks5://` too.
+    /// Every connection is a tunnel through the proxy (`CONNECT` on HTTP), also to `http://` and `ws://`
+    /// servers, so that polling and websocket behave the same. Some HTTP proxies allow tunnels only to port
+    /// 443 unless they are configured otherwise. The proxy resolves the names of servers, with `socks5://`
+    /// too.
     ///
-    /// In the environment, `https_proxy` is the proxy for `https://` and `wss://` servers, `http_proxy` that for
-    /// `http://` and `ws://`, and `all_proxy` that for those without one of their own, all of them also in capitals.
-    /// One in small letters that is set and empty means none, whatever the others say.
-    /// `no_proxy` lists servers that are connected to directly, local ones among them: names, which hold for the
-    /// names below them too, `.example.org` for the names below only, addresses, networks as in `10.0.0.0/8`, and `*`
-    /// for all; each may have a port, as in `example.org:8080`. It is read at each connect. An [agent](Self::http_agent) with a proxy of its own, or with none, takes
-    /// precedence over the environment, and this option over both, without exceptions.
+    /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, `http_proxy`
+    /// that for `http://` and `ws://` servers, and `all_proxy` that for servers for which the other two name
+    /// none. All of them are also read in capitals. A lowercase variable that is set but empty means no
+    /// proxy, whatever the others contain.
+    ///
+    /// `no_proxy` lists the servers to connect to directly, separated by commas. An entry is a name, which
+    /// also matches the names below it; `.example.org`, which only matches the names below; an address; a
+    /// network such as `10.0.0.0/8`; or `*` for all. An entry may have a port, as in `example.org:8080`.
+    /// Local servers need an entry too.
+    ///
+    /// The environment is read at each connect. An [agent](Self::http_agent) that has a proxy, or is set to
+    /// have none, takes precedence over the environment. This option takes precedence over both, and
+    /// `no_proxy` does not apply to it.
     ///
     /// # Examples
     ///
     /// ```
-    /// let client = engineio::Client::builder().proxy("http://user:password@proxy.example.org:3128").build()?;
+    /// let client = engineio::Client::builder().proxy("http://user:password@proxy.example:3128").build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
@@ -190,8 +202,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects to servers directly, whatever the environment and the [agent](Self::http_agent) say. Default: they
-    /// decide, as [`proxy`](Self::proxy) tells.
+    /// Connects to servers directly, without the proxy of the environment or of the
+    /// [agent](Self::http_agent). Default: these apply, as described at [`proxy`](Self::proxy).
     ///
     /// # Examples
     ///
@@ -204,80 +216,90 @@ impl ClientBuilder {
         self
     }
 
-    /// How much may wait to be written, in bytes of memory. Past it [`Client::send`] blocks, and
-    /// [`Client::try_send`] fails. A single message may be larger. Default: 4 MiB.
+    /// Sets the memory for packets that wait to be written, in bytes. When it is full, [`Client::send`]
+    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message may be larger. Default:
+    /// 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
         self.options.outbox_limit = bytes;
         self
     }
 
-    /// How much may wait for a slow handler, in bytes of memory. Past it the client stops reading, so that TCP
-    /// holds the server back; pings are not answered then either. Default: 4 MiB.
+    /// Sets the memory for messages that wait for a slow handler, in bytes. When it is full, the client stops
+    /// reading, so that TCP holds the server back. Pings are not answered during that time, and it does not
+    /// count as the server's silence. Default: 4 MiB.
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.options.inbox_limit = bytes;
         self
     }
 
-    /// The size of a message above which a received one ends the connection, in bytes. A polling response with many
-    /// may be half as much again. A websocket keeps the memory that its biggest message took. Default: 64 MiB.
+    /// Sets the size limit of a received message, in bytes. A larger one ends the connection. A polling
+    /// response with several messages may be half as large again. A websocket keeps the memory of its largest
+    /// message. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
     }
 
-    /// How many packets a POST carries at most. Default: 16, as python-engineio's server loses what is above
-    /// that, without an error, unless its own limit was raised.
+    /// Sets the largest number of packets in a POST. Default: 16, because python-engineio's server silently
+    /// drops further packets unless its own limit is raised.
     pub fn packets_per_post(mut self, packets: usize) -> Self {
         self.options.packets_per_post = packets;
         self
     }
 
-    /// Options of the websocket transport. Default: [`WebSocketOptions::new`].
+    /// Sets the options of the websocket transport. Default: [`WebSocketOptions::new`].
     pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
         self.websocket = options;
         self
     }
 
-    /// Connects again when a connection is lost. Default: it does not.
+    /// Connects again when a connection is lost, also if the server has ended it in order. Default: no
+    /// reconnection.
     ///
-    /// The disconnect handler is called for each connection that is lost, the connect handler for each that
-    /// is made, and [`Client::wait`] goes on meanwhile. That holds for connections that the server ends in order, too.
-    /// A [`connect`](Client::connect) of your own, in the disconnect handler or during a pause, takes precedence; if it
-    /// fails, the policy goes on. [`Client::disconnect`] ends it.
+    /// The disconnect handler is called for each lost connection, and the connect handler for each new one.
+    /// [`Client::wait`] waits through the reconnections. Your own [`connect`](Client::connect), in the
+    /// disconnect handler or during a pause, takes precedence; if it fails, the policy goes on.
+    /// [`Client::disconnect`] ends the reconnection.
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self
     }
 
-    /// Writes and reads JSON by another library, or in another style. Default: serde_json.
+    /// Uses another library, or another style, to write and read JSON. Default: serde_json.
     ///
-    /// It is used for [`Message::Json`](crate::Message::Json), [`Client::send_json`] and
-    /// [`decode_json`](Self::decode_json); [`Message::json`](crate::Message::json) reads by serde_json.
+    /// The codec is used for [`Message::Json`](crate::Message::Json), [`Client::send_json`] and
+    /// [`decode_json`](Self::decode_json). [`Message::json`](crate::Message::json) always uses serde_json.
     pub fn json(mut self, codec: impl JsonCodec) -> Self {
         self.options.json.codec = Some(Arc::new(codec));
         self
     }
 
-    /// Whether a received text that is JSON arrives as [`Message::Json`](crate::Message::Json), unless it starts
-    /// with a digit. Default: false, a text stays a text, and [`Message::json`](crate::Message::json) reads it on
-    /// demand. A handler that asks a message [`as_text`](crate::Message::as_text) does not get those that arrive as JSON.
+    /// Sets whether a received text that is valid JSON and does not start with a digit arrives as
+    /// [`Message::Json`](crate::Message::Json). For such a message [`as_text`](crate::Message::as_text)
+    /// returns `None`. Default: false; texts stay texts, and [`Message::json`](crate::Message::json) parses
+    /// them on demand.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
         self
     }
 
-    /// Whether Ctrl-C (SIGINT) disconnects the client before the process ends. Default: true.
+    /// Sets whether Ctrl-C (SIGINT) disconnects the client before the process ends. Default: true.
     ///
-    /// All connected clients disconnect at once, each for its request timeout at most, and attempts to connect end.
-    /// Then the process does what it would have done: a handler that was there before the first connection has run,
-    /// and the process goes on; without one it ends by the signal, at a second Ctrl-C at once, and until then neither
-    /// [`Client::wait`] nor a `connect` that was ended returns. If the signal was ignored, it stays so. SIGTERM is the
-    /// program's own business.
+    /// All connected clients disconnect at the same time, each within its request timeout, and attempts to
+    /// connect end. Then the signal has the effect that it had before the first connection:
     ///
-    /// A program says `false` here, and calls [`Client::disconnect`] itself, if it installs its handler after the first
-    /// connection, as ours does not see that one and ends the process, or if its handler ends the process, as that one
-    /// does not wait for the clients. Where there is no `/proc` to tell what was there before, a handler of the
-    /// program's own runs and then the process ends, even if the signal was ignored. On Windows this has no effect.
+    /// - If the program had a handler, that handler has run, and the process goes on.
+    /// - If it had none, the process ends by the signal. Until then, neither [`Client::wait`] nor a `connect`
+    ///   that was ended returns. A second Ctrl-C ends the process at once.
+    /// - If the signal was ignored, it stays so.
+    ///
+    /// SIGTERM is not handled.
+    ///
+    /// Set this to `false` and call [`Client::disconnect`] yourself if your program installs its handler
+    /// after the first connection, because the client does not see that handler and ends the process; or if
+    /// your handler ends the process, because it does not wait for the clients. On systems without `/proc`
+    /// the client cannot tell what the signal did before: a handler of the program runs, and then the process
+    /// ends, even if the signal was ignored. On Windows this option has no effect.
     ///
     /// # Examples
     ///
@@ -302,11 +324,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Writes the client's log lines to a log of its own. Default: the `log` facade of the process, with target
-    /// `engineio`.
+    /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
+    /// with target `engineio`.
     ///
-    /// Errors are failed handlers; warnings are fallbacks and losses; infos are states and transports; debug
-    /// lines are packets, with their sizes; trace lines are their contents.
+    /// The levels are: error for failed handlers, warn for fallbacks and losses, info for states and
+    /// transports, debug for packets with their sizes, and trace for their contents.
     ///
     /// # Examples
     ///
@@ -331,18 +353,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Logs nothing but errors: handlers that failed. Default: everything that the log lets through.
+    /// Logs only errors, which are failed handlers. Default: all levels that the logger enables.
     pub fn log_errors_only(mut self) -> Self {
         self.options.logger.set_errors_only();
         self
     }
 
-    /// Makes the client.
+    /// Builds the client.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidOption`] for a value that cannot be used: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, or that do not belong together, a proxy's URL that cannot be used.
+    /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
+    /// certificate or a key that cannot be read, a key that does not belong to its certificate, or an
+    /// unusable proxy URL.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {

@@ -1,4 +1,4 @@
-//! Events as channels, for loops and `select!`.
+//! The event channels of a client, which are an alternative to handlers.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,18 +10,19 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded, select};
 use crate::event::Event;
 use crate::sync::{AtomicBool, Mutex, Ordering, Signal, lock};
 
-/// The largest capacity of a channel, in events: its memory is allocated at once.
+/// The largest capacity of a channel, in events. The memory of a channel is allocated at once.
 const LARGEST_CHANNEL: usize = 1 << 16;
 
-/// Lets a connection wait for room in event channels, until it is released: the user has disconnected, or dropped the
-/// last handle.
+/// The permission of a connection to wait for room in event channels. It is released when the user
+/// disconnects or drops the last handle.
 pub(super) struct Hold {
-    /// Absent when the hold is released. Nothing is ever sent.
+    /// The sender whose drop ends the waits; absent once the hold is released. Nothing is ever sent.
     end: Mutex<Option<Sender<Infallible>>>,
     released: Receiver<Infallible>,
 }
 
 impl Hold {
+    /// Ends the connection's waits for room, now and in future.
     pub(super) fn release(&self) {
         drop(lock(&self.end).take());
     }
@@ -34,13 +35,13 @@ impl Default for Hold {
     }
 }
 
-/// The channels that [`Client::events`](crate::Client::events) has given out.
+/// The channels that [`Client::events`](crate::Client::events) has returned.
 #[derive(Default)]
 pub(super) struct Subscriptions {
     state: Mutex<Subscribed>,
     /// Notified when a turn is over.
     over: Signal,
-    /// Whether there are any channels, without the lock: asked for each message.
+    /// Set while there are channels. Every message reads this flag, so it is outside of the lock.
     any: AtomicBool,
 }
 
@@ -64,7 +65,7 @@ impl Subscriptions {
         self.any.load(Ordering::Acquire)
     }
 
-    /// Starts a connection's turn, behind those of the connections before.
+    /// Starts a connection's turn, which comes after the turns of earlier connections.
     pub(super) fn begin(self: &Arc<Self>, hold: &Hold) -> Turn {
         let mut state = lock(&self.state);
         state.last_turn += 1;
@@ -73,6 +74,7 @@ impl Subscriptions {
         Turn { subscriptions: self.clone(), number, released: hold.released.clone() }
     }
 
+    /// Removes channels whose receivers were dropped.
     fn forget(&self, gone: &[Sender<Event>]) {
         let mut state = lock(&self.state);
         state.channels.retain(|channel| !gone.iter().any(|gone| gone.same_channel(channel)));
@@ -80,8 +82,9 @@ impl Subscriptions {
     }
 }
 
-/// The turn of a connection in the event channels, from its first event to its last. When a disconnect handler has
-/// connected again, the new connection's first event waits for the old one's last. A turn ends when it is dropped.
+/// The turn of a connection in the event channels, from its first event to its last. If a disconnect handler
+/// has connected again, the first event of the new connection waits for the last event of the old one. A turn
+/// ends when it is dropped.
 pub(super) struct Turn {
     subscriptions: Arc<Subscriptions>,
     number: u64,
@@ -89,8 +92,9 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Sends the event to every channel. A full channel is waited for: as long as it takes, as for a slow handler, but
-    /// for `grace` at most once the connection's hold is released. Returns how many channels have missed the event.
+    /// Sends the event to every channel. If a channel is full, this waits for room, without a time limit.
+    /// Once the connection's hold is released, it waits for `grace` at most. Returns the number of channels
+    /// that missed the event.
     pub(super) fn publish(&self, event: &Event, grace: Duration) -> usize {
         let mut missed = 0;
         let mut gone = Vec::new();
@@ -107,8 +111,8 @@ impl Turn {
         missed
     }
 
-    /// The channels, if there are any, once it is this turn. The wait ends with the turns before, which a disconnect
-    /// releases as well.
+    /// Waits for this turn if there are channels, and returns them. The wait is as bounded as the turns
+    /// before this one: a disconnect releases their holds too.
     fn channels(&self) -> Vec<Sender<Event>> {
         let waits =
             |state: &Subscribed| !state.channels.is_empty() && state.turns.front() != Some(&self.number);
@@ -144,7 +148,7 @@ impl Drop for Turn {
 enum Delivery {
     Done,
     Missed,
-    /// Nobody listens any more.
+    /// The receiver was dropped.
     Gone,
 }
 
@@ -181,7 +185,7 @@ mod tests {
     fn a_connection_waits_for_the_end_of_the_former_ones_turn() {
         let (subscriptions, hold) = (Arc::new(Subscriptions::default()), Hold::default());
         let (first, second) = (subscriptions.begin(&hold), subscriptions.begin(&hold));
-        // Nobody listens.
+        // Without a channel, an event does not wait for the turn.
         publish(&second, &Event::Connect);
         let events = subscriptions.subscribe(2);
         thread::scope(|scope| {

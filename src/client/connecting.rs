@@ -1,4 +1,4 @@
-//! The client's attempts to connect: the user's, and the policy's.
+//! The client's attempts to connect: those of the user, and those of the reconnection policy.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,7 +39,7 @@ impl Core {
         connected
     }
 
-    /// Connects that way, again and again if the policy says so for the first connection.
+    /// Connects by `way`, and repeats failed attempts if the policy also covers the first connection.
     pub(super) fn connect_by(self: &Arc<Self>, way: Arc<dyn Way>) -> Result<()> {
         let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
         if !retries {
@@ -56,7 +56,7 @@ impl Core {
         }
     }
 
-    /// Ends what the client did by itself so far.
+    /// Begins an epoch of the user's. A reconnection of the epoch before ends.
     fn begin_epoch(&self, way: Arc<dyn Way>) -> Result<u64> {
         let mut course = lock(&self.course);
         let epoch = course.life.begin_epoch()?;
@@ -65,17 +65,19 @@ impl Core {
         Ok(epoch)
     }
 
-    /// Connects again by the policy after a connection was lost, unless the user has decided otherwise since.
+    /// Connects again by the policy after a connection was lost, unless the user has connected or
+    /// disconnected since.
     pub(super) fn reconnect(self: &Arc<Self>, epoch: u64) {
         if self.is_in(epoch) {
-            // The policy's observer is told whether an attempt succeeds.
+            // The result has been reported to the policy's observer and in the log.
             if let Some(Ok(())) = self.connect_again(epoch) {
                 self.counters.reconnections.fetch_add(1, Relaxed);
             }
         }
     }
 
-    /// Connects again by the policy, if there is one, until the user decides otherwise.
+    /// Makes the attempts of the policy until one succeeds or the epoch is over. Returns `None` if there is
+    /// no policy.
     fn connect_again(self: &Arc<Self>, epoch: u64) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
         lock(&self.course).reconnecting += 1;
@@ -89,7 +91,7 @@ impl Core {
         Some(connected)
     }
 
-    /// Whether the user has decided nothing since.
+    /// True if the user has neither connected nor disconnected since that epoch began.
     fn is_in(&self, epoch: u64) -> bool {
         lock(&self.course).life.epoch() == epoch
     }
@@ -98,8 +100,9 @@ impl Core {
         lock(&self.course).reconnecting > 0
     }
 
-    /// False as soon as the epoch is over. An attempt that the user makes meanwhile is waited for: it may be the end of
-    /// the epoch, or fail.
+    /// Sleeps for `pause`. Returns false as soon as the epoch is over. If the user's own attempt is under way
+    /// at the end of the pause, this waits for it: its success ends the epoch, and after its failure the
+    /// policy goes on.
     fn sleep_in(&self, epoch: u64, pause: Duration) -> bool {
         let in_epoch = |course: &Course| course.life.epoch() == epoch;
         let course = self.changed.wait_while(lock(&self.course), now().checked_add(pause), in_epoch);
@@ -107,7 +110,7 @@ impl Core {
         in_epoch(&self.changed.wait_while(course, None, connecting))
     }
 
-    /// Connects once: that way or, for the policy, as the last `connect` does.
+    /// Connects once: by `way`, or, for the policy, by the way of the last `connect`.
     fn attempt(self: &Arc<Self>, way: Option<Arc<dyn Way>>, epoch: Option<u64>) -> Result<()> {
         let attempt = Arc::new(Attempt::default());
         let way = {
@@ -116,7 +119,7 @@ impl Core {
             course.way = way.or(course.way.take());
             course.way.clone()
         };
-        // The middleware of a user's HTTP agent runs here.
+        // A panic is caught because the middleware of the user's HTTP agent runs here.
         let connect = |way: Arc<dyn Way>| {
             guarded(|| way.connect(&attempt))
                 .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))))
@@ -131,7 +134,7 @@ impl Core {
         started
     }
 
-    /// Starts the session as the client's, and waits until its connect handler has run.
+    /// Starts the session, and waits until its connect handler has run.
     fn start(
         self: &Arc<Self>,
         attempt: &Arc<Attempt>,
@@ -149,7 +152,7 @@ impl Core {
             return Err(e);
         }
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
-        // Whoever has the id can take the session over.
+        // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
@@ -165,7 +168,7 @@ impl Core {
         let options = SessionOptions {
             outbox_limit: self.options.outbox_limit,
             inbox_limit: self.options.inbox_limit,
-            // The rest is for the threads to end before `disconnect` is over.
+            // The remaining fifth of `disconnect`'s time is for the session's threads to end.
             close_timeout: self.options.request_timeout * 4 / 5,
             counters: self.counters.clone(),
             logger: self.options.logger.clone(),
@@ -174,7 +177,8 @@ impl Core {
         Session::new(transport, handshake, early, options)
     }
 
-    /// Makes the session the client's, unless the attempt was cancelled. Returns its epoch.
+    /// Makes the session the client's current one. Returns its epoch, or an error if the attempt was
+    /// cancelled.
     fn adopt(
         &self,
         attempt: &Arc<Attempt>,

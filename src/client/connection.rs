@@ -1,4 +1,4 @@
-//! One connection as its client sees it.
+//! The record of a connection: its state and its result, for the calls that wait for it or ask about it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,19 +8,19 @@ use crate::error::Error;
 use crate::session::Session;
 use crate::sync::{Mutex, Signal, lock};
 
-/// A connection that is the client's.
+/// The current connection of a client.
 pub(super) struct Connection {
     pub(super) session: Arc<Session>,
     pub(super) record: Arc<Record>,
 }
 
-/// What became of a connection. It outlives the connection, as the client's last one: every wait and every count
-/// names a record.
+/// The state and the result of a connection. The record outlives the connection: the client keeps that of its
+/// last one. Calls that wait for a connection or count its messages use its record.
 #[derive(Default)]
 pub(super) struct Record {
     state: Mutex<RecordState>,
     changed: Signal,
-    /// Lets the connection wait for room in event channels.
+    /// The permission to wait for room in event channels.
     pub(super) hold: Hold,
 }
 
@@ -29,11 +29,11 @@ struct RecordState {
     /// The result of the connect handler, once it has run.
     opened: Option<Result<(), String>>,
     error: Option<Arc<Error>>,
-    /// The number of messages that were accepted and not written. It is known when the connection is over.
+    /// The number of messages that were accepted but not written. It is set when the connection is over.
     unsent: usize,
-    /// The disconnect handler has run, and all threads but the reader have ended.
+    /// Set when the disconnect handler has run, and all threads but the reader have ended.
     handled: bool,
-    /// The reader thread is done.
+    /// Set when the reader thread has done all its work.
     finished: bool,
 }
 
@@ -52,19 +52,20 @@ impl Record {
         lock(&self.state).unsent
     }
 
-    /// Waits for the result of the connect handler, for as long as that takes. `None` if the reader ended without it.
+    /// Waits for the result of the connect handler, without a time limit. Returns `None` if the reader has
+    /// ended without a result.
     pub(super) fn wait_opened(&self) -> Option<Result<(), String>> {
         let unopened = |state: &RecordState| state.opened.is_none() && !state.finished;
         self.changed.wait_while(lock(&self.state), None, unopened).opened.clone()
     }
 
-    /// Waits until the disconnect handler has run; false after the deadline.
+    /// Waits until the disconnect handler has run. Returns false at the deadline.
     pub(super) fn wait_handled(&self, deadline: Option<Instant>) -> bool {
         let unhandled = |state: &RecordState| !state.handled && !state.finished;
         !unhandled(&self.changed.wait_while(lock(&self.state), deadline, unhandled))
     }
 
-    /// Waits until the reader thread is done; false after the deadline.
+    /// Waits until the reader thread has done all its work. Returns false at the deadline.
     pub(super) fn wait_finished(&self, deadline: Option<Instant>) -> bool {
         self.changed.wait_while(lock(&self.state), deadline, |state| !state.finished).finished
     }
@@ -74,7 +75,7 @@ impl Record {
         self.change(|state| state.opened = Some(result));
     }
 
-    /// Records how the connection ended, before its disconnect handler runs.
+    /// Records the result of the connection, before its disconnect handler runs.
     pub(super) fn end(&self, error: Option<Arc<Error>>, unsent: usize) {
         self.change(|state| (state.error, state.unsent) = (error, unsent));
     }

@@ -1,4 +1,4 @@
-//! What the handles of a client share.
+//! The state that all handles of a client share.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -21,12 +21,12 @@ use crate::session::{Session, WhenFull, is_reader_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
 
-/// The user's handles, as one. The client closes its connection when it is dropped.
+/// The user's handles together. Its drop is that of the last handle, and closes the connection.
 pub(super) struct Handle(Arc<Core>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // A panic in a destructor could abort the process: this may be the end of a thread.
+        // A panic in a destructor could abort the process, as this thread may be ending.
         let _ = guarded(|| self.0.abandon());
     }
 }
@@ -36,22 +36,23 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
-    /// Taken after `handle` where both are. None of the locks of a record or a session is taken under it.
+    /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
-    /// Notified when the course has changed.
+    /// Notified when `course` has changed.
     pub(super) changed: Signal,
-    /// The user's handles, if there are any.
+    /// The user's handles; dangling if there are none.
     handle: Mutex<Weak<Handle>>,
 }
 
-/// The client's way from one connection to the next.
+/// The state of a client, from one connection to the next.
 pub(super) struct Course {
     pub(super) life: Life<Attempt, Connection>,
     /// The record of the current or the last connection.
     pub(super) last: Option<Arc<Record>>,
-    /// The connections whose reader is not done: more than one when a disconnect handler has connected again.
+    /// The connections whose reader thread is still at work. There can be more than one, because a disconnect
+    /// handler may connect again.
     pub(super) unfinished: Vec<Arc<Record>>,
-    /// How the last `connect` connects. The policy repeats it.
+    /// The URL and options of the last `connect` that tried to connect. The policy repeats it.
     pub(super) way: Option<Arc<dyn Way>>,
     /// The number of threads that are about to connect again by the policy.
     pub(super) reconnecting: usize,
@@ -76,7 +77,7 @@ impl Core {
         })
     }
 
-    /// A handle that keeps the client alive.
+    /// Makes a handle that keeps the client alive.
     pub(super) fn handle(self: &Arc<Self>) -> Client {
         let mut current = lock(&self.handle);
         let handle = current.upgrade().unwrap_or_else(|| {
@@ -88,12 +89,13 @@ impl Core {
         Client { core: self.clone(), handle: Some(handle) }
     }
 
-    /// The handle that handlers are given.
+    /// Makes a client that does not count as a handle, to be passed to handlers.
     pub(super) fn uncounted(self: &Arc<Self>) -> Client {
         Client { core: self.clone(), handle: None }
     }
 
-    /// The course of a client whose last handle is gone; `None` if a handler has made a new one meanwhile.
+    /// Records that the last handle is gone, and returns the locked state. Returns `None` if a handler has
+    /// made a new handle meanwhile.
     pub(super) fn lose_handles(&self) -> Option<MutexGuard<'_, Course>> {
         let current = lock(&self.handle);
         if current.strong_count() > 0 {
@@ -104,7 +106,7 @@ impl Core {
         Some(course)
     }
 
-    /// Names this client among all that are alive.
+    /// A number that identifies this client among all that exist.
     pub(super) fn id(&self) -> usize {
         std::ptr::from_ref(self) as usize
     }
@@ -116,7 +118,7 @@ impl Core {
             Stage::Disconnecting(_) => return State::Disconnecting,
             Stage::Connected(connection) => connection.session.clone(),
         };
-        // The messages that came before the end are still with the handlers.
+        // The handlers may still have messages that came before the end.
         if session.is_over() { State::Disconnecting } else { State::Connected }
     }
 
@@ -150,14 +152,16 @@ impl Core {
         lock(&self.course).life.connection().map(|connection| connection.session.clone())
     }
 
-    /// The connection of that record is over: the client is disconnected before the disconnect handler runs.
+    /// Makes the client disconnected, because the connection of that record is over. The disconnect handler
+    /// runs after this, and may connect again.
     pub(super) fn lose(&self, record: &Arc<Record>) {
-        // Nobody waits for this step alone. The last share of the session may be dropped here, behind the lock.
+        // No thread waits for this step, so nothing is notified. `lost` is dropped without the lock, because
+        // it may be the last reference to the session.
         let lost = lock(&self.course).life.lose(|connection| Arc::ptr_eq(&connection.record, record));
         drop(lost);
     }
 
-    /// The reader of that connection is done.
+    /// Records that the reader thread of a connection has done all its work.
     pub(super) fn finish(&self, record: &Arc<Record>) {
         let mut course = lock(&self.course);
         course.unfinished.retain(|other| !Arc::ptr_eq(other, record));
@@ -165,7 +169,7 @@ impl Core {
         record.finish();
     }
 
-    /// Waits until no connection is left, nor an attempt to make one; false after the deadline.
+    /// Waits until there is neither a connection nor an attempt to connect. Returns false at the deadline.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
         if is_reader_of(self.id()) {
             log!(self.options.logger, Error, "wait was called in a handler: it would wait for itself");

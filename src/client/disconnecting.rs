@@ -1,4 +1,5 @@
-//! How the user ends a connection, or an attempt to make one: by a call, by dropping the last handle, by Ctrl-C.
+//! The ways in which the user ends a connection or an attempt to connect: a call, the drop of the last
+//! handle, Ctrl-C.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,21 +14,21 @@ use crate::options::Disconnect;
 use crate::session::is_reader_of;
 use crate::sync::{MutexGuard, lock, now};
 
-/// What there was to end, when the user decided to be disconnected.
+/// The connection or attempt that a disconnect ends.
 struct Ending {
     /// The connection to close.
     connection: Option<Arc<Connection>>,
     /// The attempt that was cancelled.
     attempt: Option<Arc<Attempt>>,
-    /// The record of that connection, or else of the last one.
+    /// The record of that connection or, without one, of the last one.
     record: Option<Arc<Record>>,
-    /// The connections that may be waiting for room in event channels.
+    /// The records of the connections that may be waiting for room in event channels.
     unfinished: Vec<Arc<Record>>,
 }
 
 impl Ending {
-    /// Ends the waits for room in event channels. It comes when the session takes no more messages: earlier, an event
-    /// that finds no room in a channel could be followed by one that does.
+    /// Ends the waits for room in event channels. Call this after the session is closed: if messages still
+    /// came, one could find no room and be dropped while the next one is delivered.
     fn release_channels(&self) {
         self.unfinished.iter().for_each(|record| record.hold.release());
     }
@@ -50,7 +51,7 @@ impl Core {
         }
         ending.release_channels();
         match is_reader_of(self.id()) {
-            // What is queued is written behind this handler.
+            // Queued messages are written, and the disconnect handler runs, when this handler has returned.
             true if !options.abort && ending.connection.is_some() => return Ok(()),
             false if !options.abort => self.wait_ended(&ending, deadline),
             _ => {}
@@ -71,7 +72,8 @@ impl Core {
         Ending { connection: found.connection, attempt: found.attempt, record, unfinished }
     }
 
-    /// Waits until an attempt is over, and the disconnect handler has run.
+    /// Waits until the attempt is over and the disconnect handler has run. Aborts the session at the
+    /// deadline.
     fn wait_ended(&self, ending: &Ending, deadline: Option<Instant>) {
         if let Some(attempt) = &ending.attempt {
             let at_work = |course: &Course| course.life.is_at_work(attempt);
@@ -87,7 +89,8 @@ impl Core {
         log!(self.options.logger, Warn, "{what}");
     }
 
-    /// The last handle is gone: closes without waiting, and without writing on this thread, which may be ending.
+    /// Closes the connection after the last handle was dropped, without waiting and without writing on this
+    /// thread, which may be ending.
     pub(super) fn abandon(&self) {
         if let Some(course) = self.lose_handles() {
             let ending = self.begin_disconnect(course);
@@ -114,7 +117,8 @@ mod sigint {
             }
         }
 
-        /// Keeps a thread that has waited from ending the process, and with success, before Ctrl-C does by the signal.
+        /// Does not return while Ctrl-C is about to end the process. Otherwise `main` could return first, and
+        /// the exit status would be that of a success.
         pub(in crate::client) fn stay_if_ending(&self) {
             if !is_reader_of(self.id()) {
                 sigint::stay();

@@ -1,3 +1,5 @@
+//! The public methods that register handlers and event channels.
+
 use crossbeam_channel::Receiver;
 
 use super::Client;
@@ -5,12 +7,13 @@ use crate::error::{Error, Result};
 use crate::event::{Event, HandlerResult, Reason};
 use crate::message::Message;
 
-/// What happens on a connection, told to handlers and channels.
+/// Handlers and event channels.
 impl Client {
-    /// Sets the handler for the start of a connection, in place of the former one.
+    /// Sets the handler for the start of a connection. It replaces the previous one.
     ///
-    /// It may send. [`connect`](Self::connect) returns when it has. If it fails or panics, the connection is
-    /// closed and `connect` returns [`Error::ConnectHandler`]; the disconnect handler is not called then.
+    /// The handler may send. [`connect`](Self::connect) returns when it has run. If the handler fails or
+    /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
+    /// handler nor the disconnect handler is called for that connection.
     ///
     /// # Examples
     ///
@@ -26,10 +29,11 @@ impl Client {
         self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
     }
 
-    /// Sets the handler for messages, in place of the former one.
+    /// Sets the handler for messages. It replaces the previous one.
     ///
-    /// It is called for one message at a time, in the order in which the server sent them. While it runs the
-    /// heartbeat goes on, and messages wait. If it fails or panics, that is logged and the connection goes on.
+    /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
+    /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
+    /// on.
     ///
     /// # Examples
     ///
@@ -52,10 +56,10 @@ impl Client {
             .set(Box::new(move |client, message| handler(client, message).into_result()));
     }
 
-    /// Sets the handler for the end of a connection, in place of the former one.
+    /// Sets the handler for the end of a connection. It replaces the previous one.
     ///
-    /// It is called once per connection, after the last message. It may connect again: then
-    /// [`wait`](Self::wait) goes on. If it fails or panics, that is logged.
+    /// The handler is called once per connection, after the last message. It may connect again;
+    /// [`wait`](Self::wait) then goes on. If it fails or panics, the error is logged.
     ///
     /// # Examples
     ///
@@ -74,13 +78,13 @@ impl Client {
             .set(Box::new(move |client, reason| handler(client, reason).into_result()));
     }
 
-    /// Sets the handler of an event by its name, one of [`EVENT_NAMES`](crate::EVENT_NAMES), in place of the former
-    /// one: as [`on_connect`](Self::on_connect), [`on_message`](Self::on_message) and
+    /// Sets the handler for the event with that name, one of [`EVENT_NAMES`](crate::EVENT_NAMES), like
+    /// [`on_connect`](Self::on_connect), [`on_message`](Self::on_message) and
     /// [`on_disconnect`](Self::on_disconnect).
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidEvent`] for another name.
+    /// [`Error::InvalidEvent`] for any other name.
     ///
     /// # Examples
     ///
@@ -111,20 +115,25 @@ impl Client {
         Ok(())
     }
 
-    /// The events of all of this client's connections from now on, as a channel, for loops and
-    /// [`crossbeam_channel::select!`]. Handlers are called as well, before. Each call gives another channel, which
-    /// gets every event.
+    /// Returns a channel with the events of all of this client's connections from now on, for loops and
+    /// [`crossbeam_channel::select!`]. Handlers run before their event is sent to the channel. Each call
+    /// returns a new channel, and every channel gets every event.
     ///
-    /// When `capacity` events wait in it, the reader thread waits for room, as for a slow handler: the heartbeat goes
-    /// on, and messages wait. With capacity 0 an event is handed over when it is received. When the client
-    /// disconnects, or its last handle is dropped, messages that find no room are dropped, and the last event waits for
-    /// it for the request timeout: also if the server was first to end the connection.
+    /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
+    /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
+    /// once, so a capacity above 65,536 counts as 65,536. With capacity 0, each event is handed over directly
+    /// to the receiving thread.
     ///
-    /// The events of one connection come before those of the next. So while a disconnect handler that has connected again
-    /// goes on, nothing of the new connection is delivered: with a channel, that handler must not wait for a message.
+    /// When the client disconnects or its last handle is dropped, messages that find no room are dropped. The
+    /// last event waits for room, for the request timeout at most. [`disconnect`](Self::disconnect) does not
+    /// wait for that: it returns when the disconnect handler has run.
     ///
-    /// Drop the receiver to end it. The channel ends when the last handle of the client is dropped and its
-    /// connection is over: the receiver does not keep the client alive.
+    /// The events of one connection come before those of the next. If a disconnect handler has connected
+    /// again, no events of the new connection are delivered until that handler has returned. While there is a
+    /// channel, such a handler must not wait for a message.
+    ///
+    /// To unsubscribe, drop the receiver. The receiver does not keep the client alive: the channel ends when
+    /// the last handle of the client is dropped and its connection is over.
     ///
     /// # Examples
     ///

@@ -1,13 +1,16 @@
-//! The state of a client between and during its connections.
+//! The state machine of a client, for its connections and the times between them. This is the table of its
+//! steps:
 //!
 //! | step | taken by | from | to |
 //! |---|---|---|---|
 //! | begin | `connect`, the policy | disconnected | connecting |
 //! | adopt | the attempt that has a session | connecting | connected |
 //! | give_up | the attempt that failed | connecting | disconnected |
-//! | disconnect | the user, the last handle, Ctrl-C | connected (connecting: cancels the attempt) | disconnecting |
-//! | lose | the session's reader, before the disconnect handler | connected, disconnecting | disconnected |
-//! | finish | the session's reader, last | any | the same |
+//! | disconnect | the user, the last handle, Ctrl-C | connected | disconnecting |
+//! | disconnect | the user, the last handle, Ctrl-C | connecting | connecting, attempt cancelled |
+//! | lose | the reader thread, before the disconnect handler | connected, disconnecting | disconnected |
+//!
+//! From any other stage, a step leads nowhere: the stage stays as it is.
 
 use std::sync::Arc;
 
@@ -19,19 +22,19 @@ use std::sync::Arc;
 pub enum State {
     /// There is no connection. This is the state while the disconnect handler runs.
     Disconnected,
-    /// An attempt to connect is at work.
+    /// An attempt to connect is under way.
     Connecting,
     /// Messages can be sent. This is the state while the connect handler runs.
     Connected,
-    /// The client has asked for the end, or the connection is over and the handlers are still at work on the messages
-    /// that came before.
+    /// The client has begun to disconnect; or the connection is over, and the handlers are still working on
+    /// messages that came before.
     Disconnecting,
 }
 
-/// Where the client is. `A` is an attempt to connect, `C` a connection.
+/// The stage of a client. `A` is an attempt to connect, `C` a connection.
 pub(super) enum Stage<A, C> {
     Disconnected,
-    /// An attempt that is cancelled cannot be adopted any more.
+    /// A cancelled attempt cannot be adopted any more.
     Connecting {
         attempt: Arc<A>,
         cancelled: bool,
@@ -40,31 +43,31 @@ pub(super) enum Stage<A, C> {
     Disconnecting(Arc<C>),
 }
 
-/// The state machine. It does nothing by itself: its owner holds the lock, takes a step and acts on the answer.
+/// The state machine. It has no side effects: its owner holds the lock, takes a step and acts on the result.
 pub(super) struct Life<A, C> {
     stage: Stage<A, C>,
-    /// Counts what the user decides: to connect, once that succeeds, to disconnect, to drop the last handle. What the
-    /// client does by itself, reconnecting, ends when that changes.
+    /// The number of the user's decisions: a successful `connect`, a `disconnect`, the drop of the last
+    /// handle. A reconnection by the policy ends when this number changes.
     epoch: u64,
-    /// The last handle was dropped.
+    /// Set when the last handle was dropped.
     abandoned: bool,
 }
 
-/// Why an attempt cannot begin.
+/// The reason why an attempt cannot begin.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     NotDisconnected,
-    /// The user has decided otherwise since the client began to reconnect.
+    /// The user has connected or disconnected since the reconnection began.
     Superseded,
     /// Every handle was dropped.
     Abandoned,
 }
 
-/// What a disconnect has found.
+/// The connection or attempt that a disconnect has to end.
 pub(super) struct Found<A, C> {
     /// The connection to close.
     pub(super) connection: Option<Arc<C>>,
-    /// The attempt that is cancelled.
+    /// The attempt to cancel.
     pub(super) attempt: Option<Arc<A>>,
 }
 
@@ -92,14 +95,14 @@ impl<A, C> Life<A, C> {
         matches!(self.stage, Stage::Connecting { .. })
     }
 
-    /// Starts an epoch in which the client connects until it succeeds.
+    /// Starts an epoch for a `connect` that is repeated until it succeeds.
     pub(super) fn begin_epoch(&mut self) -> Result<u64, Refusal> {
         self.check_begin(None)?;
         self.epoch += 1;
         Ok(self.epoch)
     }
 
-    /// Starts an attempt: the user's, or the policy's in an epoch.
+    /// Starts an attempt: the user's without an epoch, or the policy's in its epoch.
     pub(super) fn begin(&mut self, attempt: Arc<A>, epoch: Option<u64>) -> Result<(), Refusal> {
         self.check_begin(epoch)?;
         self.stage = Stage::Connecting { attempt, cancelled: false };
@@ -119,8 +122,8 @@ impl<A, C> Life<A, C> {
         }
     }
 
-    /// Makes the connection the client's, and returns its epoch, which the user's own attempt begins. `None` if the
-    /// attempt was cancelled.
+    /// Makes the connection the current one. Returns its epoch; the user's own attempt starts a new one.
+    /// Returns `None` if the attempt was cancelled.
     pub(super) fn adopt(&mut self, attempt: &Arc<A>, connection: Arc<C>, epoch: Option<u64>) -> Option<u64> {
         match &self.stage {
             Stage::Connecting { attempt: current, cancelled: false } if Arc::ptr_eq(current, attempt) => {
@@ -137,14 +140,15 @@ impl<A, C> Life<A, C> {
         matches!(&self.stage, Stage::Connecting { attempt: current, .. } if Arc::ptr_eq(current, attempt))
     }
 
-    /// Ends an attempt that has failed, if it is still the client's.
+    /// Ends a failed attempt.
     pub(super) fn give_up(&mut self, attempt: &Arc<A>) {
         if self.is_at_work(attempt) {
             self.stage = Stage::Disconnected;
         }
     }
 
-    /// Decides to be disconnected.
+    /// Disconnects, or cancels the attempt to connect. Returns the connection or attempt, for the caller to
+    /// end it.
     pub(super) fn disconnect(&mut self) -> Found<A, C> {
         self.epoch += 1;
         let mut found = Found { connection: self.connection().cloned(), attempt: None };
@@ -159,14 +163,14 @@ impl<A, C> Life<A, C> {
         found
     }
 
-    /// Takes a connection that is over from the client.
+    /// Makes the client disconnected if its connection is lost. Returns that connection.
     pub(super) fn lose(&mut self, is_lost: impl Fn(&C) -> bool) -> Option<Arc<C>> {
         let lost = self.connection().filter(|connection| is_lost(connection)).cloned()?;
         self.stage = Stage::Disconnected;
         Some(lost)
     }
 
-    /// Records whether the user has a handle.
+    /// Records whether the user has dropped the last handle.
     pub(super) fn set_abandoned(&mut self, abandoned: bool) {
         self.abandoned = abandoned;
     }
@@ -188,7 +192,7 @@ mod tests {
         }
     }
 
-    /// A client in each of its stages, with the attempt and the connection that it has there.
+    /// A client in each of its stages, with the attempt that it has or had there.
     fn stages() -> [(Sut, Arc<char>); 5] {
         std::array::from_fn(|stage| {
             let (mut life, attempt) = (Sut::new(), Arc::new('a'));
@@ -208,7 +212,7 @@ mod tests {
         })
     }
 
-    /// Takes a step from every stage, in the order of [`stages`], and compares where it leads.
+    /// Takes a step from every stage, in the order of [`stages`], and compares the stages that follow.
     fn assert_leads(expected: [&str; 5], step: impl Fn(&mut Sut, &Arc<char>)) {
         let led = stages().map(|(mut life, attempt)| {
             step(&mut life, &attempt);

@@ -1,4 +1,5 @@
-//! The listener of a session: what its reader thread calls.
+//! The listener of a session: it passes the session's events to the handlers, the event channels and the
+//! client's state.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,15 +15,15 @@ use crate::message::Message;
 use crate::protocol::Packet;
 use crate::session::{Ending, Listener};
 
-/// What the reader thread of a session calls: the handlers, the event channels, and the client's own book-keeping.
+/// The listener of one connection. The reader thread of its session calls it.
 pub(super) struct ClientListener {
     pub(super) core: Arc<Core>,
-    /// The handle that handlers are given.
+    /// The client that is passed to handlers. It does not count as a handle.
     pub(super) client: Client,
     pub(super) record: Arc<Record>,
-    /// Connects again by the policy.
+    /// Connects again by the reconnection policy.
     pub(super) reconnect: Option<Box<dyn FnOnce() + Send>>,
-    /// The connect handler failed: to the user there has been no connection.
+    /// Set when the connect handler has failed: the user gets no further events of this connection.
     refused: bool,
     /// The last event, until it is published.
     last: Option<Event>,
@@ -47,7 +48,7 @@ impl ClientListener {
         }
     }
 
-    /// Passes the event on to the channels, behind the handler.
+    /// Sends the event to the channels, after its handler has run.
     fn publish(&self, event: &Event, grace: Duration) {
         let Some(turn) = &self.turn else { return };
         let missed = turn.publish(event, grace);
@@ -66,7 +67,8 @@ impl Listener for ClientListener {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
         }
         self.record.open(result);
-        // `connect` can return from here on, so that its caller can read the channel.
+        // `connect` may return from here on. The event comes after that, because the caller of `connect` may
+        // be the thread that reads the channel.
         self.publish(&Event::Connect, Duration::ZERO);
         !self.refused
     }
@@ -98,7 +100,8 @@ impl Listener for ClientListener {
 
     fn finished(&mut self) {
         self.record.set_handled();
-        // `disconnect` can return from here on, so that its caller can read the channel.
+        // `disconnect` may return from here on. The event comes after that, because the caller of
+        // `disconnect` may be the thread that reads the channel.
         if let Some(last) = self.last.take() {
             self.publish(&last, self.core.options.request_timeout);
         }
@@ -109,10 +112,10 @@ impl Listener for ClientListener {
     }
 }
 
-/// The reader thread is done, however it came to that.
+/// Runs when the reader thread has done all its work, or has panicked.
 impl Drop for ClientListener {
     fn drop(&mut self) {
-        // The next connection's turn comes before anybody sees the end of this one.
+        // The turn of the next connection begins before any thread sees the end of this one.
         self.turn = None;
         self.core.finish(&self.record);
     }

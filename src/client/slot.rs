@@ -1,4 +1,4 @@
-//! The registered handlers: user code is called here and nowhere else.
+//! The registered handlers. Only this file calls them.
 
 use super::Client;
 use crate::event::Reason;
@@ -37,17 +37,18 @@ impl<T> Slot<T> {
         Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Signal::default() }
     }
 
-    /// Registers a handler in place of the former one. A former handler that is running ends first.
+    /// Registers a handler, which replaces the previous one. A previous handler that is running is not
+    /// interrupted.
     pub(super) fn set(&self, handler: Handler<T>) {
         let former = lock(&self.state).handler.replace(handler);
-        // Behind the lock, as a handler may hold anything of the user's.
+        // The previous handler is dropped without the lock, because it may own values of the user's.
         drop(former);
     }
 
     /// Runs the handler, if there is one. Returns its error, or the text of its panic.
     ///
-    /// Waits, without a bound, while the handler is running for the client's former connection: a disconnect handler
-    /// that has connected again.
+    /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
+    /// That happens when a disconnect handler has connected again.
     pub(super) fn call(&self, client: &Client, event: T) -> Result<(), String> {
         let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
@@ -56,7 +57,7 @@ impl<T> Slot<T> {
         let result = guarded(|| handler(client, event));
         let mut state = lock(&self.state);
         state.running = false;
-        // A handler that was registered meanwhile stays.
+        // A handler that was registered meanwhile takes precedence.
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
         guarded(|| drop(former)).and(result).unwrap_or_else(Err)
