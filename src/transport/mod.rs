@@ -1,4 +1,5 @@
-//! How packets travel. The session knows this trait and none of the transports.
+//! The interface between sessions and transports. A session uses the `Transport` trait and knows no
+//! implementation.
 
 mod polling;
 mod websocket;
@@ -18,7 +19,7 @@ use crate::stats::Traffic;
 pub(crate) use polling::{Polling, PollingLimits};
 pub(crate) use websocket::{WebSocket, WebSocketSettings};
 
-/// A way to carry packets.
+/// A transport of Engine.IO packets.
 ///
 /// # Examples
 ///
@@ -33,7 +34,7 @@ pub(crate) use websocket::{WebSocket, WebSocketSettings};
 pub enum TransportKind {
     /// HTTP long polling.
     Polling,
-    /// A websocket.
+    /// A websocket connection.
     WebSocket,
 }
 
@@ -53,7 +54,7 @@ impl fmt::Display for TransportKind {
     }
 }
 
-/// The text is not the name of a transport.
+/// The error for a text that is not the name of a transport.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name:?} is not a transport; use \"polling\" or \"websocket\"")]
 pub struct UnknownTransport {
@@ -72,53 +73,53 @@ impl FromStr for TransportKind {
     }
 }
 
-/// The most packets that one `recv` takes before it hands on what they brought, and about the most bytes: memory
-/// that is used again at once is cheaper than more of it.
+/// The limits of one `recv`, in packets and, roughly, in bytes. Received packets are handed on when a limit
+/// is reached, because memory that is reused soon is cheaper than more memory.
 const BURST: usize = 256;
 const BURST_BYTES: usize = 128 * 1024;
 
 /// A connected transport.
 ///
-/// `recv` and `send` run at the same time on different threads; neither is called by two threads at once.
+/// `recv` and `send` run at the same time on different threads. Neither is called by two threads at once.
 pub(crate) trait Transport: Send + Sync {
     fn kind(&self) -> TransportKind;
 
-    /// Blocks until packets have come, and appends them. Fails with `Silent` when a read has found nothing and the
-    /// server has no time left.
+    /// Blocks until packets have come, and appends them. Fails with [`TransportError::Silent`] if a read
+    /// finds nothing and `server` says that there is no time left.
     fn recv(&self, packets: &mut VecDeque<Packet>, server: &Arc<dyn TimeLeft>) -> Result<(), TransportError>;
 
-    /// Appends packets that had been received when the transport was closed, and were not handed on; false if there are
-    /// none.
+    /// Appends packets that were received before the transport was closed, and were not handed on. Returns
+    /// false if there are none.
     fn recv_rest(&self, packets: &mut VecDeque<Packet>) -> bool;
 
-    /// Blocks until the whole batch is written. After a [`Packet::Close`] nothing more is written, and `recv` ends soon.
-    /// An empty batch writes what [`TrySend::Unflushed`] left. After an error the batch holds what was not given to the
-    /// system.
+    /// Blocks until the whole batch is written. After a [`Packet::Close`] nothing more is written, and `recv`
+    /// ends soon. An empty batch completes a packet for which `try_send` returned [`TrySend::Unflushed`].
+    /// After an error, the batch holds the packets that were not passed to the system.
     ///
-    /// The wait has no bound of its own: a slow peer is not a dead one. `close` ends it.
+    /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError>;
 
-    /// Writes a packet if that can be done without waiting. Only for when no `send` is running. What is left in
-    /// `packet` is the caller's to drop, unless it was refused.
+    /// Writes a packet if that is possible without waiting. It must not be called while `send` is running.
+    /// The caller drops the rest of `packet`, unless the packet was refused.
     fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError>;
 
-    /// Ends `recv` and `send` at once, on whatever thread they are.
+    /// Ends `recv` and `send` at once, on whichever threads they run.
     fn close(&self);
 
-    /// When the sockets of the connection were last used.
+    /// The times at which the sockets of the connection were last used.
     fn activity(&self) -> &Arc<LastActivity>;
 
-    /// True if `send` ends by itself when the server reads nothing.
+    /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
 }
 
-/// What a transport tells while it writes. It is called without a lock of the transport's.
+/// The callbacks of a transport that is writing. No lock of the transport is held during a call.
 pub(crate) trait Progress: Sync {
-    /// These packets are written: flushed to the system, or confirmed by the answer to a POST.
+    /// Called when these packets are written: flushed to the system, or confirmed by the answer to a POST.
     fn written(&self, written: Written);
 
-    /// A packet that goes ahead of what is left of the batch. It is asked for as often as the server may have been
-    /// waited for.
+    /// Returns a packet that goes ahead of the rest of the batch. A transport asks after each wait for the
+    /// server.
     fn urgent(&self) -> Option<Packet>;
 }
 
@@ -126,7 +127,8 @@ pub(crate) trait Progress: Sync {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Written {
     pub(crate) traffic: Traffic,
-    /// The memory that the outbox counts for them, in bytes. It counts none for pongs, of which it keeps one.
+    /// The memory that the outbox counts for these packets, in bytes. It counts none for pongs, of which it
+    /// keeps only one.
     pub(crate) memory: usize,
 }
 
@@ -145,36 +147,37 @@ impl Add for Written {
     }
 }
 
-/// What became of a packet given to [`Transport::try_send`].
+/// The result of [`Transport::try_send`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum TrySend {
     Sent,
-    /// Accepted, but not written in full: `send` must be called, be it with nothing.
+    /// The packet was accepted, but a part of it is not written. `send` must follow, with an empty batch if
+    /// there is no other packet.
     Unflushed,
-    /// The packet is as it was.
+    /// The packet was not accepted, and is unchanged.
     Refused,
 }
 
-/// Why a transport carries nothing any more.
+/// The reason why a transport does not work any more.
 #[derive(Debug)]
 pub(crate) enum TransportError {
-    /// This side has closed it.
+    /// The client has closed the transport.
     Closed,
     /// The server has been silent for too long.
     Silent,
-    /// The server said goodbye.
+    /// The server has closed the transport in order.
     ClosedByServer(Error),
     /// Nothing can be written any more.
     Unwritable {
         error: Error,
-        /// The server may have said something before that, which can still be received.
+        /// True if the server may have sent packets before that, which can still be received.
         last_words: bool,
     },
-    /// Anything else.
+    /// Any other failure.
     Failed(Error),
 }
 
-/// Refuses a message above the user's limit.
+/// Returns an error for a message above the user's limit.
 fn check_size(packet: &Packet, max: usize) -> Result<(), Error> {
     match packet {
         Packet::Text(text) if text.len() > max => Err(too_long(max)),
@@ -185,11 +188,11 @@ fn check_size(packet: &Packet, max: usize) -> Result<(), Error> {
 
 fn too_long(max: usize) -> Error {
     Error::connection(format!(
-        "the server sent a message that is too long: the limit, max_message_size or max_frame_size, is {max} bytes"
+        "a message from the server is too long: the limit is {max} bytes (max_message_size or max_frame_size)"
     ))
 }
 
-/// The value of the query parameter `t`: it keeps caches from answering.
+/// The value of the query parameter `t`, which prevents answers from a cache.
 fn timestamp() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}.{:06}", now.as_secs(), now.subsec_micros())

@@ -1,3 +1,6 @@
+//! The HTTP long-polling transport: received packets come in the answers to GETs, and sent packets go out in
+//! POSTs.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +16,15 @@ use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
 use crate::sync::{Mutex, Signal, after, lock};
 
-/// The JS server refuses the octet-stream that the specification asks for.
+/// The content type of a POST. The JavaScript server refuses the octet-stream that the specification asks
+/// for.
 const CONTENT_TYPE: &str = "text/plain;charset=UTF-8";
 
-/// The pause after the second poll in a row that came back with nothing; it doubles from there.
+/// The pause after the second consecutive poll that brings nothing. It doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// HTTP long polling: a GET in flight for what the server sends, and one POST at most for what we send.
+/// The polling transport. At most one GET and one POST are in flight at the same time.
 ///
 /// Lock order: `intake`, then `closed`.
 pub(crate) struct Polling {
@@ -29,7 +33,7 @@ pub(crate) struct Polling {
     url: String,
     timestamps: bool,
     limits: PollingLimits,
-    /// For the one who receives.
+    /// The received packets that were not handed on.
     intake: Mutex<Intake>,
     closed: Mutex<bool>,
     closing: Signal,
@@ -37,30 +41,30 @@ pub(crate) struct Polling {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PollingLimits {
-    /// Packets in a POST: python-engineio's server loses what is above 16 without a word.
+    /// The largest number of packets in a POST. python-engineio's server silently drops those after the 16th.
     pub(crate) packets: usize,
-    /// Bytes in a POST: the server's `maxPayload`.
+    /// The largest size of a POST in bytes: the server's `maxPayload`.
     pub(crate) payload: Option<usize>,
-    /// Bytes in the body of a GET.
+    /// The largest body of a GET's answer, in bytes.
     pub(crate) body: usize,
-    /// Bytes in a message.
+    /// The largest received message, in bytes.
     pub(crate) message: usize,
 }
 
-/// What has come, and is handed on in bursts.
+/// The payload of the last poll, which is handed on in bursts.
 #[derive(Default)]
 struct Intake {
     payload: Payload,
-    /// What is wrong with it, when packets before that had still to be handed on.
+    /// The error that ends the payload, while packets before it are handed on.
     broken: Option<Error>,
-    /// The payload held something that a server sends with a reason.
+    /// Set when the payload had a packet that a server sends for a reason.
     useful: bool,
-    /// The pause before the next poll, if this one brought nothing.
+    /// The pause before the next poll, if this payload had no such packet.
     pause: Duration,
 }
 
 impl Intake {
-    /// Hands on the next packets. None if they are all NOOPs.
+    /// Appends the next packets of the payload. There may be none, because NOOPs are left out.
     fn burst(&mut self, packets: &mut VecDeque<Packet>, max_message: usize) -> Result<(), Error> {
         let (mut count, mut bytes) = (0, 0);
         while self.broken.is_none() && count < BURST && bytes < BURST_BYTES {
@@ -73,7 +77,7 @@ impl Intake {
                     }
                 }
                 Some(Err(broken)) => {
-                    // Nothing that follows can be trusted.
+                    // The rest of the payload cannot be trusted.
                     self.payload = Payload::default();
                     self.broken = Some(broken);
                     break;
@@ -95,7 +99,7 @@ impl Intake {
         Some(packet.and_then(|packet| check_size(&packet, max_message).map(|()| packet)))
     }
 
-    /// How long to wait before the next poll: polls that bring nothing back off.
+    /// The pause before the next poll, which grows while polls bring nothing.
     fn take_pause(&mut self) -> Duration {
         if std::mem::take(&mut self.useful) {
             self.pause = Duration::ZERO;
@@ -121,15 +125,16 @@ impl Polling {
             url,
             timestamps,
             limits,
-            // The handshake came before the first poll.
+            // The handshake counts as a useful payload: the first poll follows without a pause.
             intake: Mutex::new(Intake { useful: true, ..Intake::default() }),
             closed: Mutex::new(false),
             closing: Signal::default(),
         }
     }
 
-    /// The first request of a session: the packets of its answer, of which the first should be `open`. They may take
-    /// `max_body` bytes, as may the body. Also where it came from, if the server has redirected the request.
+    /// Sends the first request of a session. Returns the packets of its answer, the first of which should be
+    /// `open`, and the answer's address if the server has redirected the request. The answer's body and the
+    /// memory of its packets may each take `max_body` bytes.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
@@ -143,7 +148,8 @@ impl Polling {
             HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
         };
         let payload = Payload::new(response.body).map_err(|e| HttpError {
-            // A websocket would be opened, and die of a server that waits for pings.
+            // No other transport is tried: a websocket would open, and end later because such a server waits
+            // for pings.
             reached: e != DecodeError::Version3,
             ..wrong(e.to_string())
         })?;
@@ -159,7 +165,7 @@ impl Polling {
         Ok((packets, response.redirected))
     }
 
-    /// Ends a session that nobody will use, of an attempt whose client is closed: the server would keep it until its ping
+    /// Ends a session of a cancelled attempt to connect. Otherwise the server would keep it until its ping
     /// timeout.
     pub(crate) fn end_unused_session(
         http: &HttpClient,
@@ -185,8 +191,8 @@ impl Polling {
         if self.is_closed() { TransportError::Closed } else { TransportError::Failed(error) }
     }
 
-    /// The error of a POST. A server that refuses it may have ended the session with last words in its answer to the
-    /// poll; one that failed, or did not answer, has none.
+    /// The error of a POST. A server that refuses a POST may have ended the session, with its last words in
+    /// the answer to the poll. A server that failed or did not answer sends none.
     fn unwritable(&self, error: Error) -> TransportError {
         let last_words = match &error {
             Error::Timeout { .. } => false,
@@ -211,13 +217,13 @@ impl Polling {
         }
     }
 
-    /// Waits for that long, or until the transport is closed.
+    /// Waits for `pause`, or until the transport is closed.
     fn pause(&self, pause: Duration) {
         drop(self.closing.wait_while(lock(&self.closed), Some(after(pause)), |closed| !closed));
     }
 }
 
-/// A packet that a server may send by polling, and with a reason. The others mean nothing.
+/// True for a packet that a server sends by polling for a reason. Other packets only answer the poll.
 fn brings_something(packet: &Packet) -> bool {
     packet.is_message() || matches!(packet, Packet::Ping(_) | Packet::Close)
 }
@@ -264,7 +270,7 @@ impl Transport for Polling {
                 batch.push_front(packet);
             }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
-            // A POST that failed is not repeated, as it may have arrived.
+            // A failed POST is not repeated, because it may have arrived.
             let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
             answer.map_err(|e| self.unwritable(e.error))?;
             let (mut written, mut close) = (Written::default(), false);
@@ -275,7 +281,7 @@ impl Transport for Polling {
             }
             progress.written(written);
             if close {
-                // The server need not answer the poll in flight before its next ping.
+                // The server need not answer the pending poll before its next ping.
                 self.close();
             }
         }
@@ -298,7 +304,7 @@ impl Transport for Polling {
     }
 
     fn send_is_bounded(&self) -> bool {
-        // A POST has the request timeout.
+        // The request timeout bounds a POST.
         true
     }
 }

@@ -1,4 +1,4 @@
-//! The websocket's frames: how packets become tungstenite's messages, and messages packets.
+//! The conversion between packets and tungstenite's messages, on the non-blocking socket.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -14,39 +14,41 @@ use crate::net::ReadAhead;
 use crate::protocol::{Frame, Packet};
 use crate::transport::{BURST, BURST_BYTES, TransportError, Written, check_size, too_long};
 
-/// How many bytes are read at most before the lock is given up, whether they are whole messages or not.
+/// The most bytes that are read before the lock is released, even in the middle of a message.
 const RATION: usize = 2 * BURST_BYTES;
 
-/// How much of tungstenite's own answers may wait to be written, beyond what it buffers in any case.
+/// The most bytes of tungstenite's own pongs that may wait to be written, beyond its usual buffer.
 const PONGS: usize = 4096;
 
-/// Binary messages below this size are copied out of the read buffer, which they would keep in memory.
+/// The size in bytes below which a received binary message is copied. Otherwise it would keep the whole read
+/// buffer in memory.
 const COPY_BELOW: usize = 16 * 1024;
 
-/// Binary messages from this size on are written without a copy; to share one may allocate.
+/// The size in bytes from which a sent binary message is shared and not copied. Sharing may allocate.
 const SHARE_FROM: usize = 4 * 1024;
 
-/// The socket, under the lock of its [`WebSocket`](super::WebSocket).
+/// The socket, which the lock of its [`WebSocket`](super::WebSocket) guards.
 pub(super) struct Frames {
     socket: Socket<ReadAhead>,
-    /// What ended reading, when packets before it had still to be handed on.
+    /// The error that ended reading, while packets before it are handed on.
     ended: Option<TransportError>,
     max_message: usize,
-    /// How many bytes are written before they are flushed.
+    /// The number of bytes that are written before a flush.
     write_buffer: usize,
-    /// The `1` is written: what remains is to flush it and to half-close.
+    /// Set when the close packet is written, and only a flush and the half-close remain.
     finishing: bool,
-    /// What was given to tungstenite since everything was last written.
+    /// The packets that were passed to tungstenite since the last complete flush.
     unflushed: Written,
     outgoing: Outgoing,
 }
 
-/// A buffer for the small binary messages that are written: tungstenite wants to own what it writes, and a share of
-/// the user's bytes would be dropped under the lock.
+/// A buffer for small binary messages that are sent. tungstenite takes ownership of its messages, and would
+/// drop the user's bytes under the lock.
 #[derive(Default)]
 struct Outgoing(BytesMut);
 
 impl Outgoing {
+    /// Returns bytes that tungstenite can own: a copy of a small message, a reference to a large one.
     fn share(&mut self, bytes: &Bytes) -> Bytes {
         if bytes.len() >= SHARE_FROM {
             return bytes.clone();
@@ -56,12 +58,12 @@ impl Outgoing {
     }
 }
 
-/// What one read brought.
+/// The result of one read.
 enum Read {
     Packet(Packet),
-    /// A frame of the websocket's own.
+    /// A control frame of the websocket.
     Control,
-    /// No more has come yet.
+    /// There is no whole frame yet.
     Nothing,
 }
 
@@ -78,15 +80,15 @@ impl Frames {
         }
     }
 
-    /// Reads what is there; true if there may be more, in buffers that poll cannot see.
+    /// Reads the packets that have come. Returns true if there may be more, in buffers that poll cannot see.
     pub(super) fn read_burst(&mut self, packets: &mut VecDeque<Packet>) -> Result<bool, TransportError> {
         if let Some(ended) = self.ended.take() {
             return Err(ended);
         }
-        // Frames and not packets: other threads want the lock, whatever the server sends.
+        // The limit is in bytes of any kind, so that other threads get the lock whatever the server sends.
         self.socket.get_mut().ration(RATION);
-        // A pong that does not fit replaces the one before: a server that sends pings and reads nothing would fill the
-        // memory with them.
+        // A pong that does not fit replaces the previous one. Otherwise a server that sends pings without
+        // reading would fill the memory.
         self.socket.set_config(|config| config.max_write_buffer_size = config.write_buffer_size + PONGS);
         let more = self.read_frames(packets);
         self.socket.set_config(|config| config.max_write_buffer_size = usize::MAX);
@@ -132,7 +134,7 @@ impl Frames {
     }
 
     fn closed_by_server(&mut self, frame: Option<CloseFrame>) -> TransportError {
-        // The answer to the close frame, if it can be sent at once.
+        // This sends the answer to the close frame, if it can be sent at once.
         let _ = self.socket.flush();
         let code = frame.as_ref().map(|frame| u16::from(frame.code));
         let reason = frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
@@ -143,14 +145,15 @@ impl Frames {
         }
     }
 
-    /// Writes what a former call left or, if that is nothing, some packets of the batch, and counts how many packets
-    /// were `given` to tungstenite. Returns what was written, or `None` if the socket takes no more for now.
+    /// Writes the rest of an earlier call or, if there is none, packets of the batch. `given` counts the
+    /// packets that were passed to tungstenite. Returns the written packets, or `None` if the socket takes no
+    /// more for now.
     pub(super) fn write_burst(
         &mut self,
         batch: &mut VecDeque<Packet>,
         given: &mut usize,
     ) -> Result<Option<Written>, TransportError> {
-        // What is left comes first, so that tungstenite's buffer does not grow.
+        // The rest of an earlier call comes first, so that tungstenite's buffer does not grow.
         if self.unflushed == Written::default() {
             for packet in batch {
                 *given += 1;
@@ -165,13 +168,15 @@ impl Frames {
         Ok(self.flush()?.then(|| take(&mut self.unflushed)))
     }
 
+    /// Writes one packet. Returns `None` if the socket takes only a part of it for now.
     pub(super) fn write_one(&mut self, packet: &mut Packet) -> Result<Option<Written>, TransportError> {
         let written = self.write_packet(packet)? && self.flush()?;
         Ok(written.then(|| take(&mut self.unflushed)))
     }
 
-    /// Gives a packet to tungstenite: false if the socket took only a part of what is buffered. A text is taken out of
-    /// the packet; of a binary message, whose `Drop` may be the user's, the packet keeps its share.
+    /// Passes a packet to tungstenite. Returns false if the socket took only a part of the buffered bytes. A
+    /// text is moved out of the packet. A binary message stays in it, because its destructor may be the
+    /// user's code.
     fn write_packet(&mut self, packet: &mut Packet) -> Result<bool, TransportError> {
         self.finishing |= *packet == Packet::Close;
         self.unflushed = self.unflushed + Written::of(packet);
@@ -186,7 +191,7 @@ impl Frames {
         Ok(written && (!self.finishing || ready(self.socket.close(None))?))
     }
 
-    /// True when everything is written.
+    /// Returns true if everything is written.
     fn flush(&mut self) -> Result<bool, TransportError> {
         if self.finishing && self.socket.can_write() && !ready(self.socket.close(None))? {
             return Ok(false);
@@ -201,7 +206,7 @@ impl Frames {
     }
 }
 
-/// False for a socket that takes no more for now; the frame stays in tungstenite's buffer.
+/// Returns false if the socket takes no more for now. The frame stays in tungstenite's buffer.
 fn ready(written: Result<(), tungstenite::Error>) -> Result<bool, TransportError> {
     match written {
         Ok(()) => Ok(true),
@@ -210,7 +215,7 @@ fn ready(written: Result<(), tungstenite::Error>) -> Result<bool, TransportError
     }
 }
 
-/// A failed write: what the server said before that may still be there to read.
+/// Converts the error of a failed write. The server's last words may still be there to read.
 pub(super) fn unwritable(error: TransportError) -> TransportError {
     match error {
         TransportError::Failed(error) => TransportError::Unwritable { error, last_words: true },
@@ -222,6 +227,7 @@ fn decode<E: std::error::Error>(packet: Result<Packet, E>) -> Result<Packet, Tra
     packet.map_err(|e| TransportError::Failed(Error::protocol(e.to_string())))
 }
 
+/// Copies a small message, so that it does not keep the read buffer in memory.
 fn unpinned(bytes: Bytes) -> Bytes {
     if bytes.len() < COPY_BELOW { Bytes::copy_from_slice(&bytes) } else { bytes }
 }
@@ -239,7 +245,7 @@ fn failed(error: tungstenite::Error) -> TransportError {
         E::Protocol(ProtocolError::SendAfterClosing) | E::ConnectionClosed | E::AlreadyClosed => {
             TransportError::Failed(Error::connection("the websocket is closed"))
         }
-        // As given to tungstenite, for the packet's type.
+        // tungstenite's limit is one byte higher than the user's, for the packet's type.
         E::Capacity(CapacityError::MessageTooLong { max_size, .. }) => {
             TransportError::Failed(too_long(max_size - 1))
         }

@@ -1,4 +1,4 @@
-//! The websocket transport: one websocket frame for one packet, both ways at once on one socket.
+//! The websocket transport: each packet is one websocket frame, and both directions share one socket.
 
 mod frames;
 mod opening;
@@ -23,21 +23,23 @@ use frames::{Frames, broken, unwritable};
 
 pub(crate) use opening::WebSocketSettings;
 
-/// One websocket frame for one packet, both ways at once on one socket.
+/// The websocket transport. Each packet is one websocket frame, and both directions share one socket.
 ///
-/// The socket is non-blocking. Its lock is held for a burst of reads or of writes and never in a wait, which
-/// is a `poll(2)` on the TCP socket: so one path serves TCP and TLS, whose session two threads cannot use at once.
+/// The socket is non-blocking. Its lock is held for a burst of reads or writes and never during a wait, which
+/// is a `poll(2)` on the TCP socket. This works for TLS as well as for TCP: two threads cannot use a TLS
+/// session at the same time.
 pub(crate) struct WebSocket {
     tcp: Arc<TcpStream>,
-    /// One that goes to whoever waits, within a millisecond. The system's goes to who is awake: a reader in a flood, which
-    /// takes it again as soon as it has given it back, and the writer could wait for ever.
+    /// The socket under a fair lock, which is handed to a waiting thread within a millisecond. With the
+    /// system's lock, a reader that is flooded with messages could take the lock again each time, and the
+    /// writer could wait forever.
     frames: Mutex<Frames>,
     activity: Arc<LastActivity>,
     closed: AtomicBool,
 }
 
 impl WebSocket {
-    /// As [`Transport::recv`], with a deadline for all of it.
+    /// Receives like [`Transport::recv`], but until a deadline.
     pub(crate) fn recv_by(
         &self,
         packets: &mut VecDeque<Packet>,
@@ -52,13 +54,14 @@ impl WebSocket {
         left: impl Fn() -> Duration,
     ) -> Result<(), TransportError> {
         loop {
-            // First what TLS and tungstenite have buffered, which poll cannot see.
+            // The buffers of TLS and tungstenite come first, because poll cannot see them.
             let more = self.frames.lock().read_burst(packets).map_err(|e| self.own(e))?;
             if !packets.is_empty() {
                 return Ok(());
             }
             if self.closed.load(Ordering::Acquire) {
-                // A closed socket stays readable for what had come before: that may be megabytes of websocket pings.
+                // A closed socket stays readable for bytes that came before, which may be megabytes of
+                // websocket pings.
                 return Err(TransportError::Closed);
             }
             let left = left();
@@ -71,7 +74,7 @@ impl WebSocket {
         }
     }
 
-    /// After `close` every failure is ours.
+    /// Replaces an error that follows from this side's `close`.
     fn own(&self, error: TransportError) -> TransportError {
         if self.closed.load(Ordering::Acquire) { TransportError::Closed } else { error }
     }
@@ -95,19 +98,20 @@ impl Transport for WebSocket {
     }
 
     fn recv_rest(&self, _: &mut VecDeque<Packet>) -> bool {
-        // Frames are read when they are handed on.
+        // A websocket does not keep packets back: they are handed on as they are read.
         false
     }
 
     fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
         loop {
             if !batch.is_empty() {
-                // Only then: the last of a batch may be the close.
+                // An empty batch gets no urgent packet, because the last packet of a batch may have been the
+                // close.
                 progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
             }
             let mut given = 0;
             let flushed = self.frames.lock().write_burst(batch, &mut given);
-            // Behind the lock, as binary messages are the user's.
+            // The packets are dropped without the lock, because binary messages own values of the user's.
             batch.drain(..given).for_each(drop_guarded);
             match flushed.map_err(|e| self.own(unwritable(e)))? {
                 Some(written) => {
@@ -123,7 +127,7 @@ impl Transport for WebSocket {
 
     fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
         let Some(mut frames) = self.frames.try_lock() else {
-            // The reader is at work: leave it to the writer rather than wait.
+            // The reader has the lock. The writer thread waits for it, not this thread.
             return Ok(TrySend::Refused);
         };
         let flushed = frames.write_one(packet);
@@ -139,7 +143,7 @@ impl Transport for WebSocket {
 
     fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        // Fails when the server has closed first.
+        // This fails if the server has closed the connection first.
         let _ = self.tcp.shutdown(Shutdown::Both);
     }
 

@@ -1,4 +1,4 @@
-//! The opening of a websocket: the request, and the rules for its answer.
+//! The opening of a websocket: the request, and the checks of its answer.
 
 use std::sync::atomic::AtomicBool;
 
@@ -16,16 +16,17 @@ use crate::net::{HttpClient, HttpError, ReadAhead};
 use crate::protocol::Endpoint;
 use crate::transport::{TransportKind, timestamp};
 
-/// What a websocket is opened with. Sizes are in bytes.
+/// The settings of a websocket. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct WebSocketSettings {
-    /// For the opening request alone.
+    /// The headers of the opening request alone.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Those that `headers` offers. Some servers take a token for one: no `Debug` shows them.
+    /// The subprotocols that `headers` offers. They are hidden in `Debug` output, because some servers take a
+    /// token as a subprotocol.
     pub(crate) subprotocols: Vec<HeaderValue>,
     pub(crate) max_message: usize,
     pub(crate) max_frame: usize,
-    /// Allocated for as long as the connection lives.
+    /// The size of the read buffer, which is allocated for the life of the connection.
     pub(crate) read_buffer: usize,
     pub(crate) write_buffer: usize,
 }
@@ -44,7 +45,7 @@ impl Default for WebSocketSettings {
 }
 
 impl WebSocket {
-    /// Opens a websocket: a new session, or a second connection of session `sid` for the upgrade.
+    /// Opens a websocket: for a new session, or as the second connection of session `sid` for the upgrade.
     pub(crate) fn open(
         http: &HttpClient,
         endpoint: &Endpoint,
@@ -60,7 +61,8 @@ impl WebSocket {
         let config = WebSocketConfig::default()
             .read_buffer_size(settings.read_buffer)
             .write_buffer_size(settings.write_buffer)
-            // A text has the packet's type in front. A binary message of one byte too many is found in `packet`.
+            // A text frame starts with the packet's type, which takes one byte. A binary message that is one
+            // byte too long is refused later, in `Frames::packet`.
             .max_frame_size(Some(settings.max_frame.saturating_add(1)))
             .max_message_size(Some(settings.max_message.saturating_add(1)));
         let tcp = upgraded.stream.socket().tcp().clone();
@@ -71,7 +73,7 @@ impl WebSocket {
     }
 }
 
-/// The rules for a 101 of RFC 6455, section 4.1.
+/// Checks the server's 101 answer (RFC 6455, section 4.1).
 fn verify(headers: &HeaderMap, key: &str, offered: &[HeaderValue]) -> Result<()> {
     let has = |name: header::HeaderName, token: &str| {
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
