@@ -1,10 +1,10 @@
-//! The clock of the server's silence, which goes on while the machine sleeps.
+//! A clock that goes on while the machine sleeps, to measure how long the server has been silent.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// A point in time. [`Instant`](std::time::Instant) stands still on Linux while the machine sleeps; a server does not
-/// wait for that.
+/// A point in time. On Linux, [`Instant`](std::time::Instant) stands still while the machine sleeps, but the
+/// server's timeouts go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(Duration);
 
@@ -17,12 +17,12 @@ impl Moment {
         Moment(Duration::from_micros(micros))
     }
 
-    /// A time beyond what 64 bits hold is 580,000 years away.
+    /// The microseconds since the start of the clock. 64 bits last for 580,000 years.
     pub(crate) fn as_micros(self) -> u64 {
         u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// The time from `earlier` until this moment; zero if that is not earlier.
+    /// The time from `earlier` until this moment, or zero if `earlier` is the later one.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -36,7 +36,8 @@ impl Add<Duration> for Moment {
     }
 }
 
-/// Linux has a clock of its own for this; the monotonic clock of macOS and the BSDs counts sleep itself.
+/// Linux and Android have a clock that counts sleep, `CLOCK_BOOTTIME`. The monotonic clock of macOS and the
+/// BSDs counts sleep anyway.
 #[cfg(all(unix, not(shuttle)))]
 fn since_start_of_clock() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
@@ -48,7 +49,7 @@ fn since_start_of_clock() -> Duration {
     Duration::try_from(clock_gettime(CLOCK)).unwrap_or_default()
 }
 
-/// Windows counts sleep in `Instant`.
+/// On Windows, `Instant` counts sleep.
 #[cfg(all(not(unix), not(shuttle)))]
 fn since_start_of_clock() -> Duration {
     use std::sync::LazyLock;
@@ -57,7 +58,7 @@ fn since_start_of_clock() -> Duration {
     START.elapsed()
 }
 
-/// The time in a model stands still.
+/// In a model, time stands still.
 #[cfg(shuttle)]
 fn since_start_of_clock() -> Duration {
     Duration::from_secs(1)

@@ -1,13 +1,16 @@
+//! Protection against panics of user code.
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs code that is not ours alone: a panic becomes an error with its text.
+/// Runs code that may call user code. A panic becomes an error with its text.
 ///
-/// No lock of ours is held while such code runs, so that a panic leaves nothing half done behind it.
+/// No lock of this crate is held while such code runs, so a panic leaves no half-changed state behind.
 pub(crate) fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = format!("panicked: {}", panic_text(panic.as_ref()));
-        // The payload is the user's as well, and may panic when it is dropped, with another payload.
+        // The panic's payload belongs to the user too. Its drop may panic, with another payload, which is
+        // then leaked.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             std::mem::forget(second);
         }
@@ -15,7 +18,8 @@ pub(crate) fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Drops a value of the user's. A panic of its `Drop` has been reported by the panic hook, and ends nothing here.
+/// Drops a value of the user's. A panic of its destructor is reported by the panic hook and otherwise
+/// ignored.
 pub(crate) fn drop_guarded<T>(value: T) {
     let _ = guarded(|| drop(value));
 }

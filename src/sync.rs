@@ -1,6 +1,6 @@
-//! The one way in which this crate locks, waits, starts threads and reads the clock for a wait.
+//! The only module that locks, waits, starts threads, and reads the clock for waits.
 //!
-//! Under `--cfg shuttle` the primitives are those of the model checker, and time stands still: see `tests/models`.
+//! With `--cfg shuttle` the primitives are those of the model checker shuttle, and time stands still.
 
 mod signal;
 
@@ -27,45 +27,46 @@ mod primitives {
     pub(crate) use shuttle::thread;
 }
 
-/// Locks a mutex whether or not it is poisoned. No lock of this crate is held while user code runs, so that a panic
-/// leaves nothing half done behind it.
+/// Locks a mutex, even a poisoned one. No lock of this crate is held while user code runs, so a panic leaves
+/// no half-changed state behind.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     delay::point();
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// The time for the deadlines of waits.
+/// The current time, for the deadlines of waits.
 #[cfg(not(shuttle))]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The time in a model stands still, so that a wake-up that only a timeout would repair is a deadlock.
+/// The current time in a model, which stands still. A wake-up that only a timeout would repair is then a
+/// deadlock.
 #[cfg(shuttle)]
 pub(crate) fn now() -> Instant {
     static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     *START
 }
 
-/// The end of a wait of that length, which is cut to 49 days: no sum overflows.
+/// The deadline of a wait. The wait is cut to 49 days, so that the sum does not overflow.
 pub(crate) fn after(wait: Duration) -> Instant {
     now() + wait.min(Duration::from_millis(u32::MAX.into()))
 }
 
-/// Whether more than `duration` has passed since `start`.
+/// True if more than `duration` has passed since `start`.
 #[cfg(not(shuttle))]
 pub(crate) fn has_passed(duration: Duration, start: Instant) -> bool {
     start.elapsed() > duration
 }
 
-/// A model explores both answers.
+/// A random answer, so that a model explores both.
 #[cfg(shuttle)]
 pub(crate) fn has_passed(_: Duration, _: Instant) -> bool {
     use shuttle::rand::Rng;
     shuttle::rand::thread_rng().gen_bool(0.5)
 }
 
-/// The places where threads can get in each other's way. Outside of tests nothing happens there.
+/// Marks the places where the order of threads matters. Only in tests a delay happens there.
 #[cfg(any(not(test), shuttle))]
 pub(crate) mod delay {
     #[inline(always)]

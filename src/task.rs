@@ -1,4 +1,4 @@
-//! Helpers for programs with threads of their own: background tasks, queues and flags, as python-engineio has them.
+//! Helpers for programs with threads: background tasks, queues and flags, as in python-engineio.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,11 +10,11 @@ use crate::client::Client;
 use crate::sync::{Mutex, Signal, lock};
 
 impl Client {
-    /// Runs `task` on a new thread, named `eio-task`. It does not end with the connection.
+    /// Runs `task` on a new thread named `eio-task`. The task does not end with the connection.
     ///
     /// # Panics
     ///
-    /// If the system cannot start a thread, as [`std::thread::spawn`].
+    /// Panics if the system cannot start a thread, like [`std::thread::spawn`].
     ///
     /// # Examples
     ///
@@ -31,7 +31,7 @@ impl Client {
         Builder::new().name("eio-task".into()).spawn(task).expect("the system can start a thread")
     }
 
-    /// Sleeps, as [`std::thread::sleep`].
+    /// Puts the current thread to sleep, like [`std::thread::sleep`].
     ///
     /// # Examples
     ///
@@ -42,7 +42,8 @@ impl Client {
         std::thread::sleep(duration);
     }
 
-    /// A queue that holds at most `capacity` items, or any number with 0. Its memory grows with the items in it.
+    /// Creates a queue for at most `capacity` items; 0 means no limit. The queue's memory grows with its
+    /// items.
     ///
     /// # Examples
     ///
@@ -57,7 +58,7 @@ impl Client {
         Queue::new(capacity)
     }
 
-    /// A flag for threads to wait for, at first not set.
+    /// Creates a flag for threads to wait for. The flag is not set at first.
     ///
     /// # Examples
     ///
@@ -73,9 +74,9 @@ impl Client {
     }
 }
 
-/// A flag that threads wait for, from [`Client::create_event`](crate::Client::create_event).
+/// A flag that threads can wait for, created by [`Client::create_event`](crate::Client::create_event).
 ///
-/// Clones are the same flag.
+/// Clones are handles to the same flag.
 ///
 /// # Examples
 ///
@@ -97,7 +98,7 @@ struct FlagState {
 }
 
 impl Flag {
-    /// Sets the flag, and wakes everybody who waits for it.
+    /// Sets the flag, and wakes all threads that wait for it.
     pub fn set(&self) {
         let mut set = lock(&self.0.set);
         *set = true;
@@ -123,12 +124,12 @@ impl Flag {
         *lock(&self.0.set)
     }
 
-    /// Waits, without a limit of time, until the flag is set.
+    /// Waits until the flag is set, without a time limit.
     pub fn wait(&self) {
         self.wait_until(None);
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`. True if the flag is set.
+    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the flag is set.
     ///
     /// # Examples
     ///
@@ -145,9 +146,10 @@ impl Flag {
     }
 }
 
-/// A queue between threads, from [`Client::create_queue`](crate::Client::create_queue).
+/// A first-in, first-out queue between threads, created by
+/// [`Client::create_queue`](crate::Client::create_queue).
 ///
-/// Clones are the same queue.
+/// Clones are handles to the same queue.
 ///
 /// # Examples
 ///
@@ -160,7 +162,7 @@ impl Flag {
 /// ```
 pub struct Queue<T>(Arc<QueueState<T>>);
 
-/// A queue of our own, because a bounded channel allocates its whole capacity at once.
+/// The state of a queue. A bounded channel does not do, because it allocates its whole capacity at once.
 struct QueueState<T> {
     capacity: usize,
     items: Mutex<VecDeque<T>>,
@@ -168,19 +170,19 @@ struct QueueState<T> {
     changed: Signal,
 }
 
-/// No item arrived in time.
+/// The error for a queue in which no item arrived in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is empty")]
 pub struct QueueEmpty;
 
 impl<T> Queue<T> {
-    /// Capacity 0 means no limit, as in Python.
+    /// A capacity of 0 means no limit, as in Python.
     fn new(capacity: usize) -> Self {
         let capacity = if capacity == 0 { usize::MAX } else { capacity };
         Queue(Arc::new(QueueState { capacity, items: Mutex::default(), changed: Signal::default() }))
     }
 
-    /// Adds an item at the end. Blocks while the queue is full.
+    /// Adds an item at the end. Blocks while the queue is full, without a time limit.
     ///
     /// # Examples
     ///
@@ -197,7 +199,7 @@ impl<T> Queue<T> {
         queue.changed.notify_all(items);
     }
 
-    /// Takes the first item. Blocks, without a limit of time, while there is none.
+    /// Takes the first item. Blocks while the queue is empty, without a time limit.
     ///
     /// # Examples
     ///
@@ -215,11 +217,11 @@ impl<T> Queue<T> {
         }
     }
 
-    /// As [`get`](Self::get), for at most `timeout`.
+    /// Takes the first item like [`get`](Self::get), but waits for at most `timeout`.
     ///
     /// # Errors
     ///
-    /// [`QueueEmpty`] if nothing came in that time.
+    /// [`QueueEmpty`] if no item came in that time.
     ///
     /// # Examples
     ///
@@ -233,11 +235,11 @@ impl<T> Queue<T> {
         self.get_by(Instant::now().checked_add(timeout))
     }
 
-    /// As [`get`](Self::get), without waiting.
+    /// Takes the first item without waiting.
     ///
     /// # Errors
     ///
-    /// [`QueueEmpty`] if there is nothing.
+    /// [`QueueEmpty`] if the queue is empty.
     ///
     /// # Examples
     ///
@@ -258,12 +260,12 @@ impl<T> Queue<T> {
         Ok(item)
     }
 
-    /// The number of items that wait.
+    /// The number of items in the queue.
     pub fn len(&self) -> usize {
         lock(&self.0.items).len()
     }
 
-    /// True if no item waits.
+    /// True if the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

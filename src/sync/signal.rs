@@ -1,26 +1,30 @@
+//! A condition variable that avoids needless system calls.
+
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::primitives::{AtomicU64, Condvar, MutexGuard, Ordering};
 use super::{delay, now};
 
-/// A condition variable that counts its sleepers: std's makes a system call at every notification.
+/// A condition variable that counts its sleepers. The condition variable of std makes a system call for every
+/// notification, even if no thread sleeps.
 ///
-/// All waits and notifications use the same mutex, under which the count changes. A notifier that finds no sleeper
-/// has nobody to wake: a thread that comes later sees the change, and so does a thread that was woken already and
-/// has not got the mutex yet. `tests/models` checks this with loom.
+/// All waits and notifications use the same mutex, under which the count changes. A notifier that counts no
+/// sleeper need not wake a thread: a thread that comes later sees the change, and so does a thread that was
+/// woken but does not have the mutex yet. `tests/models` checks this with loom.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     condvar: Condvar,
-    /// The number of threads asleep, plus `WOKEN` for each thread that was notified and has not come back.
+    /// The number of sleeping threads, plus `WOKEN` for each thread that was notified and has not returned
+    /// yet.
     sleepers: AtomicU64,
 }
 
-/// The count of woken threads stands above the count of those asleep.
+/// The unit of the count of woken threads, above the bits of the count of sleepers.
 const WOKEN: u64 = 1 << 32;
 
 impl Signal {
-    /// Waits while the condition holds, until the deadline at the latest. No deadline means no bound.
+    /// Waits while the condition holds, until the deadline at most. `None` means no time limit.
     pub(crate) fn wait_while<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -33,7 +37,7 @@ impl Signal {
         guard
     }
 
-    /// Waits until notified, or until the deadline. May also return for no reason.
+    /// Waits until a notification or the deadline. It may also return without either.
     pub(crate) fn wait<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -48,7 +52,8 @@ impl Signal {
                 self.condvar.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        // A thread that returns for no reason may take the place of a notified one, which returns as well.
+        // A thread that returns without a notification may be counted in place of a notified one, which then
+        // returns too.
         self.update(|sleepers| Some(if sleepers >= WOKEN { sleepers - WOKEN } else { sleepers - 1 }));
         guard
     }
@@ -56,7 +61,7 @@ impl Signal {
     /// Releases the lock and wakes one waiting thread.
     pub(crate) fn notify_one<T>(&self, guard: MutexGuard<'_, T>) {
         let wake = self.update(|sleepers| (sleepers % WOKEN > 0).then(|| sleepers - 1 + WOKEN));
-        // The woken thread needs the lock.
+        // The lock is released first, because the woken thread needs it.
         drop(guard);
         delay::point();
         if wake {
@@ -74,17 +79,19 @@ impl Signal {
         }
     }
 
-    /// As [`notify_all`](Self::notify_all), for a thread that still needs the lock.
+    /// Wakes all waiting threads like [`notify_all`](Self::notify_all), but keeps the lock.
     pub(crate) fn notify_all_held<T>(&self, _guard: &MutexGuard<'_, T>) {
         if self.count_all_woken() {
             self.condvar.notify_all();
         }
     }
 
+    /// Counts all sleepers as woken. Returns false if there are none.
     fn count_all_woken(&self) -> bool {
         self.update(|sleepers| (sleepers % WOKEN > 0).then(|| (sleepers / WOKEN + sleepers % WOKEN) * WOKEN))
     }
 
+    /// Changes the count. Returns false if `change` returns `None`.
     fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
         self.sleepers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
     }
