@@ -1,4 +1,5 @@
-//! The way to a session: the first transport that answers, the handshake, the upgrade.
+//! The steps from a URL to a connected transport: the choice of the transport, the handshake, and the
+//! upgrade.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -15,14 +16,14 @@ use crate::transport::{
     Polling, PollingLimits, Progress, Transport, TransportError, TransportKind, WebSocket, Written,
 };
 
-/// A connected transport, and what came with the handshake.
+/// A connected transport, its handshake, and the packets that came with it.
 pub(crate) struct Connected {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) handshake: Handshake,
     pub(crate) early: VecDeque<Packet>,
 }
 
-/// A checked request to connect.
+/// A validated request to connect.
 pub(crate) struct Plan {
     endpoint: Endpoint,
     headers: Headers,
@@ -30,12 +31,12 @@ pub(crate) struct Plan {
     options: Options,
 }
 
-/// A way to connect, which can be repeated.
+/// A repeatable way to connect. There is one implementation for servers, and one for tests without them.
 pub(crate) trait Way: Send + Sync {
     fn connect(&self, attempt: &Attempt) -> Result<Connected>;
 }
 
-/// Lets another thread end an attempt to connect.
+/// An attempt to connect, which another thread can cancel.
 #[derive(Default)]
 pub(crate) struct Attempt(Mutex<AttemptState>);
 
@@ -46,7 +47,7 @@ struct AttemptState {
 }
 
 impl Attempt {
-    /// Ends the attempt soon, whatever it is waiting for.
+    /// Makes the attempt end soon, whatever it is waiting for.
     pub(crate) fn cancel(&self) {
         let http = {
             let mut state = lock(&self.0);
@@ -66,7 +67,7 @@ impl Attempt {
         Error::connection("the connection attempt was ended by disconnect")
     }
 
-    /// Registers what `cancel` closes.
+    /// Registers the HTTP client that `cancel` has to close. Fails if the attempt was cancelled already.
     fn register(&self, http: &HttpClient) -> Result<()> {
         let mut state = lock(&self.0);
         if state.cancelled {
@@ -87,13 +88,13 @@ impl Plan {
             EndpointError::Path { reason } => Error::option("path", reason),
         })?;
         if endpoint.drops_path() {
-            // Not the path itself, which may hold a secret.
+            // The path itself may hold a secret, so it is not logged.
             let what = "the path of the URL is not used; that is what the option `path` is for";
             log!(options.logger, Warn, "connecting to {endpoint}: {what}");
         }
         let mut headers = connect.parsed_headers()?;
         if let Some((user, password)) = endpoint.credentials() {
-            // A user's own header is the more deliberate choice.
+            // A header of the user's own takes precedence over the URL.
             if !headers.plain.iter().any(|(name, _)| *name == AUTHORIZATION) {
                 headers.plain.push((AUTHORIZATION, authorization::basic(user, password)));
             }
@@ -119,7 +120,7 @@ impl Plan {
         for (index, kind) in self.transports.iter().enumerate() {
             log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);
             let connected = match kind {
-                // A websocket that has failed already is not tried again as an upgrade.
+                // If a websocket has failed before, there is no upgrade to one.
                 TransportKind::Polling => {
                     let upgrade = self.transports[index..].contains(&TransportKind::WebSocket);
                     self.polling(&http, upgrade, attempt)
@@ -141,7 +142,7 @@ impl Plan {
 
     fn polling(&self, http: &HttpClient, upgrade: bool, attempt: &Attempt) -> Result<Connected, HttpError> {
         let options = &self.options;
-        // A payload is longer than the messages in it by base64's third.
+        // base64 makes a payload longer than its messages by a third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
         let (packets, redirected) =
             Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
@@ -159,7 +160,7 @@ impl Plan {
             }
         }
         if let Some(place) = redirected {
-            // No POST follows a redirect, so that the first packet to the server would end the session.
+            // POSTs cannot follow a redirect, so the first packet to the server would end the session.
             let what = format!("the server redirects to {place}, and a POST cannot follow: connect to that");
             return Err(HttpError::reached(Error::connection(what)));
         }
@@ -174,7 +175,7 @@ impl Plan {
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
-    /// The attempt was ended between the handshake and the end of the upgrade.
+    /// Ends the session after the attempt was cancelled during the upgrade. Returns the error of the attempt.
     fn end_unused_session(&self, http: &HttpClient, sid: &str) -> HttpError {
         let options = &self.options;
         if let Err(e) = Polling::end_unused_session(http, &self.endpoint, sid, options.timestamp_requests) {
@@ -197,7 +198,7 @@ impl Plan {
         WebSocket::open(http, &self.endpoint, sid, options.timestamp_requests, &options.websocket)
     }
 
-    /// Moves the session to a websocket. No poll is in flight meanwhile, so nothing can be lost or doubled.
+    /// Moves the session to a websocket. No poll is in flight meanwhile, so no packet can be lost or doubled.
     fn upgrade(
         &self,
         http: &HttpClient,
@@ -209,13 +210,14 @@ impl Plan {
         match upgraded {
             Ok(()) => Ok(websocket),
             Err(e) => {
-                // While a probe is open, some servers answer every poll at once with nothing.
+                // While a probe is open, some servers answer every poll at once and with nothing.
                 websocket.close();
                 Err(e)
             }
         }
     }
 
+    /// Probes the new websocket, and tells the server that the session has moved to it.
     fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
         let send = |packet| websocket.send(&mut VecDeque::from([packet]), &Unwatched).map_err(no_answer);
@@ -232,19 +234,19 @@ impl Plan {
 }
 
 impl Way for Plan {
-    /// Connects by the first transport that works. If none does, the first one's error is told.
+    /// Connects by the first transport that works. If none does, returns the error of the first one.
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
         self.connect_with(attempt)
     }
 }
 
-/// No other transport reaches a server that cannot be reached, or that says nothing. A websocket alone may be
-/// met with silence: by a proxy that does not know it.
+/// True if another transport may work after this failure. It cannot if the server is unreachable or does not
+/// answer a poll. A websocket alone may get no answer, from a proxy that does not support it.
 fn another_may_work(kind: TransportKind, failed: &HttpError) -> bool {
     failed.reached && !(kind == TransportKind::Polling && failed.error.is_timeout())
 }
 
-/// The handshake in the first packet, and the packets behind it.
+/// Reads the handshake in the first packet. Returns it with the other packets.
 fn opened(mut packets: VecDeque<Packet>) -> Result<(Handshake, VecDeque<Packet>), HttpError> {
     let handshake = match packets.pop_front() {
         Some(Packet::Open(json)) => Handshake::parse(&json).map_err(|e| e.to_string()),
@@ -257,7 +259,7 @@ fn opened(mut packets: VecDeque<Packet>) -> Result<(Handshake, VecDeque<Packet>)
     }
 }
 
-/// The progress of a probe, which nobody asks for.
+/// A receiver of progress reports for the upgrade's probe. It ignores them.
 struct Unwatched;
 
 impl Progress for Unwatched {

@@ -1,10 +1,10 @@
-//! What happens on a connection.
+//! The events of a connection, and the reasons for its end.
 
 use std::fmt;
 
 use crate::message::Message;
 
-/// Why a connection ended.
+/// The reason for the end of a connection.
 ///
 /// # Examples
 ///
@@ -14,21 +14,23 @@ use crate::message::Message;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// This client called [`Client::disconnect`], or its last handle was dropped.
+    /// The client called [`Client::disconnect`](crate::Client::disconnect), or its last handle was dropped.
     ClientDisconnect,
     /// The server ended the session.
     ServerDisconnect,
-    /// The connection broke, or the server broke the protocol; [`Client::last_error`] tells more.
+    /// The connection broke, or the server violated the protocol.
+    /// [`Client::last_error`](crate::Client::last_error) has the details.
     TransportError,
-    /// Nothing was heard from the server for `pingInterval + pingTimeout`; or, for as long, neither side read what
-    /// the other wrote.
+    /// Nothing came from the server for `pingInterval + pingTimeout`. Time in which the client itself stopped
+    /// reading, because the inbox was full, does not count; time in which the machine sleeps does. This is
+    /// also the reason if for that long neither side has read the other's messages.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),
 }
 
 impl Reason {
-    /// The client itself has ended the connection.
+    /// True if the client itself has ended the connection.
     pub(crate) fn is_own(&self) -> bool {
         matches!(self, Reason::ClientDisconnect | Reason::Other(_))
     }
@@ -46,10 +48,11 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The names of the events, as [`Client::on`] takes them.
+/// The names of the events, for [`Client::on`](crate::Client::on).
 pub const EVENT_NAMES: &[&str] = &["connect", "message", "disconnect"];
 
-/// What happens on a connection, for [`Client::on`] and [`Client::events`].
+/// An event of a connection, for [`Client::on`](crate::Client::on) and
+/// [`Client::events`](crate::Client::events).
 ///
 /// # Examples
 ///
@@ -79,7 +82,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// One of [`EVENT_NAMES`].
+    /// The name of the event, which is in [`EVENT_NAMES`].
     ///
     /// # Examples
     ///
@@ -95,7 +98,7 @@ impl Event {
     }
 }
 
-/// What a handler may return: nothing, or a `Result` whose error can be displayed.
+/// The return type of a handler: `()`, or a `Result` whose error can be displayed.
 pub trait HandlerResult: private::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;

@@ -1,3 +1,5 @@
+//! The reconnection policy: when attempts are made, with which pauses, and when they end.
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -8,15 +10,19 @@ use crate::guarded::guarded;
 
 type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 
-/// Connects again when a connection was lost, for [`ClientBuilder::reconnection`](crate::ClientBuilder).
+/// A policy that connects again when a connection is lost, for
+/// [`ClientBuilder::reconnection`](crate::ClientBuilder::reconnection).
 ///
-/// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay), each changed at random so
-/// that many clients do not come back at once. The defaults are those of Socket.IO's clients. A connection that
-/// this client ended is not made again, and [`Client::disconnect`](crate::Client::disconnect) ends the attempts
-/// at once.
+/// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay), and each is varied at
+/// random, so that many clients do not come back at the same moment. The defaults are those of the Socket.IO
+/// clients. A connection that the client itself has ended is not made again, and
+/// [`Client::disconnect`](crate::Client::disconnect) ends the attempts at once.
 ///
-/// Each attempt has the URL and the options of the last `connect`, and is followed by another whatever the error was. Where
-/// they do not last, as with a token that expires, connect in the disconnect handler with new ones: that takes precedence.
+/// Each attempt repeats the last `connect` call that tried to connect, with its URL and options, even if that
+/// call failed. A call that was refused, because of its URL, its options or
+/// [`Error::AlreadyConnected`](crate::Error::AlreadyConnected), does not count. After a failed attempt there
+/// is another one, whatever the error was. If the URL or the options expire, as a token does, connect with
+/// new ones in the disconnect handler, which takes precedence over the policy.
 ///
 /// # Examples
 ///
@@ -41,16 +47,16 @@ pub struct Reconnection {
     observer: Option<Observer>,
 }
 
-/// What the reconnection does. Its text says so for a log.
+/// A step of the reconnection. Its `Display` text is meant for logs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReconnectionEvent<'a> {
-    /// Attempt number `attempt`, counted from 1, follows after `delay`.
+    /// There is a pause before the next attempt.
     #[non_exhaustive]
     Waiting {
-        /// The number of the attempt.
+        /// The number of the attempt, which starts with 1.
         attempt: u32,
-        /// The pause before it.
+        /// The pause before the attempt.
         delay: Duration,
     },
     /// The attempt failed.
@@ -58,7 +64,7 @@ pub enum ReconnectionEvent<'a> {
     Failed {
         /// The number of the attempt.
         attempt: u32,
-        /// Why.
+        /// The error of the attempt.
         error: &'a Error,
     },
     /// The attempt succeeded, and the connect handler has run.
@@ -67,16 +73,16 @@ pub enum ReconnectionEvent<'a> {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// There will be no more attempts: [`max_attempts`](Reconnection::max_attempts) were made.
+    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made.
     #[non_exhaustive]
     GaveUp {
-        /// How many there were.
+        /// The number of attempts that were made.
         attempts: u32,
     },
-    /// There will be no more attempts: the user has disconnected, connected, or dropped the last handle.
+    /// There are no more attempts, because the user has disconnected, connected, or dropped the last handle.
     #[non_exhaustive]
     Cancelled {
-        /// How many there were.
+        /// The number of attempts that were made.
         attempts: u32,
     },
 }
@@ -113,44 +119,47 @@ impl Default for Reconnection {
 }
 
 impl Reconnection {
-    /// The defaults.
+    /// Makes a policy with the default values.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The pause before the first attempt. Default: 1 s. With zero there is no pause before any.
+    /// Sets the pause before the first attempt, from which later pauses double. Default: 1 s. With zero there
+    /// are no pauses.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
     }
 
-    /// The longest pause. Default: 5 s.
+    /// Sets the longest pause. Default: 5 s.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// How much of a pause is left to chance, from 0 to 1: with 0.5, a pause of 1 s is between 0.5 s and 1.5 s. It is
-    /// never longer than [`max_delay`](Self::max_delay): then it is between half of that and that.
-    /// Values outside of the range are brought into it. Default: 0.5.
+    /// Sets the random part of each pause, from 0 to 1: with 0.5, a pause of 1 s takes between 0.5 s and 1.5
+    /// s. No pause is longer than [`max_delay`](Self::max_delay), so the longest ones are between half of
+    /// that and that. Values outside of the range are clamped. Default: 0.5.
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         self.randomization_factor = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1.0) };
         self
     }
 
-    /// How many attempts follow one another without success; with 0 there are none. Default: no limit.
+    /// Sets the number of consecutive attempts without success after which the policy gives up; with 0 there
+    /// are none. Default: no limit.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
     }
 
-    /// Whether a `connect` that fails is tried again too, before it returns. Default: false.
+    /// Sets whether the policy also repeats a failed first `connect`, before that call returns. Default:
+    /// false.
     pub fn first_connect(mut self, retry: bool) -> Self {
         self.first_connect = retry;
         self
     }
 
-    /// Is told of every attempt, on the thread that makes it.
+    /// Sets a function that is called for each step, on the thread that makes the attempts. Default: none.
     pub fn on_event<F>(mut self, observer: F) -> Self
     where
         F: Fn(&ReconnectionEvent<'_>) + Send + Sync + 'static,
@@ -163,20 +172,21 @@ impl Reconnection {
         self.first_connect
     }
 
-    /// The pause before an attempt; `random` is from 0 to 1.
+    /// The pause before an attempt, which is counted from 1. `random` is from 0 to 1.
     fn pause(&self, attempt: u32, random: f64) -> Duration {
         let doubled = self.delay.saturating_mul(2u32.saturating_pow(attempt - 1)).min(self.max_delay);
         let (middle, chance) = (doubled.as_secs_f64(), self.randomization_factor);
-        // Cut before the choice: else many clients would have the longest pause, all the same one.
+        // The range is limited before the choice. Otherwise many clients would have the same, longest pause.
         let shortest = middle * (1.0 - chance);
         let longest = (middle * (1.0 + chance)).min(self.max_delay.as_secs_f64());
-        // A pause beyond what a duration can hold is the longest.
+        // A pause that no `Duration` can hold becomes the longest one.
         let pause = Duration::try_from_secs_f64(shortest + random * (longest - shortest));
         pause.unwrap_or(self.max_delay).min(self.max_delay)
     }
 
-    /// Makes attempts until one succeeds, or fails with the last one's error. `goes_on` tells whether they are wanted
-    /// still, and so does `sleep` at its end.
+    /// Makes attempts until one succeeds, there were enough of them, or they are called off. The error is
+    /// that of the last attempt, if there was one. `goes_on` and `sleep` return false when no further
+    /// attempts are wanted.
     pub(crate) fn run(
         &self,
         goes_on: impl Fn() -> bool,
@@ -187,7 +197,7 @@ impl Reconnection {
         let mut tell = |event: &ReconnectionEvent<'_>| {
             report(event);
             if let Some(observer) = &self.observer {
-                // A panic of the observer's is printed by the panic hook, and changes nothing here.
+                // The panic hook reports a panic of the observer. It changes nothing here.
                 let _ = guarded(|| observer(event));
             }
         };
@@ -220,7 +230,7 @@ impl Reconnection {
     }
 }
 
-/// From 0 to 1: std seeds each `RandomState` differently, which is chance enough for a pause.
+/// A random number from 0 to 1. std seeds each `RandomState` differently, which is random enough for a pause.
 fn random() -> f64 {
     RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }

@@ -1,7 +1,8 @@
-//! Ctrl-C: connected clients say goodbye before the process does what it would have done without them.
+//! The handling of Ctrl-C: connected clients disconnect first, and then the signal has the effect that it
+//! would have had without them.
 //!
-//! The signal handler, and the thread `eio-sigint` which does the work, are installed once for the process, by the first
-//! connection, and stay.
+//! The first connection installs the signal handler and the thread `eio-sigint`, which does the work. Both
+//! stay for the life of the process.
 
 use std::ffi::c_int;
 use std::io;
@@ -15,16 +16,16 @@ use signal_hook::{flag, low_level};
 
 use crate::sync::{Mutex, lock};
 
-/// A client, as Ctrl-C sees it.
+/// A client that Ctrl-C disconnects.
 pub(crate) trait Interrupt: Send + Sync {
-    /// Starts to disconnect. Returns the wait for its end, which is bounded by the client's request timeout.
+    /// Begins to disconnect. Returns a function that waits for the end, within the client's request timeout.
     fn begin(self: Arc<Self>) -> Box<dyn FnOnce()>;
 }
 
-/// The clients to disconnect. The lock is not held while a client's are taken.
+/// The clients to disconnect. No lock of a client is taken while this one is held.
 static CLIENTS: Mutex<Vec<Weak<dyn Interrupt>>> = Mutex::new(Vec::new());
 
-/// True when the process is about to end.
+/// Set when the process is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
 /// The effect of Ctrl-C on the process before the first connection.
@@ -32,13 +33,13 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 enum Before {
     /// Ctrl-C ended the process.
     Ends,
-    /// A handler of the program's own, which still runs.
+    /// A handler of the program ran, and still runs.
     Handled,
-    /// Nothing, as in a job that a shell has put into the background.
+    /// Ctrl-C had no effect, as in a background job of a shell.
     Ignored,
 }
 
-/// Makes Ctrl-C disconnect that client from now on. The error tells why it cannot.
+/// Makes Ctrl-C disconnect that client from now on. Fails if the handler cannot be installed.
 pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
     {
         let mut clients = lock(&CLIENTS);
@@ -50,7 +51,7 @@ pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
     static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut installed = lock(&INSTALLED);
     if !*installed {
-        // A failure leaves it to the next connection to try again.
+        // After a failure, the next connection tries again.
         install()?;
         *installed = true;
     }
@@ -62,19 +63,19 @@ fn install() -> io::Result<()> {
     if before == Before::Ignored {
         return Ok(());
     }
-    // Steps that may fail come first: signal-hook never gives a signal back, so that Ctrl-C would have no effect any
-    // more.
+    // The steps that may fail come first. signal-hook never restores a signal's former effect, so a failure
+    // after that would leave Ctrl-C without effect.
     let mut signals = Signals::new(std::iter::empty::<c_int>())?;
     let arrivals = signals.handle();
     let run = move || {
-        // This thread lives as long as the process, and waits for nothing but signals.
+        // This thread lives as long as the process, and waits for signals only.
         for _ in signals.forever() {
             if before == Before::Ends {
                 ENDING.store(true, Ordering::SeqCst);
             }
             disconnect_all();
             if before == Before::Ends {
-                // Ends the process by the signal, so that a shell sees that. Known signals do not fail.
+                // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
                 let _ = low_level::emulate_default_handler(SIGINT);
             }
         }
@@ -82,7 +83,7 @@ fn install() -> io::Result<()> {
     thread::Builder::new().name("eio-sigint".into()).spawn(run)?;
     arrivals.add_signal(SIGINT)?;
     if before == Before::Ends {
-        // The second Ctrl-C does not wait for anybody.
+        // A second Ctrl-C ends the process at once.
         let again = Arc::new(AtomicBool::new(false));
         flag::register_conditional_default(SIGINT, again.clone())?;
         flag::register(SIGINT, again)?;
@@ -90,29 +91,29 @@ fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Does not return if Ctrl-C is about to end the process: the caller might end it first, and with success. The signal
-/// ends this wait, within the clients' request timeouts.
+/// Does not return if Ctrl-C is about to end the process. Otherwise the caller could end it first, with a
+/// status of success. The signal ends this wait, within the request timeouts of the clients.
 pub(crate) fn stay() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();
     }
 }
 
-/// Disconnects all clients at once, so that none waits for another's server or handlers.
+/// Disconnects all clients at the same time, so that none waits for the server or the handlers of another.
 fn disconnect_all() {
     let clients = lock(&CLIENTS).clone();
     let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).map(Interrupt::begin).collect();
     waits.into_iter().for_each(|wait| wait());
 }
 
-/// Reads what Ctrl-C does to the process as it is now.
+/// Determines the current effect of Ctrl-C on the process.
 ///
-/// Only Linux shows it without unsafe code. Elsewhere a handler of the program's own still runs, and the process ends
-/// behind it.
+/// Only Linux shows it without unsafe code. On other systems the answer is `Ends`: a handler of the program
+/// still runs, and then the process ends.
 fn before() -> io::Result<Before> {
     let status = match std::fs::read_to_string("/proc/self/status") {
         Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
-        // The file exists and would tell: a guess could end a program that has a handler.
+        // The file exists but cannot be read. A guess could end a program that has a handler.
         status => status?,
     };
     let has = |set: &str| {

@@ -1,3 +1,5 @@
+//! The options of one connection.
+
 use super::headers::{header_names, parse_headers};
 use crate::error::Result;
 use crate::net::Headers;
@@ -34,47 +36,50 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The defaults.
+    /// Makes options with the default values.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a header to every HTTP request and to the websocket's opening request. Default: none.
     ///
-    /// Cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` takes the place
-    /// of the default one. A `Proxy-Authorization` is for an HTTP proxy, in place of the credentials in its URL,
-    /// and is not sent to the server. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
+    /// The cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` replaces
+    /// the default one. A `Proxy-Authorization` is sent to an HTTP proxy, in place of the credentials in its
+    /// URL, and not to the server. Headers that frame a request, such as `Content-Type`, make `connect_with`
+    /// return [`Error::InvalidOption`](crate::Error::InvalidOption).
     ///
-    /// When the server redirects to another host, headers follow, but for `Authorization` and `Cookie`: a secret in a
-    /// header of another name is safe from that with a server that is trusted, or with an
+    /// If the server redirects to another host, all headers but `Authorization` and `Cookie` are sent there
+    /// too. To keep a secret in another header from other hosts, use an
     /// [agent](crate::ClientBuilder::http_agent) that follows no redirects.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The transports to use, in the order in which they are tried. Default: polling, then websocket.
+    /// Sets the transports, in the order in which they are tried. Default: polling, then websocket.
     ///
-    /// With polling first and websocket in the list, a connection starts with polling and is upgraded. The
-    /// first transport that works is used; the others are for when it does not.
+    /// The first transport that works is used; the others are tried only if a failure may be the transport's
+    /// own. If polling comes first and websocket is in the list, a connection starts with polling and is
+    /// upgraded to websocket.
     pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
         self.transports = transports.into_iter().collect();
         self
     }
 
-    /// The path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL itself is
-    /// not used, as by the other clients: the log warns of one that differs.
+    /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL is
+    /// not used, as in other clients; a warning is logged if it differs.
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
     }
 
+    /// The headers in the form in which they are sent.
     pub(crate) fn parsed_headers(&self) -> Result<Headers> {
         parse_headers("header", &self.headers)
     }
 }
 
-/// Shows the names of the headers only: their values may be secret.
+/// Only the names of the headers are shown, because the values may be secret.
 impl std::fmt::Debug for ConnectOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ConnectOptions")

@@ -1,4 +1,6 @@
-/// How to end a connection, for [`Client::disconnect_with`](crate::Client::disconnect_with).
+//! The options of a disconnect.
+
+/// Options for [`Client::disconnect_with`](crate::Client::disconnect_with).
 ///
 /// # Examples
 ///
@@ -13,19 +15,19 @@ pub struct Disconnect {
 }
 
 impl Disconnect {
-    /// The defaults: write what is queued, wait for the end.
+    /// Makes options with the default values: queued messages are written, and the call waits for the end.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ends the connection at once: what is queued is not written, the server is not told, and the call does
-    /// not wait for the handlers. Default: false.
+    /// Sets whether the connection ends at once: queued messages are not written, the server is not told, and
+    /// the call does not wait for handlers. Default: false.
     pub fn abort(mut self, abort: bool) -> Self {
         self.abort = abort;
         self
     }
 
-    /// The reason given to the disconnect handler, as [`Reason::Other`](crate::Reason::Other). Default:
+    /// Sets the reason that the disconnect handler gets, as [`Reason::Other`](crate::Reason::Other). Default:
     /// [`Reason::ClientDisconnect`](crate::Reason::ClientDisconnect).
     pub fn reason(mut self, reason: impl Into<String>) -> Self {
         self.reason = Some(reason.into());

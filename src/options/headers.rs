@@ -1,9 +1,11 @@
+//! The check and the conversion of headers that users add.
+
 use ureq::http::header::{COOKIE, HeaderName, HeaderValue};
 
 use crate::error::{Error, Result};
 use crate::net::{Headers, cookies};
 
-/// The headers in the form that goes on the wire, and the cookies among them.
+/// Converts headers into the form in which they are sent, and takes the cookies out of them.
 pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) -> Result<Headers> {
     let mut parsed = Headers::default();
     for (name, value) in headers {
@@ -16,7 +18,7 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
         if header == COOKIE {
             parsed.cookies.extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
         } else {
-            // Headers may carry credentials: no `Debug` shows them.
+            // Headers may have credentials, so their values are hidden in `Debug` output.
             header_value.set_sensitive(true);
             parsed.plain.push((header, header_value));
         }
@@ -32,7 +34,8 @@ fn what_is_wrong(value: &str) -> &'static str {
     }
 }
 
-/// Headers that say how a request or its answer is framed, or that the websocket's handshake needs as they are.
+/// The headers that users cannot set: they frame a request or its answer, or the websocket's handshake needs
+/// them as they are.
 const RESERVED_HEADERS: [&str; 16] = [
     "accept-encoding",
     "connection",

@@ -1,4 +1,4 @@
-//! What a client, a connection and a disconnect can be told.
+//! The options of a client, of a connection, and of a disconnect.
 
 mod connect;
 mod disconnect;

@@ -1,3 +1,5 @@
+//! The options of the websocket transport.
+
 use ureq::http::header::{HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
 use super::headers::{header_names, parse_headers};
@@ -5,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::net::is_token;
 use crate::transport::WebSocketSettings;
 
-/// In bytes: one is allocated per connection.
+/// The largest size of a buffer, in bytes. Buffers are allocated for each connection.
 const LARGEST_BUFFER: usize = 1 << 30;
 
 /// Options of the websocket transport, for
@@ -32,60 +34,64 @@ pub struct WebSocketOptions {
 }
 
 impl WebSocketOptions {
-    /// The defaults.
+    /// Makes options with the default values.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a header to the opening request of the websocket only. Default: none.
     ///
-    /// It takes the place of those of the same name that [`ConnectOptions::header`](crate::ConnectOptions::header), the
-    /// URL's credentials or the client itself would give the request. More than one of a name is allowed.
+    /// The header replaces one of the same name from
+    /// [`ConnectOptions::header`](crate::ConnectOptions::header), from the URL's credentials or from the
+    /// client itself. A name may be added more than once.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The `Origin` header of the opening request. Default: none, as there is no web page.
+    /// Sets the `Origin` header of the opening request. Default: none, because there is no web page.
     pub fn origin(self, origin: impl Into<String>) -> Self {
         self.header("Origin", origin)
     }
 
-    /// The subprotocols to offer, the best first (RFC 6455, section 1.9). Default: none.
+    /// Sets the subprotocols to offer, the preferred one first (RFC 6455, section 1.9). Default: none.
     ///
-    /// A server may choose none of them. If it chooses another one, the websocket is not used. Names have letters,
-    /// digits and ``!#$%&'*+-.^_`|~`` in them; others, and one that is given twice, are refused when the client is built.
+    /// The server may choose one of them or none. If it chooses any other one, the websocket is not used. A
+    /// name consists of letters, digits and the characters ``!#$%&'*+-.^_`|~``. A name with other characters,
+    /// or one that is given twice, is refused when the client is built.
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The size of a received message above which the connection ends, in bytes. Default:
+    /// Sets the size limit of a received message, in bytes. A larger one ends the connection. Default:
     /// [`ClientBuilder::max_message_size`](crate::ClientBuilder::max_message_size).
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = Some(bytes);
         self
     }
 
-    /// As [`max_message_size`](Self::max_message_size), for each frame of a fragmented message. Default: the same.
+    /// Sets the size limit of each frame of a fragmented message, in bytes. Default: the limit of a message.
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = Some(bytes);
         self
     }
 
-    /// The buffer into which the socket is read, in bytes. It lives as long as the connection. Default: 4 KiB.
+    /// Sets the size of the buffer for reading from the socket, in bytes. The buffer exists as long as the
+    /// connection. Default: 4 KiB.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self
     }
 
-    /// How many bytes of a batch are gathered before the socket is written to. Default: 128 KiB.
+    /// Sets the number of bytes of a batch that are collected before they are written to the socket. Default:
+    /// 128 KiB.
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_size = Some(bytes);
         self
     }
 
-    /// Checks the options, and fills in what the client's own say.
+    /// Checks the options and adds the client's defaults.
     pub(crate) fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
         const OPTION: &str = "websocket_options";
         let mut headers = parse_headers(OPTION, &self.headers)?;
@@ -101,7 +107,7 @@ impl WebSocketOptions {
             return Err(Error::option(OPTION, "sizes must be above zero"));
         }
         if self.read_buffer_size.max(self.write_buffer_size) > Some(LARGEST_BUFFER) {
-            return Err(Error::option(OPTION, format!("a buffer may have {LARGEST_BUFFER} bytes")));
+            return Err(Error::option(OPTION, format!("a buffer may have at most {LARGEST_BUFFER} bytes")));
         }
         check_subprotocols(&self.subprotocols).map_err(|what| Error::option(OPTION, what))?;
         if !self.subprotocols.is_empty() {
@@ -120,7 +126,7 @@ impl WebSocketOptions {
     }
 }
 
-/// The value of a header that no `Debug` shows: some servers take a token for a subprotocol.
+/// Makes a header value that is hidden in `Debug` output, because some servers take a token as a subprotocol.
 fn secret(value: &str) -> Result<HeaderValue> {
     let mut value = HeaderValue::try_from(value)
         .map_err(|_| Error::option("websocket_options", "a subprotocol has an invalid name"))?;
@@ -128,15 +134,15 @@ fn secret(value: &str) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// RFC 6455, section 4.1. The error shows no name, which may be a token.
+/// Checks the names (RFC 6455, section 4.1). The error does not show a name, because it may be a token.
 fn check_subprotocols(names: &[String]) -> Result<(), &'static str> {
     if names.iter().any(String::is_empty) {
         return Err("a subprotocol has no name");
     }
     if !names.iter().all(|name| name.chars().all(is_token)) {
         return Err(
-            "a subprotocol's name has a character that is not of a token (RFC 9110, section 5.6.2), such as \
-             a space or a comma; give each one by itself",
+            "a subprotocol's name has a character that is not allowed in a token (RFC 9110, section 5.6.2), \
+             such as a space or a comma; pass each name separately",
         );
     }
     if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
@@ -145,7 +151,7 @@ fn check_subprotocols(names: &[String]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Shows the names of the headers, and how many subprotocols there are: what they hold may be secret.
+/// Only the names of the headers and the number of subprotocols are shown, because the rest may be secret.
 impl std::fmt::Debug for WebSocketOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WebSocketOptions")

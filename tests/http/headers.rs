@@ -126,10 +126,10 @@ fn the_websockets_own_headers_replace_those_of_all_requests() {
 #[test]
 fn subprotocols_must_be_tokens() {
     for (names, what) in [
-        (&["secret, b"][..], "not of a token"),
-        (&["a", "secret b"], "not of a token"),
-        (&["secret\n"], "not of a token"),
-        (&["ü"], "not of a token"),
+        (&["secret, b"][..], "not allowed in a token"),
+        (&["a", "secret b"], "not allowed in a token"),
+        (&["secret\n"], "not allowed in a token"),
+        (&["ü"], "not allowed in a token"),
         (&["a", ""], "no name"),
         (&["secret", "b", "secret"], "given twice"),
     ] {
