@@ -1,5 +1,5 @@
-//! The models of the session and the client in `tests/models`, in their short form. They are a package of their own, as
-//! they build the crate's source over the primitives of a model checker.
+//! Runs the models of the session and the client in `tests/models`, in their short form. They are a separate
+//! package, because they build the crate's source with the primitives of a model checker.
 
 use std::path::Path;
 use std::process::Command;

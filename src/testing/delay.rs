@@ -1,4 +1,4 @@
-//! Random delays where threads can get in each other's way, for tests of races.
+//! Random delays at the places where the order of threads matters, for tests of races.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +15,18 @@ thread_local! {
     static CHANCE: RefCell<Option<Chance>> = const { RefCell::new(None) };
 }
 
-/// Delays threads that start from now on, each with random numbers of its own.
+/// Starts the delays, for threads that start from now on. Each thread has random numbers of its own.
 pub(crate) fn start(seed: u64) {
     SEED.store(seed.max(1), Ordering::Relaxed);
     THREADS.store(0, Ordering::Relaxed);
 }
 
+/// Stops the delays.
 pub(crate) fn stop() {
     SEED.store(0, Ordering::Relaxed);
 }
 
+/// Delays the current thread, or does not, at random.
 pub(crate) fn point() {
     let seed = SEED.load(Ordering::Relaxed);
     if seed == 0 {

@@ -1,4 +1,4 @@
-//! A transport for unit tests of the session: the test plays the server.
+//! A fake transport for unit tests of the session: the test plays the server.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use crate::protocol::Packet;
 use crate::sync::{Mutex, Signal, after, lock};
 use crate::transport::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
 
-/// How long a test waits for what must happen.
+/// The time after which a test gives up waiting for an event.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 struct Line {
     incoming: VecDeque<Result<Packet, TransportError>>,
     sent: VecDeque<Packet>,
-    /// The server does not read: `send` blocks.
+    /// Set while the server does not read, so that `send` blocks.
     stalled: bool,
     closed: bool,
-    /// The server closes its side when it is sent a close.
+    /// Set if the server closes its side when it gets a close packet.
     polite: bool,
-    /// `try_send` writes only a part of its packet, which stands in `half` then.
+    /// Set if `try_send` writes only a part of its packet, which is then in `half`.
     halves: bool,
     half: Option<Packet>,
-    /// Nothing can be written.
+    /// Set when nothing can be written any more.
     broken: bool,
 }
 
@@ -36,14 +36,14 @@ struct Shared {
     activity: Arc<LastActivity>,
 }
 
-/// The client's side.
+/// The client's side of the connection.
 pub(crate) struct Fake(Arc<Shared>);
 
-/// The server's side.
+/// The server's side of the connection, which the test controls.
 #[derive(Clone)]
 pub(crate) struct Server(Arc<Shared>);
 
-/// A connected pair. The server closes when it is told to, unless it is made rude.
+/// Makes a connected pair. The server answers a close packet by closing, unless it is made rude.
 pub(crate) fn pair() -> (Fake, Server) {
     let line = Mutex::new(Line { polite: true, ..Line::default() });
     let shared =
@@ -67,20 +67,22 @@ impl Server {
         self.change(|line| line.incoming.push_back(Err(error)));
     }
 
+    /// Makes the server stop or resume reading.
     pub(crate) fn stall(&self, stalled: bool) {
         self.change(|line| line.stalled = stalled);
     }
 
-    /// Takes only a part of what is written directly from now on.
+    /// Makes direct writes write only a part of their packet from now on.
     pub(crate) fn halve(&self) {
         self.change(|line| line.halves = true);
     }
 
-    /// Refuses everything that is written from now on.
+    /// Makes all writes fail from now on.
     pub(crate) fn break_writes(&self) {
         self.change(|line| line.broken = true);
     }
 
+    /// Makes the server ignore a close packet.
     pub(crate) fn be_rude(&self) {
         self.change(|line| line.polite = false);
     }
@@ -90,7 +92,7 @@ impl Server {
         lock(&self.0.line).incoming.len()
     }
 
-    /// Waits until the client has received everything, or is gone.
+    /// Waits until the client has received everything or has closed.
     #[cfg(shuttle)]
     pub(crate) fn wait_until_read(&self) {
         let unread = |line: &Line| !line.incoming.is_empty() && !line.closed;
@@ -103,20 +105,22 @@ impl Server {
         lock(&self.0.line).sent.contains(packet)
     }
 
-    /// The next packet that the client sends.
+    /// Waits for the next packet from the client.
     pub(crate) fn receive(&self) -> Packet {
         let nothing = |line: &Line| line.sent.is_empty();
         let mut line = self.0.changed.wait_while(lock(&self.0.line), Some(after(PATIENCE)), nothing);
         line.sent.pop_front().expect("the client sends something")
     }
 
+    /// Takes all packets that the client has sent.
     pub(crate) fn sent(&self) -> Vec<Packet> {
         lock(&self.0.line).sent.drain(..).collect()
     }
 }
 
 impl Line {
-    /// Takes a packet from the client, and tells so under the lock: what is written is known at once.
+    /// Takes a packet from the client. It reports the write under the lock, so that a written packet is known
+    /// as such at once.
     fn accept(&mut self, packet: Packet, progress: &dyn Progress) {
         if packet == Packet::Close && self.polite {
             self.incoming.push_back(Err(TransportError::ClosedByServer(Error::connection("bye"))));

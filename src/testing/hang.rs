@@ -1,5 +1,5 @@
-//! For tests, the unit tests' and those in `tests/`: a hang becomes a dump of the threads and the end of the process;
-//! and seeded chance.
+//! Helpers for unit tests and for the tests in `tests/`: a guard against hangs, and seeded random numbers. A
+//! hang ends the process with a dump of its threads.
 
 use std::fs;
 use std::process::{self, Command};
@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Ends the process unless it is fed, or dropped, in time.
+/// A guard that ends the process unless it is fed or dropped in time.
 pub(crate) struct Watchdog(Sender<String>);
 
 impl Watchdog {
@@ -27,13 +27,13 @@ impl Watchdog {
         Watchdog(feed)
     }
 
-    /// Starts a new time; `what` is told if it runs out.
+    /// Restarts the time. `what` names the current step in the message at a hang.
     pub(crate) fn feed(&self, what: impl ToString) {
         self.0.send(what.to_string()).unwrap();
     }
 }
 
-/// A panic would wait for threads that hang.
+/// Prints the threads and aborts the process. A panic would wait for the threads that hang.
 pub(crate) fn give_up(why: &str) -> ! {
     eprintln!("HANG: {why}");
     for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
@@ -41,13 +41,13 @@ pub(crate) fn give_up(why: &str) -> ! {
         let id = task.file_name().into_string().unwrap_or_default();
         eprintln!("{id} {:<16} {}", read("comm").trim_end(), read("wchan"));
     }
-    // If there is one.
+    // The debugger may not be installed.
     let pid = process::id().to_string();
     let _ = Command::new("gdb").args(["-batch", "-p", &pid, "-ex", "thread apply all bt 30"]).status();
     process::abort()
 }
 
-/// Numbers that the seed decides (splitmix64).
+/// A generator of random numbers from a seed (splitmix64).
 pub(crate) struct Chance(u64);
 
 impl Chance {
@@ -62,13 +62,13 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `bound`.
+    /// A random number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
-/// The seed of a test: what the environment variable says, to repeat a failure, or a new one.
+/// The seed of a test: a new one, or that of the environment variable `ENGINEIO_SEED`, to repeat a failure.
 pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     match std::env::var("ENGINEIO_SEED") {
@@ -77,7 +77,8 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// How often something is done: more in the long form, which the environment variable `ENGINEIO_SOAK=long` chooses.
+/// The number of repetitions: `long` if the environment variable `ENGINEIO_SOAK` is `long`, otherwise
+/// `normal`.
 pub(crate) fn times(normal: u64, long: u64) -> u64 {
     if std::env::var("ENGINEIO_SOAK").is_ok_and(|soak| soak == "long") { long } else { normal }
 }

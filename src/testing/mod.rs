@@ -1,4 +1,4 @@
-//! What tests share: a transport that a test controls, a guard against hangs, and seeded chance.
+//! Helpers for tests: a fake transport, random delays, a guard against hangs, and models for a model checker.
 
 #[cfg(not(shuttle))]
 pub(crate) mod delay;

@@ -1,4 +1,5 @@
-//! Builds the crate for the model checker, without a flag that would rebuild its dependencies.
+//! Builds the crate for the model checker. The flag is set here because a global one would rebuild all
+//! dependencies.
 
 fn main() {
     println!("cargo::rustc-cfg=shuttle");

@@ -1,5 +1,5 @@
-//! Runs the models of `src/testing/models`. The short form is part of the crate's test command; the long form is
-//! `cargo test --manifest-path tests/models/Cargo.toml -- --ignored`.
+//! Runs the models of `src/testing/models`. The short form is part of the crate's tests. The long form is run
+//! by `cargo test --manifest-path tests/models/Cargo.toml -- --ignored`.
 
 use std::time::Instant;
 
@@ -7,12 +7,12 @@ use engineio::models::MODELS;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
-/// The number of threads that may get in each other's way at once, for the PCT scheduler.
+/// The depth of the bugs that the PCT scheduler looks for: the number of its ordering constraints.
 const DEPTH: usize = 3;
 
 fn config() -> Config {
     let mut config = Config::new();
-    // Formatting an error takes more than shuttle's default.
+    // Formatting an error takes more stack than shuttle's default.
     config.stack_size = 256 * 1024;
     config
 }

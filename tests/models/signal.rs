@@ -1,9 +1,10 @@
-//! A model of `sync::Signal` in loom, which explores every order of its atomics, its mutex and its condition variable.
+//! A model of `sync::Signal` for loom, which explores every order of the steps on its atomics, mutex and
+//! condition variable.
 
 #[path = "../../src/sync/signal.rs"]
 mod signal;
 
-/// The primitives that `signal.rs` finds around it.
+/// The module from which `signal.rs` takes its primitives.
 mod primitives {
     pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
     pub(crate) use loom::sync::{Condvar, MutexGuard};

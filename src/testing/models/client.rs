@@ -1,3 +1,5 @@
+//! Models of the client: reconnection, and ends from several threads.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use crate::reconnection::Reconnection;
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use crate::testing::fake::{Server, pair};
 
-/// Connects to a fake server each time, and fails as often as it was told to.
+/// Connects to a new fake server each time, after a given number of failures.
 #[derive(Default)]
 struct FakeWay {
     failures: AtomicUsize,
@@ -61,7 +63,8 @@ fn reconnecting() -> Client {
     Client::for_model(Some(policy))
 }
 
-/// The disconnect handler of the first connection connects again; counts and waits do not mix the two up.
+/// The disconnect handler of the first connection connects again. Counts and waits do not confuse the two
+/// connections.
 pub(super) fn handler_connects() {
     let (client, way) = (Client::for_model(None), FakeWay::failing(0));
     let (again, log) = (way.clone(), Log::default());
@@ -89,7 +92,8 @@ pub(super) fn handler_connects() {
     assert_eq!(log.all().iter().filter(|told| **told == Told::Finished).count(), 2, "both have ended");
 }
 
-/// Three sides end a connection at once. Whoever waits for it sees its handler done.
+/// Two threads and the server end a connection at the same time. `disconnect` returns when the handler has
+/// run.
 pub(super) fn disconnect_from_many_sides() {
     let (client, way) = (Client::for_model(None), FakeWay::failing(0));
     let counts = count_events(&client);
@@ -124,7 +128,7 @@ pub(super) fn disconnect_while_reconnecting() {
     assert_same(&counts);
 }
 
-/// The last handle is dropped at some point of the reconnection: every thread ends.
+/// The last handle is dropped at some point of a reconnection. All threads end, and the client is freed.
 pub(super) fn drop_while_reconnecting() {
     let (client, way) = (reconnecting(), FakeWay::failing(0));
     let log = Log::default();
@@ -137,7 +141,7 @@ pub(super) fn drop_while_reconnecting() {
     log.wait_for(Told::Finished, 1);
 }
 
-/// A value that a handler holds, and so the client.
+/// A value that a handler of the client owns. Its drop shows that the client was freed.
 struct TellsItsEnd(Log);
 
 impl Drop for TellsItsEnd {

@@ -1,7 +1,8 @@
-//! Models: the real session and client over the fake transport, run by shuttle in every order of their steps that it
-//! can think of. Time stands still, so that a wake-up which only a timeout would repair is a deadlock.
+//! Models of the session and the client: their real code over the fake transport. The model checker shuttle
+//! runs each model with many different orders of its threads' steps. Time stands still, so a wake-up that
+//! only a timeout would repair is a deadlock.
 //!
-//! Each function is one execution of a model. `tests/models` runs them.
+//! Each function in [`MODELS`] is one execution of a model. `tests/models` runs them.
 
 mod client;
 mod session;
@@ -36,13 +37,13 @@ fn text(number: usize) -> Packet {
     Packet::Text(number.to_string())
 }
 
-/// A random number below `bound`, which shuttle remembers with the schedule.
+/// A random number below `bound`, which shuttle repeats when it replays a schedule.
 fn below(bound: u64) -> u64 {
     use shuttle::rand::Rng;
     shuttle::rand::thread_rng().gen_range(0..bound)
 }
 
-/// What a listener or a handler was told.
+/// A call that a listener or a handler has received.
 #[derive(Debug, Clone, PartialEq)]
 enum Told {
     Connected,
@@ -51,7 +52,7 @@ enum Told {
     Finished,
 }
 
-/// A list of what was told, for other threads to wait for.
+/// A list of the calls, for other threads to wait for.
 #[derive(Default, Clone)]
 struct Log(Arc<(Mutex<Vec<Told>>, Signal)>);
 
@@ -67,7 +68,7 @@ impl Log {
         lock(&self.0.0).clone()
     }
 
-    /// Waits until that has been told so many times.
+    /// Waits until the list has `told` that many times.
     fn wait_for(&self, told: Told, times: usize) {
         let (list, changed) = &*self.0;
         let missing = |list: &Vec<Told>| list.iter().filter(|other| **other == told).count() < times;

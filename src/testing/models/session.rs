@@ -1,3 +1,5 @@
+//! Models of the session: sends, receives, flushes and ends on several threads.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +43,7 @@ impl Listener for Recorder {
     }
 }
 
-/// A session that has started, and what the model counts of it.
+/// A running session, and the count of messages that it has accepted.
 #[derive(Clone)]
 struct Model {
     session: Arc<Session>,
@@ -50,7 +52,7 @@ struct Model {
     accepted: Arc<AtomicUsize>,
 }
 
-/// Starts a session whose outbox and inbox hold so many bytes.
+/// Starts a session. The limits of outbox and inbox are in bytes.
 fn start(outbox_limit: usize, inbox_limit: usize, prepare: impl FnOnce(&Server)) -> Model {
     start_with(outbox_limit, inbox_limit, prepare, Arc::default(), |_| {})
 }
@@ -83,7 +85,7 @@ impl Model {
         self.send_packet(text(number), when_full);
     }
 
-    /// True if the packet was accepted.
+    /// Sends a packet. Returns true if it was accepted.
     fn send_packet(&self, packet: Packet, when_full: WhenFull) -> bool {
         let accepted = match self.session.send(packet, when_full) {
             Ok(()) => true,
@@ -99,7 +101,7 @@ impl Model {
         thread::spawn(move || run(model))
     }
 
-    /// Waits for the end, and checks what must hold in whatever order things happened.
+    /// Waits for the end, and checks the conditions that hold in every order of events.
     fn finish(self, threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
         threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
         self.log.wait_for(Told::Finished, 1);
@@ -116,7 +118,7 @@ impl Model {
     }
 }
 
-/// A client closes while others send: everything accepted is written, then the close.
+/// One thread closes while others send: all accepted messages are written, then the close.
 pub(super) fn close() {
     let model = start(1 << 20, 1 << 20, |_| {});
     let senders: Vec<_> = (0..2)
@@ -128,7 +130,7 @@ pub(super) fn close() {
     assert_eq!(session.unsent(), 0, "a close writes everything");
 }
 
-/// Two threads abort while others send and the server says something.
+/// Two threads abort while another sends and the server sends too.
 pub(super) fn abort() {
     let model = start(100, 100, |_| {});
     let threads = vec![
@@ -140,8 +142,8 @@ pub(super) fn abort() {
     model.finish(threads);
 }
 
-/// The server reads again only when everything that it has sent is received, and every handler sends an answer into an
-/// outbox that is full.
+/// Both sides only write: the server reads again when all of its messages are received, and every handler
+/// sends an answer into a full outbox.
 pub(super) fn both_only_write() {
     let accepted = Arc::<AtomicUsize>::default();
     let count = accepted.clone();
@@ -161,7 +163,7 @@ pub(super) fn both_only_write() {
     model.finish([reads]);
 }
 
-/// The transport takes every direct write in two parts.
+/// The transport writes only a part of each direct write, and the rest later.
 pub(super) fn halved_writes() {
     let model = start(1 << 20, 1 << 20, Server::halve);
     let threads = vec![
@@ -176,7 +178,7 @@ pub(super) fn halved_writes() {
     assert_eq!(session.unsent(), 0);
 }
 
-/// A flush that succeeds has written what its thread sent before, whatever others send.
+/// A successful flush has written the messages that its thread sent before, whatever other threads send.
 pub(super) fn flush() {
     let model = start(100, 1 << 20, |_| {});
     let flusher = model.spawn(|model| {
@@ -193,7 +195,7 @@ pub(super) fn flush() {
     model.finish([flusher, sender, end]);
 }
 
-/// Writes fail at some point, and the server's last words come behind that.
+/// Writes fail at some point, and the server's last words follow.
 pub(super) fn broken_writes() {
     let model = start(100, 1 << 20, |_| {});
     let threads = vec![
@@ -210,7 +212,7 @@ pub(super) fn broken_writes() {
     assert!(told.contains(&Told::Message(text(0))), "last words are delivered: {told:?}");
 }
 
-/// A message that is larger than the outbox gets its turn, though others send on.
+/// A message that is larger than the outbox gets its turn, although other threads go on sending.
 pub(super) fn room_in_line() {
     let model = start(100, 1 << 20, |_| {});
     let big = model.spawn(|model| {
@@ -224,7 +226,7 @@ pub(super) fn room_in_line() {
     model.finish([]);
 }
 
-/// Two threads do what chance has them do, and a third one closes.
+/// Two threads perform random operations, and a third one closes.
 pub(super) fn free_for_all() {
     let accepted = Arc::<AtomicUsize>::default();
     let count = accepted.clone();
