@@ -1,10 +1,12 @@
+//! The counts of a client's messages and bytes.
+
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::protocol::Packet;
 
-/// Counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
+/// The counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
 ///
 /// # Examples
 ///
@@ -21,11 +23,13 @@ pub struct Stats {
     pub received: Traffic,
     /// The memory in bytes of the packets that wait to be written; 0 without a connection.
     pub outbox_bytes: usize,
-    /// The memory in bytes of the packets that wait for a handler; 0 without a connection.
+    /// The memory in bytes of the messages that no handler has been given yet; 0 without a connection.
     pub inbox_bytes: usize,
     /// The time since the server's last ping; `None` without a connection, and before its first ping.
     pub last_ping: Option<Duration>,
-    /// The number of messages that `send` accepted, and that were not written before their connection ended.
+    /// The number of messages that `send` accepted but that were not written before their connection ended. A
+    /// message that is not known to be written counts as unsent. The count of a connection is added before
+    /// its disconnect handler runs.
     pub unsent: u64,
     /// The number of connections that the reconnection policy has made.
     pub reconnections: u64,
