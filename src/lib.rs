@@ -1,8 +1,9 @@
-//! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client: long polling,
-//! websocket, and the upgrade between them, without an async runtime.
+//! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client: long
+//! polling, websocket, and the upgrade between them, without an async runtime.
 //!
-//! It talks to every Engine.IO 4 server: python-engineio, npm's `engine.io` (and so the transport of Socket.IO
-//! servers), engineioxide. It is for programs that have threads; in an async program, use an async client.
+//! The client works with every Engine.IO 4 server: python-engineio, npm's `engine.io` (which is also the
+//! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
+//! program, use an async client.
 //!
 //! # Quick start
 //!
@@ -23,84 +24,101 @@
 //!
 //! # Threads
 //!
-//! A connection has at most three threads, which are over when [`Client::wait`] has returned. [`Client::disconnect`]
-//! waits for them too, for the request timeout at most; the reader lives on while a handler runs or an event channel is
-//! full.
+//! A connection has at most three threads:
 //!
-//! | thread | what it does |
+//! | thread | task |
 //! |---|---|
-//! | `eio-reader` | receives, and runs the handlers: connect, each message in the server's order, disconnect |
-//! | `eio-writer` | writes what was sent while the connection was busy, many messages at a time; starts when it is needed |
-//! | `eio-watchdog` | receives in the reader's place while a handler runs, so that the server gets its pongs |
+//! | `eio-reader` | receives packets and runs the handlers |
+//! | `eio-writer` | writes queued messages, many at a time; it starts when a message first has to wait |
+//! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
-//! All handlers of a connection run on one thread, one after the other, and no handler runs twice at the same time. When
-//! a disconnect handler connects again, the new connection's handlers run on a thread of their own. A handler may take as long as it likes: the heartbeat goes
-//! on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes. [`Client::send`] writes from the calling
-//! thread if nothing else is being written. A name lookup takes a thread for as long as it lasts, and one thread of the
-//! process, `eio-sigint`, waits for Ctrl-C: from the first connection of a client with
-//! `ClientBuilder::handle_sigint` on, for as long as the process lives.
+//! All of them have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
+//! handler has run and the other two threads have ended, for the request timeout at most. The reader ends
+//! right after that, unless it waits for room in an event channel.
 //!
-//! Instead of handlers, or beside them, [`Client::events`] gives a channel for loops and `select!`.
+//! All handlers of a connection run on its reader thread, one after the other. If a disconnect handler
+//! connects again, the handlers of the new connection run on a thread of their own, but no handler runs twice
+//! at the same time. A handler may take as long as it likes: the heartbeat goes on, and messages wait, up to
+//! [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`, which
+//! can be used instead of handlers or beside them.
+//!
+//! [`Client::send`] writes from the calling thread if the connection is idle. Dropping the last handle never
+//! writes on the dropping thread, so a client may be dropped anywhere, even when a thread ends: the writer
+//! thread writes the close.
+//!
+//! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
+//! waits for Ctrl-C; it starts with the first connection of a client with `ClientBuilder::handle_sigint`, and
+//! stays for the life of the process.
 //!
 //! # Life of a connection
 //!
-//! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server offers it,
-//! runs the connect handler and returns. It ends when the server or the client says so, when it breaks, or when
-//! nothing was heard for `pingInterval + pingTimeout`: then the disconnect handler gets the [`Reason`], once, and
-//! [`Client::last_error`] has the details. The handler may connect again; [`ClientBuilder::reconnection`] does it by
-//! a policy. A client whose last handle is dropped closes its connection.
+//! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server
+//! offers it, runs the connect handler and returns. The connection ends when the server or the client ends
+//! it, when it breaks, or when nothing has come from the server for `pingInterval + pingTimeout`. Time in
+//! which the inbox is full, so that the client itself has stopped reading, does not count as the server's
+//! silence; time in which the machine sleeps does.
 //!
-//! # What is delivered
+//! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
+//! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy. If the last handle of
+//! a client is dropped, its connection is closed.
 //!
-//! Messages arrive once and in the order of the calls to `send`, or not at all: nothing is ever sent twice. `Ok`
-//! from `send` means accepted. [`Client::flush`] waits until everything accepted was written, and
-//! [`Client::disconnect`] writes it before it ends the connection, or returns [`Error::Unsent`] with the number of
-//! messages that it could not write: also if the connection was lost before, as long as no other has followed.
-//! [`Stats::unsent`] counts them over all connections.
+//! # Delivery
 //!
-//! A program that sends and ends must wait for that: a dropped client closes its connection, and the end of `main` does
-//! not wait for it. End with [`Client::disconnect`], or with [`Client::flush`].
+//! Messages arrive at most once, and in the order of the calls to `send`: nothing is ever sent twice. `Ok`
+//! from `send` means that the message was accepted. [`Client::flush`] waits until all messages that were
+//! accepted before the call are written. [`Client::disconnect`] writes all accepted messages before it ends
+//! the connection, or returns [`Error::Unsent`] with the number of messages that are not known to be written.
+//! If the connection was lost before, it returns the count of that connection, until there is a new one.
+//! [`Stats::unsent`] is the count for all connections.
+//!
+//! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
+//! connection, but the end of `main` does not wait for that.
 //!
 //! # Errors
 //!
-//! | what | what to do |
+//! | error | reaction |
 //! |---|---|
-//! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the input |
+//! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
+//! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
 //! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
 //! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect |
 //! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
 //! | [`Error::QueueFull`] | wait, or drop the message |
-//! | [`Error::Unsent`] | send them on the next connection, if they matter |
+//! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
 //!
 //! # TLS and proxies
 //!
-//! Both transports connect in the same way. Certificates are checked by the system's TLS library against the system's
-//! authorities, and those given to [`ClientBuilder::ca_certificate`]. Proxies come from [`ClientBuilder::proxy`], from the
-//! [`ureq::Agent`] given to [`ClientBuilder::http_agent`], or from the environment: `HTTPS_PROXY`, `HTTP_PROXY`,
-//! `ALL_PROXY`, `NO_PROXY`. Everything goes through a tunnel (HTTP CONNECT or SOCKS5), also what is not encrypted.
+//! Both transports connect in the same way. The system's TLS library checks certificates against the system's
+//! authorities and those added by [`ClientBuilder::ca_certificate`]. A proxy comes from
+//! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
+//! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. All connections through a
+//! proxy are tunnels (HTTP CONNECT or SOCKS5), including unencrypted ones.
 //!
 //! # Coming from Python
 //!
-//! The client mirrors python-engineio's synchronous `Client`: the README has a table of the calls of both.
+//! The client mirrors the synchronous `Client` of python-engineio. The README has a table of the calls of
+//! both.
 //!
 //! # Limits
 //!
 //! | limit | default | set by |
 //! |---|---|---|
-//! | a request, the websocket's opening, a disconnect | 5 s | [`ClientBuilder::request_timeout`] |
+//! | time for a request, a websocket's opening, a disconnect | 5 s | [`ClientBuilder::request_timeout`] |
 //! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
-//! | a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
+//! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
-//! | a sent message | the server's `maxPayload` | the server |
+//! | size of a sent message | the server's `maxPayload` | the server |
+//! | events in an event channel | at most 65,536 | [`Client::events`] |
 //!
 //! # Logging
 //!
-//! Through the [`log`] facade, target `engineio`: failed handlers at error, fallbacks and losses at warn, states
-//! and transports at info, session ids, and packets with their sizes, at debug, packets' contents at trace. Passwords,
-//! cookies and headers are in none of these lines. They are in some of other crates': `cookie_store` logs cookies that
-//! are not `Secure` at debug, and `ureq_proto` whole requests at trace, so those two targets are best kept at info.
-//! [`ClientBuilder::logger`] has lines of this crate only.
+//! The client logs through the [`log`] facade, with target `engineio`. Failed handlers are logged at error;
+//! fallbacks and losses at warn; states and transports at info; session ids, and packets with their sizes, at
+//! debug; the contents of packets at trace. These lines contain no passwords, cookies and headers. Those of
+//! other crates do: `cookie_store` logs cookies that are not `Secure` at debug, and `ureq_proto` logs whole
+//! requests at trace, so keep these two targets at info. A logger that is set with [`ClientBuilder::logger`]
+//! gets the lines of this crate only.
 //!
 //! # Features
 //!
