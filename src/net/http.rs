@@ -168,8 +168,8 @@ impl HttpClient {
         Ok(Response { redirected, ..response })
     }
 
-    /// Sends a GET that may take for ever, as long as the server lives. Returns `None` when the server has been silent
-    /// for too long.
+    /// Sends a GET that may take forever, as long as the server lives. Returns `None` if the server has been
+    /// silent for too long.
     pub(crate) fn poll(
         &self,
         url: &str,

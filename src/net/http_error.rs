@@ -123,7 +123,7 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
             return HttpError { error: Error::connection_from(what, e), reached: false };
         }
         ureq::Error::Protocol(e) => Error::connection_from(
-            "the server's response is not HTTP; if the server speaks TLS on this port, use https:// or wss://",
+            "the server's response is not HTTP; if this port speaks TLS, use https:// or wss://",
             e,
         ),
         other => Error::connection_from("the HTTP request failed", other),

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use crate::clock::Moment;
 use crate::sync::after;
 
-/// When bytes last came from the server and went to it. All sockets of a connection share it, and write it at every
-/// read and write.
+/// The times at which bytes last came from the server and went to it. All sockets of a connection share it,
+/// and write it at every read and write.
 #[derive(Debug)]
 pub(crate) struct LastActivity {
     /// In microseconds of the clock that [`Moment`] reads.
