@@ -1,4 +1,4 @@
-//! The reason and the error of each way to end, and the messages that came before it.
+//! The ways in which a connection ends: the reason and the error of each, and the messages before the end.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -13,12 +13,12 @@ use engineio::{Client, Error, Message, Reason, State, TransportKind};
 use Reason::{ServerDisconnect, TransportError};
 use TransportKind::{Polling, WebSocket};
 
-/// A redirect, to a place that answers GETs as a handshake.
+/// Redirects to a path that answers GETs with a handshake.
 fn moved(exchange: &mut Exchange, status: &str) -> io::Result<()> {
     exchange.respond_with(status, "Location: /elsewhere\r\n", "")
 }
 
-/// The last error in a few words.
+/// A short description of the last error.
 fn in_words(error: Option<Arc<Error>>) -> String {
     match error.as_deref() {
         None => "none".into(),
@@ -32,7 +32,7 @@ fn in_words(error: Option<Arc<Error>>) -> String {
 
 fn ends(what: &str, server: &Scripted, transport: TransportKind, reason: Reason, error: &str) {
     let (client, watch) = connected(server.url(), only(transport));
-    // By polling, so that there is a POST to fail.
+    // By polling, this causes a POST that can fail.
     let _ = client.send("x");
     assert_eq!(watch.disconnected(), reason, "{what}");
     client.wait();
@@ -54,7 +54,7 @@ fn ends(what: &str, server: &Scripted, transport: TransportKind, reason: Reason,
 
 #[test]
 fn endings_by_websocket() {
-    // The client's "x" is read first: an unread byte would make a RST of every FIN.
+    // The client's "x" is read first, because an unread byte would turn every FIN into a RST.
     let table: [(&str, Script, Reason, &str); 15] = [
         ("packet 1", |exchange| exchange.ws_text("1"), ServerDisconnect, "none"),
         ("1000", |x| x.ws_frame(0x88, b"\x03\xe8bye"), ServerDisconnect, "closed Some(1000) bye"),
@@ -150,7 +150,7 @@ fn what_came_before_the_servers_end_is_delivered() {
     let servers = by_websocket.map(|script| (WebSocket, Scripted::websocket(script)));
     for (transport, server) in servers.into_iter().chain([(Polling, polling)]) {
         let client = Client::new();
-        // Slower than the end comes.
+        // The handler is slower than the end.
         let watch = Watch::after(&client, |_, _| thread::sleep(Duration::from_millis(50)));
         client.connect_with(server.url(), only(transport)).unwrap();
         client.wait();
@@ -178,11 +178,11 @@ fn what_was_not_delivered_before_the_clients_end_is_dropped() {
     assert_eq!(seen.try_iter().collect::<Vec<_>>(), [Message::from("a")]);
 }
 
-/// The pong meets a websocket that the server has closed, in the same breath as it sent the ping.
+/// The pong meets a closed websocket: the server closes it right after its ping.
 #[test]
 fn a_close_behind_a_ping_is_told_as_the_servers() {
     let server = Scripted::websocket(|exchange| {
-        // A ping, a message, and a close frame.
+        // These are a ping, a message, and a close frame.
         exchange.raw([&b"\x81\x012\x81\x064hello"[..], b"\x88\x02\x03\xe8"].concat())?;
         exchange.hold()
     });

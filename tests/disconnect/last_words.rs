@@ -1,4 +1,4 @@
-//! The server's last messages reach the handlers, though nothing can be written to it any more.
+//! The server's last messages reach the handlers, even if nothing can be written to the server any more.
 
 use std::sync::mpsc;
 use std::thread;
@@ -16,8 +16,8 @@ fn by_websocket() {
     for _ in 0..10 {
         let server = Scripted::websocket(|exchange| {
             exchange.ws_read_text()?;
-            // More than is read at once, and in one piece: what is still in the server's kernel when an answer meets the
-            // closed socket is lost.
+            // The messages are more than one read takes, and are sent in one write: data that is still in the
+            // server's kernel is lost when an answer reaches the closed socket.
             let texts = (0..1000).map(|i| format!("4{i}"));
             let frames = texts.flat_map(|text| [&[0x81, text.len() as u8], text.as_bytes()].concat());
             exchange.raw(frames.chain([0x88, 2, 3, 0xe8]).collect::<Vec<_>>())?;
@@ -25,7 +25,7 @@ fn by_websocket() {
         });
         let client = Client::new();
         let watch = Watch::after(&client, |client, _| {
-            // From some point on there is nobody to take it.
+            // At some point the server has gone, and the send fails.
             let _ = client.send("answer");
             thread::sleep(Duration::from_micros(50));
         });
@@ -39,7 +39,7 @@ fn by_websocket() {
     }
 }
 
-/// The session is over for the server: it refuses the POST, and the answer to the poll is on its way.
+/// The server has ended the session. It refuses the POST, and its answer to the poll is on its way.
 #[test]
 fn by_polling() {
     for _ in 0..5 {
@@ -62,7 +62,7 @@ fn by_polling() {
     }
 }
 
-/// A server that takes nothing any more and says nothing is not waited for.
+/// The client does not wait for a server that neither reads nor sends any more.
 #[test]
 fn none_come() {
     for disconnect in [false, true] {
@@ -87,8 +87,8 @@ fn none_come() {
     }
 }
 
-/// The time from the POST's failure, which is the server's answer or the request timeout, to the disconnect handler. The
-/// server holds the poll.
+/// The time from the failure of the POST to the disconnect handler. The POST fails by the server's answer or
+/// at the request timeout, and the server does not answer the poll.
 fn none_are_waited_for(timeout: Duration, answers: bool) -> Duration {
     let (tell, told) = mpsc::channel();
     let server = Scripted::start(move |exchange| match &exchange.request {
@@ -123,7 +123,7 @@ fn a_server_that_fails_has_none() {
     assert!(late < Duration::from_millis(500), "{late:?}");
 }
 
-/// The server's time ends with the request timeout of the POST that it does not answer.
+/// The server's time ends with the request timeout of the unanswered POST.
 #[test]
 fn a_server_that_is_silent_has_none() {
     let late = none_are_waited_for(Duration::from_secs(2), false);

@@ -1,4 +1,5 @@
-//! The end of a connection: its reason, what is delivered before it, who is told, and what comes after.
+//! The end of a connection: its reason, the messages before it, the callers that are told, and the calls
+//! after it.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -45,7 +46,8 @@ fn a_disconnect_writes_everything_first() {
     }
 }
 
-/// Each frame that a websocket client writes until its end, as text; `close` for the close frame.
+/// A server that reports each frame of a websocket client as text until the end, and a close frame as
+/// `close`.
 fn recorder() -> (Scripted, mpsc::Receiver<String>) {
     let (sender, frames) = mpsc::channel();
     let server = Scripted::websocket(move |exchange| {
@@ -106,7 +108,7 @@ fn an_abort_tells_and_waits_for_nobody() {
     assert_eq!(reason.try_recv(), Ok(ClientDisconnect));
 }
 
-/// A server that sends one message and then, if that is wanted, the end.
+/// A server that sends one message and then, if `end` is set, ends the session.
 fn brief(transport: TransportKind, end: bool) -> Scripted {
     if transport == WebSocket {
         return Scripted::websocket(move |exchange| {
@@ -170,7 +172,7 @@ fn dropping_the_last_handle_ends_the_connection() {
     stuck.entered();
     drop(client);
     second.send("the second handle").unwrap();
-    // The handler runs: a drop that waited for it would never return.
+    // The handler is still running, so a drop that waits for it would never return.
     within(PATIENCE, "drop", move || drop(second));
     assert_eq!(until_eof(&frames), ["4the second handle", "1", "close", "EOF"]);
     stuck.release();
@@ -214,7 +216,7 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
 
 #[test]
 fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
-    // Notices nothing before the test is over.
+    // The server notices nothing before the test is over.
     let (over, test) = crossbeam_channel::bounded::<()>(0);
     let deaf = Scripted::websocket(move |_| test.recv().map_err(io::Error::other));
     let silent = polling(Exchange::hold, Exchange::hold);

@@ -1,4 +1,4 @@
-//! Calls that wait for the end of a connection: they return when its disconnect handler has run.
+//! Calls that wait for the end of a connection. They return when its disconnect handler has run.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -33,7 +33,7 @@ fn everyone_who_waits_returns_after_the_disconnect_handler() {
             let (client, done) = (client.clone(), done.clone());
             thread::spawn(move || {
                 match i {
-                    // Some of those who end it wait as well.
+                    // Some of the threads that end the connection wait as well.
                     0..5 => client.wait(),
                     5..8 => assert!(client.wait_timeout(PATIENCE)),
                     _ => client.disconnect().unwrap(),
@@ -101,11 +101,11 @@ fn a_second_disconnect_waits_for_the_handler_too() {
     first.join().unwrap().unwrap();
 }
 
-/// A disconnect handler of a connection that the server ends: it runs until the test is content.
+/// A disconnect handler that runs until the test releases it, for a connection that the server ends.
 struct Lasting {
     client: Client,
     server: Scripted,
-    /// Dropped to let the handler go on.
+    /// The sender whose drop releases the handler.
     release: Sender<()>,
     done: Arc<AtomicBool>,
 }
@@ -133,8 +133,8 @@ impl Lasting {
         Lasting { client, server, release, done }
     }
 
-    /// Disconnects on a thread of its own, and returns when that waits. The thread tells whether the handler was done
-    /// when it went on.
+    /// Disconnects on a thread of its own, and returns when that thread waits. The thread returns true if the
+    /// handler was done when `disconnect` returned.
     fn disconnecting(&self) -> JoinHandle<bool> {
         let (client, done) = (self.client.clone(), self.done.clone());
         waiting("disconnect waits", move || {
@@ -144,13 +144,13 @@ impl Lasting {
     }
 }
 
-/// Does something while a disconnect waits for the handler: it waits on.
+/// Does something while a `disconnect` waits for the handler, and checks that it still waits.
 fn a_disconnect_waits_though(meanwhile: impl Fn(&Lasting) -> Option<JoinHandle<bool>>) {
     for transport in [Polling, WebSocket] {
         let lasting = Lasting::start(transport);
         let first = lasting.disconnecting();
         let second = meanwhile(&lasting);
-        // A disconnect that is not to wait on goes on now.
+        // A disconnect that stops waiting would return in this time.
         thread::sleep(Duration::from_millis(200));
         drop(lasting.release);
         for disconnect in [Some(first), second].into_iter().flatten() {
@@ -182,7 +182,7 @@ fn a_disconnect_waits_though_a_connection_follows() {
     });
 }
 
-/// The handler lends its own reference to the client, which is no handle, to the thread that disconnects.
+/// The handler passes its own reference to the client, which is not a handle, to the thread that disconnects.
 #[test]
 fn a_disconnect_waits_though_the_last_handle_is_dropped() {
     let server = Scripted::websocket(|exchange| exchange.ws_text("1"));
@@ -196,7 +196,8 @@ fn a_disconnect_waits_though_the_last_handle_is_dropped() {
                 tell.send(client.disconnect()).unwrap();
             });
             let _ = released.recv();
-            // The thread waits for this handler, and the handler for it: the request timeout ends that.
+            // The thread waits for this handler, and the handler waits for the thread, until the request
+            // timeout.
             report.send(told.recv_timeout(Duration::from_millis(500))).unwrap();
         });
     });
