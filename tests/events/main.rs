@@ -1,4 +1,4 @@
-//! Events as channels, handlers by name, JSON, and the helpers for threads.
+//! Event channels, handlers by name, JSON, and the helpers for threads.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -43,7 +43,7 @@ fn a_channel_gets_every_event_in_order() {
         }
         client.disconnect().unwrap();
         assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
-        // So did the other channel, and the handlers.
+        // The other channel and the handlers got the same events.
         assert_eq!(also.len(), 502);
         watch.connected();
         (0..500).for_each(|i| assert_eq!(watch.message(), Message::from(format!("m{i}"))));
@@ -64,7 +64,7 @@ fn a_full_channel_holds_messages_back_and_the_heartbeat_goes_on() {
         let events = client.events(capacity);
         client.connect_with(server.url(), only(transport)).unwrap();
         client.send("cmd:burst 50 m").unwrap();
-        // Nobody reads for three times what the server waits for a pong.
+        // The channel is not read for three times as long as the server waits for a pong.
         assert!(!client.wait_timeout(interval * 6), "the connection was lost");
         assert_eq!(next(&events), Event::Connect);
         for i in 0..50 {
@@ -92,7 +92,7 @@ fn disconnect_does_not_wait_for_a_full_channel() {
         gone.disconnect().unwrap();
         gone.wait();
     });
-    // What was in it stays, what was not is told.
+    // The events in the channel stay there, and the log tells of the missing one.
     assert_eq!(events.try_iter().collect::<Vec<_>>(), [Event::Connect, text("m0")]);
     let told = lines.at(log::Level::Warn);
     assert_eq!(told.last().unwrap(), "1 full event channel(s) missed disconnect");
@@ -106,7 +106,7 @@ fn a_dropped_receiver_is_no_obstacle() {
     let events = client.events(1);
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     client.send("cmd:burst 50 m").unwrap();
-    // The reader may wait for room right now.
+    // The reader may be waiting for room at this moment.
     drop(events);
     watch.connected();
     (0..50).for_each(|i| assert_eq!(watch.message(), Message::from(format!("m{i}"))));
@@ -130,7 +130,7 @@ fn one_channel_lasts_over_many_connections() {
     assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
 }
 
-/// Even if the disconnect handler has connected again before the channel was told of the end.
+/// This is so even if the disconnect handler connects again before the channel gets the end.
 #[test]
 fn connections_follow_each_other_in_a_channel() {
     let server = Server::start();
@@ -188,7 +188,7 @@ fn handlers_by_name() {
     let (sender, events) = unbounded();
     for &name in EVENT_NAMES {
         let sender = sender.clone();
-        // The latter one takes the place of the former.
+        // The second handler replaces the first one.
         client.on(name, |_, _| Err("was replaced")).unwrap();
         client.on(name, move |_, event| sender.send((name, event))).unwrap();
     }
@@ -205,7 +205,7 @@ fn handlers_by_name() {
     assert!(EVENT_NAMES.iter().all(|name| error.to_string().contains(name)), "{error}");
 }
 
-/// JSON in brackets of its own, to be seen on the wire.
+/// A codec that puts its JSON in brackets of its own, to be seen on the wire.
 struct Marked;
 
 impl JsonCodec for Marked {
@@ -236,7 +236,7 @@ fn another_json_library_writes_and_reads() {
         assert_eq!(watch.message(), Message::Json(json!({"a": 1})));
         client.send_json(&(1, "x")).unwrap();
         assert_eq!(watch.message(), Message::Json(json!([1, "x"])));
-        // What it cannot read stays a text, and what it cannot write is an error.
+        // A text that the codec cannot read stays a text, and a value that it cannot write is an error.
         client.send(r#"{"a":1}"#).unwrap();
         assert_eq!(watch.message(), Message::from(r#"{"a":1}"#));
         let error = client.send(json!("unspeakable")).unwrap_err();
@@ -247,7 +247,7 @@ fn another_json_library_writes_and_reads() {
     }
 }
 
-/// A JSON library without a limit of its own, and with a bug.
+/// A JSON codec without a depth limit, and with a bug.
 struct Trusting;
 
 impl JsonCodec for Trusting {
@@ -272,14 +272,14 @@ fn hostile_json_does_not_harm_a_codec() {
         watch.connected();
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         let objects = format!("{}1{}", r#"{"a":"#.repeat(50_000), "}".repeat(50_000));
-        // As serde_json: what is deeper stays a text.
+        // The limit is that of serde_json. Deeper JSON stays a text.
         for hostile in [deep(128), deep(100_000), objects, r#"["bug"]"#.into()] {
             client.send(hostile.as_str()).unwrap();
             assert!(watch.message() == Message::Text(hostile));
         }
         client.send(deep(127)).unwrap();
         assert!(matches!(watch.message(), Message::Json(_)));
-        // Brackets in a string, and behind an escaped quote in one, are no levels.
+        // Brackets in a string do not count as levels, even after an escaped quote.
         let wide = format!(r#"["{0}","\"{0}"]"#, "[".repeat(500));
         client.send(wide.as_str()).unwrap();
         assert_eq!(watch.message(), Message::Json(serde_json::from_str(&wide).unwrap()));
@@ -327,7 +327,7 @@ fn a_queue_between_threads() {
         let queue = queue.clone();
         move || (0..100).for_each(|i| queue.put(i))
     });
-    // Never more than its capacity.
+    // The queue never holds more than its capacity.
     assert!((0..100).all(|i| queue.get() == i && queue.len() <= 2));
     putter.join().unwrap();
     assert!(queue.is_empty());
@@ -336,13 +336,13 @@ fn a_queue_between_threads() {
     assert_eq!(endless.len(), 10_000);
 }
 
-/// The bytes that this process takes beyond those of before.
+/// The growth of this process's memory since `before`, in bytes.
 #[cfg(target_os = "linux")]
 fn grown(before: usize) -> usize {
     common::hang::resident().saturating_sub(before)
 }
 
-/// A capacity that nobody can use is no reason to panic, nor does it take memory.
+/// A huge capacity neither panics nor takes memory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_channel_of_a_huge_capacity_is_no_panic() {

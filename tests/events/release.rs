@@ -1,4 +1,4 @@
-//! The end of the wait for room in an event channel, for connections that the client has not ended itself.
+//! The end of the waits for room in event channels, for connections that the client has not ended itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ type Events = Receiver<Event>;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A server that sends five messages, and then ends the connection: by a close, by polling; by silence, on a
-/// websocket. It tells when that one is closed.
+/// A server that sends five messages and then ends the connection: by polling with a close, by websocket with
+/// silence. It reports when the websocket is closed.
 fn server(transport: TransportKind) -> (Scripted, Receiver<()>) {
     let (closed, lost) = unbounded();
     let script = move |exchange: &mut Exchange| match transport {
@@ -39,7 +39,8 @@ fn client(lines: &Lines) -> Client {
     Client::builder().request_timeout(TIMEOUT).logger(lines.clone()).build().unwrap()
 }
 
-/// Connects, and waits until the connection is over and the reader stuck: nobody reads the channel.
+/// Connects, and waits until the connection is over and the reader waits for room, because the channel is not
+/// read.
 fn connect_and_lose(client: &Client, events: &Events, transport: TransportKind) -> Scripted {
     let (server, lost) = server(transport);
     client.connect_with(server.url(), only(transport)).unwrap();
@@ -53,7 +54,7 @@ fn connect_and_lose(client: &Client, events: &Events, transport: TransportKind) 
 #[test]
 fn disconnect_releases_a_connection_that_the_server_has_ended() {
     for transport in [Polling, WebSocket] {
-        // Room for all but a message; for all but the last event.
+        // One capacity leaves out a message, the other one only the last event.
         for capacity in [2, 6] {
             let lines = Lines::default();
             let client = client(&lines);
@@ -64,7 +65,7 @@ fn disconnect_releases_a_connection_that_the_server_has_ended() {
                 gone.disconnect().unwrap();
                 gone.wait();
             });
-            // No gaps: what is missing is missing at the end.
+            // There are no gaps: only events at the end are missing.
             let expected: Vec<_> =
                 (0..capacity - 1).map(|i| Event::Message(format!("m{i}").into())).collect();
             let seen: Vec<_> = events.try_iter().collect();
@@ -102,7 +103,7 @@ fn a_dropped_client_is_gone_though_nobody_reads_its_channel() {
     }
 }
 
-/// The former connection's last event is in the way of the new connection's first.
+/// The first event of the new connection waits behind the last event of the old one.
 #[test]
 fn disconnect_releases_a_connection_that_waits_for_its_turn() {
     let (server, _) = server(Polling);
@@ -123,7 +124,7 @@ fn disconnect_releases_a_connection_that_waits_for_its_turn() {
         gone.disconnect().unwrap();
         gone.wait();
     });
-    // The first connection's, but for its end.
+    // These are the events of the first connection, without its end.
     let seen: Vec<_> = events.try_iter().map(|event| event.name()).collect();
     assert_eq!(seen, ["connect", "message", "message", "message", "message", "message"]);
 }
@@ -133,7 +134,7 @@ fn disconnect_releases_a_connection_that_waits_for_its_turn() {
 fn disconnect_waits_for_the_handler_and_not_for_the_channel() {
     const LONG: Duration = Duration::from_secs(8);
     for transport in [Polling, WebSocket] {
-        // Room for all but the last event; the second disconnect finds what the first one has released.
+        // There is room for all but the last event. A second disconnect finds the waits released already.
         for disconnects in [1, 2] {
             let client = Client::builder().request_timeout(LONG).build().unwrap();
             let events = client.events(6);
@@ -147,7 +148,7 @@ fn disconnect_waits_for_the_handler_and_not_for_the_channel() {
                 client.disconnect().unwrap();
                 assert!(start.elapsed() < LONG / 2, "{transport}: {:?}", start.elapsed());
             }
-            // The last event is still for whoever reads then.
+            // The last event is delivered to a reader that comes later.
             let seen: Vec<_> = (0..7).map(|_| events.recv_timeout(PATIENCE).unwrap().name()).collect();
             assert_eq!((seen[0], seen[6]), ("connect", "disconnect"), "{transport}");
             client.wait();
