@@ -13,8 +13,8 @@ use engineio::{Client, Disconnect, Error, TransportKind};
 
 use TransportKind::WebSocket;
 
-/// Sends three messages whose destructors take that action. Only the first of them panics: a second panic while the first
-/// is unwound would end the process.
+/// Sends three messages with this action of their destructors. Only the first one may panic, because a second
+/// panic during the first one would abort the process.
 fn send_three(client: &Client, does: Does) -> Vec<Receiver<()>> {
     let rest = if does == Does::Panic { Does::Nothing } else { does };
     let send = |does| {
@@ -32,8 +32,8 @@ enum End {
     Loss,
 }
 
-/// Ends a connection while messages wait whose destructors take that action: the destructors run, the threads end, and
-/// the client can connect again.
+/// Ends a connection while messages with this action wait. The destructors run, the threads end, and the
+/// client can connect again.
 fn given_up(transport: TransportKind, end: End, does: Does) {
     let then = if matches!(end, End::Loss) { Then::Breaks } else { Then::GoesOn };
     let server = Stuck::start(transport, then);
@@ -80,13 +80,13 @@ fn a_message_that_is_given_up_may_panic() {
     each(&ENDS, |transport, end| given_up(transport, end, Does::Panic));
 }
 
-/// A dropped client's connection closes in the background, where no caller sees the panic.
+/// The connection of a dropped client closes in the background, where no caller sees the panic.
 #[test]
 fn a_message_of_a_dropped_client_may_panic() {
     each(&[()], |transport, ()| {
         let server = Stuck::start(transport, Then::GoesOn);
         let (client, watch) = connect_and_fill(&server, transport);
-        // The destructors hold another client's handle, and so none of this one's.
+        // The destructors own a handle of another client, so this client has no handle left.
         let (message, told) = message(&Client::new(), 10, Does::Panic);
         client.send(message).unwrap();
         drop(client);
@@ -95,7 +95,7 @@ fn a_message_of_a_dropped_client_may_panic() {
     });
 }
 
-/// The thread that aborts is held in the destructor, and all the others get on.
+/// The thread that aborts is stuck in the destructor, and all other threads go on.
 #[test]
 fn a_destructor_that_blocks_holds_no_tear_down_up() {
     each(&[()], |transport, ()| {
@@ -123,7 +123,8 @@ fn a_destructor_that_blocks_holds_no_tear_down_up() {
     });
 }
 
-/// A handler runs, so that the watchdog receives; one thread is in the destructor and a second one aborts as well.
+/// A handler runs, so the watchdog receives. One thread is stuck in the destructor, and a second one aborts
+/// as well.
 #[test]
 fn no_thread_spins_while_a_destructor_blocks() {
     let _turn = turn();
@@ -131,7 +132,7 @@ fn no_thread_spins_while_a_destructor_blocks() {
     let server = Scripted::websocket(move |exchange| {
         rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
         exchange.ws_text("4go")?;
-        // Nothing is read, and each NOOP wakes whoever receives.
+        // The server reads nothing, and each of its NOOPs wakes the receiving thread.
         while stopped.recv_timeout(Duration::from_millis(10)).is_err_and(|e| e.is_timeout()) {
             exchange.ws_text("6")?;
         }

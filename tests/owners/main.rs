@@ -1,5 +1,5 @@
-//! Messages whose bytes belong to a value of the user's: its destructor runs when the message is written or given up,
-//! and may call the client, block or panic.
+//! Messages whose bytes belong to a value of the user's. The value's destructor runs when the message is
+//! written or given up, and may call the client, block or panic.
 
 #![cfg(target_os = "linux")]
 
@@ -23,10 +23,10 @@ use engineio::{Client, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// A value that owns a message's bytes, with what its destructor does.
+/// A value that owns a message's bytes, with the action of its destructor.
 struct Owner<F: FnOnce()> {
     bytes: Vec<u8>,
-    /// Present until the destructor runs.
+    /// The action, which is present until the destructor runs.
     last: Option<F>,
 }
 
@@ -44,7 +44,7 @@ impl<F: FnOnce()> Drop for Owner<F> {
     }
 }
 
-/// A message of `size` bytes whose owner's destructor calls `last`.
+/// Makes a message of `size` bytes whose destructor calls `last`.
 pub(crate) fn owned(size: usize, last: impl FnOnce() + Send + 'static) -> Bytes {
     Bytes::from_owner(Owner { bytes: vec![b'x'; size], last: Some(last) })
 }
@@ -71,7 +71,8 @@ impl Does {
     }
 }
 
-/// A message whose destructor takes that action. The channel is disconnected once the destructor has run.
+/// Makes a message with this action of its destructor. The channel is disconnected once the destructor has
+/// run.
 pub(crate) fn message(client: &Client, size: usize, does: Does) -> (Bytes, Receiver<()>) {
     let (tell, told) = unbounded();
     let client = client.clone();
@@ -87,10 +88,10 @@ pub(crate) fn destroyed(told: &Receiver<()>) {
     assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()), "the destructor has not run");
 }
 
-/// A server that opens a session and reads nothing until the test releases it: then it reads on, or breaks the
-/// connection.
+/// A server that opens a session and reads nothing until the test releases it. It then reads on, or breaks
+/// the connection.
 pub(crate) struct Stuck {
-    /// Dropped to let the server go on, before the server is dropped.
+    /// The sender whose drop releases the server. It is dropped before the server.
     pub(crate) release: Sender<()>,
     pub(crate) server: Scripted,
     /// The texts that the server has received.
@@ -120,7 +121,7 @@ fn by_websocket(
     released: &Receiver<()>,
     tell: &Sender<String>,
 ) -> io::Result<()> {
-    // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
+    // A fixed size turns off the kernel's adaptation, so a few megabytes fill the connection.
     rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
     let _ = released.recv();
     if then == Then::Breaks {
@@ -160,7 +161,7 @@ fn by_polling(
 
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Connects, and fills the way to the server.
+/// Connects, and fills the connection to the server.
 pub(crate) fn connect_and_fill(server: &Stuck, transport: TransportKind) -> (Client, Watch) {
     let client = Client::builder().outbox_limit(64 << 20).request_timeout(TIMEOUT).build().unwrap();
     let watch = Watch::new(&client);
@@ -170,7 +171,7 @@ pub(crate) fn connect_and_fill(server: &Stuck, transport: TransportKind) -> (Cli
     (client, watch)
 }
 
-/// Sends until something waits.
+/// Sends until a message has to wait.
 pub(crate) fn fill(client: &Client) {
     let first = Bytes::from(vec![b'1'; 500_000]);
     while client.flush(Duration::from_millis(100)).is_ok() {
@@ -178,20 +179,20 @@ pub(crate) fn fill(client: &Client) {
     }
 }
 
-/// Lets one test at a time look at the threads of the process.
+/// Lets only one test at a time check the threads of the process.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a test for each transport and each of the others, on a thread of its own, so that a deadlock holds no other test
-/// up. Fails if a connection's thread is left over.
+/// Runs a test for each transport and each of the other cases. Each runs on a thread of its own, so that a
+/// deadlock does not stop the other tests. Fails if a thread of a connection is left.
 pub(crate) fn each<T: Copy + Debug + Send + 'static>(
     others: &[T],
     test: impl Fn(TransportKind, T) + Copy + Send + 'static,
 ) {
     let _turn = turn();
-    // Threads that a failed test has left behind do not count.
+    // Threads that are left from a failed test do not count.
     let before = threads();
     for transport in [WebSocket, Polling] {
         for &other in others {

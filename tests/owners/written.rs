@@ -1,4 +1,4 @@
-//! Messages that are written.
+//! Messages that are written to the socket.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -10,16 +10,17 @@ use engineio::{Client, Reason, TransportKind};
 
 use TransportKind::WebSocket;
 
-/// How a message gets to the socket.
+/// The thread that writes the message to the socket.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Way {
     /// The connection is idle. By websocket the sender writes.
     Idle,
-    /// Other messages are in front, and the writer writes.
+    /// Other messages wait in front, and the writer thread writes.
     Queued,
 }
 
-/// Sends a message whose destructor takes that action, and another one behind it: both arrive, and the connection goes on.
+/// Sends a message with this action of its destructor, and another one after it. Both arrive, and the
+/// connection goes on.
 fn written(transport: TransportKind, way: Way, does: Does) {
     let server = Stuck::start(transport, Then::GoesOn);
     let Stuck { server, release, texts } = server;
@@ -62,7 +63,7 @@ fn a_message_that_is_written_may_panic() {
     each(&WAYS, |transport, way| written(transport, way, Does::Panic));
 }
 
-/// On the writer's thread `disconnect` waits for its own thread, for the request timeout at most.
+/// On the writer thread, `disconnect` waits for that thread itself, for the request timeout at most.
 #[test]
 fn a_message_that_is_written_may_disconnect() {
     each(&WAYS, |transport, way| {
@@ -84,7 +85,7 @@ fn a_message_that_is_written_may_disconnect() {
     });
 }
 
-/// The sender itself writes the message, and so nothing is in the way of the close.
+/// The sender itself writes the message, so the close is not delayed.
 #[test]
 fn a_message_that_its_sender_writes_may_disconnect() {
     each(&[()], |_, ()| {
