@@ -1,5 +1,5 @@
-//! How often memory is allocated for a message: a bound that a busy machine cannot break, in place of a time. One test,
-//! as the count is that of the process.
+//! The number of memory allocations for a message. A busy machine cannot break this limit, as it could a time
+//! limit. There is only one test, because the allocator counts for the whole process.
 
 mod common;
 
@@ -16,10 +16,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How many messages are counted.
+/// The number of messages in a measurement.
 const COUNT: usize = 20_000;
 
-/// Allocations while something runs, for each of `count`.
+/// The number of allocations while `run` runs, divided by `count`.
 fn allocations(count: usize, run: impl FnOnce()) -> f64 {
     let region = Region::new(ALLOCATOR);
     run();
@@ -34,7 +34,7 @@ fn assert_within(what: &str, count: f64, bound: f64) {
 
 #[test]
 fn a_message_costs_one_allocation_each_way() {
-    // A share of one is left for batches, which grow until they are big enough.
+    // The margin is for batches, whose buffers grow until they are large enough.
     assert_within("send a text of 16 B", send(|| Message::from("sixteen bytes it")), 1.1);
     let bytes = Bytes::from(vec![7; 1024]);
     assert_within("send a binary of 1 KiB", send(|| bytes.clone().into()), 0.1);
@@ -43,7 +43,7 @@ fn a_message_costs_one_allocation_each_way() {
     assert_within("receive a text of 16 B by polling", poll(), 1.1);
 }
 
-/// Including the message itself.
+/// Allocations for a sent message, including the message itself.
 fn send(message: impl Fn() -> Message) -> f64 {
     let server = Scripted::start(|exchange| {
         exchange.open_websocket(OPEN)?;
@@ -55,14 +55,14 @@ fn send(message: impl Fn() -> Message) -> f64 {
         (0..COUNT).for_each(|_| client.send(message()).unwrap());
         client.flush(PATIENCE).unwrap();
     };
-    // Buffers get their size.
+    // The first run lets the buffers grow.
     run();
     let count = allocations(COUNT, run);
     abort(&client);
     count
 }
 
-/// In one payload.
+/// Allocations for a message that is received by polling, in one payload with all messages.
 fn poll() -> f64 {
     let payload = vec!["4".to_owned() + &"x".repeat(16); COUNT].join("\u{1e}");
     let (ask, asked) = unbounded();
@@ -99,7 +99,7 @@ fn receive(first: u8, payload: &[u8]) -> f64 {
     count_received(&server, TransportKind::WebSocket)
 }
 
-/// Of messages that the server sends when it is sent one.
+/// Allocations for a received message. The server starts to send when it gets a message.
 fn count_received(server: &Scripted, transport: TransportKind) -> f64 {
     let client = Client::new();
     let (sender, all) = channel();

@@ -1,4 +1,5 @@
-//! A POST whose TCP connection hangs: the end of the client's connection does not wait for it, and counts what it held.
+//! A POST whose TCP connection hangs. The end of the client's connection does not wait for the POST, and
+//! counts its messages as unsent.
 
 #![cfg(target_os = "linux")]
 
@@ -17,17 +18,17 @@ use engineio::{Client, Disconnect, Error, Reason, TransportKind};
 
 const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The time that the server takes for a POST.
+/// The time after which the server answers a POST.
 const DELAY: Duration = Duration::from_millis(1500);
 
-/// A polling server that accepts one connection, for the handshake and the polls, and after that as many POSTs as it is
-/// told. Then its backlog is full, and every further TCP connection hangs.
+/// A polling server that accepts one connection for the handshake and the polls, and after that a given
+/// number of POSTs. Then its backlog is full, and every further TCP connection hangs.
 struct Full {
     url: String,
     port: u16,
-    /// Gets an item for each POST that has come.
+    /// Receives an item for each POST that has come.
     post: Receiver<()>,
-    /// Ends the server when it is dropped.
+    /// The sender whose drop ends the server.
     _end: Sender<()>,
 }
 
@@ -62,7 +63,7 @@ impl Full {
         thread::spawn(move || {
             let mut backlog = Vec::new();
             let served = serve(&listener, posts, &tell, &mut backlog);
-            // The listener lives until the test ends: without it, the connection that hangs would be refused.
+            // The listener must live until the test ends. Otherwise the hanging connection would be refused.
             let _ = ended.recv();
             served
         });
@@ -70,7 +71,7 @@ impl Full {
     }
 }
 
-/// Answers the handshake and the POSTs. The streams in `backlog` fill it as long as they live.
+/// Answers the handshake and the POSTs. The streams in `backlog` fill the backlog as long as they live.
 fn serve(
     listener: &TcpListener,
     posts: usize,
@@ -96,7 +97,7 @@ fn serve(
     io::copy(&mut polls, &mut io::sink()).map(drop)
 }
 
-/// Connects until that hangs.
+/// Opens connections until one hangs.
 fn fill(listener: &TcpListener, backlog: &mut Vec<TcpStream>) -> io::Result<()> {
     let address = listener.local_addr()?;
     let hangs = Duration::from_millis(300);
@@ -104,7 +105,7 @@ fn fill(listener: &TcpListener, backlog: &mut Vec<TcpStream>) -> io::Result<()> 
     Ok(())
 }
 
-/// True while a TCP connection to that port is being opened, as the kernel tells.
+/// True while a TCP connection to that port is being opened, according to the kernel.
 fn is_connecting(port: u16) -> bool {
     const SYN_SENT: &str = "02";
     let connections = fs::read_to_string("/proc/net/tcp").unwrap();
@@ -138,7 +139,7 @@ fn an_abort_does_not_wait_for_the_connection_and_counts_its_messages() {
     assert_eq!(client.stats().unsent, 5);
 }
 
-/// The connection begins to hang while `disconnect` waits, and would hang for longer than that may take.
+/// The connection begins to hang while `disconnect` waits, and hangs for longer than `disconnect` may take.
 #[test]
 fn a_disconnect_is_in_time_and_counts_the_messages_that_wait_for_the_connection() {
     let server = Full::start(1);

@@ -1,5 +1,5 @@
-//! The way to a connection, and everything that can be wrong on it: addresses, answers, silence, the fallback from
-//! one transport to the next, the upgrade.
+//! Attempts to connect, and their failures: addresses, answers, silence, the fallback to another transport,
+//! and the upgrade.
 
 mod common;
 
@@ -17,10 +17,10 @@ use TransportKind::{Polling, WebSocket};
 
 const TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What an attempt with that timeout may take at most on a busy machine; still below the default timeout.
+/// The time limit for an attempt with [`TIMEOUT`] on a busy machine. It is below the default timeout.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// A client that waits for [`TIMEOUT`], and its log.
+/// A client with the request timeout [`TIMEOUT`], and its log.
 fn impatient() -> (Client, Lines) {
     let lines = Lines::default();
     let client = Client::builder().request_timeout(TIMEOUT).logger(lines.clone()).build().unwrap();
@@ -49,7 +49,7 @@ fn unused_url() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
-/// Answers as a server should, whatever the transport: one message by the first poll, or by websocket.
+/// Answers as a proper server does by any transport, with one message in the first poll or by websocket.
 fn friendly(open: &str, exchange: &mut Exchange) -> io::Result<()> {
     let request = &exchange.request;
     match (request.is_websocket(), request.query.contains_key("sid")) {
@@ -79,7 +79,7 @@ fn friendly_polling(open: &str, exchange: &mut Exchange) -> io::Result<()> {
     }
 }
 
-/// Both directions of a connection to a friendly server work.
+/// Checks that both directions of a connection work.
 fn works(client: &Client, watch: &Watch, server: &Scripted) {
     watch.connected();
     assert_eq!(watch.message(), Message::from("welcome"));
@@ -103,7 +103,7 @@ fn the_host_does_not_exist() {
     let start = Instant::now();
     match refused("http://no-such-host.invalid:5000", ConnectOptions::new()) {
         Error::Connection { message, .. } => assert!(message.contains("no-such-host.invalid"), "{message}"),
-        // A resolver that takes its time.
+        // The resolver may be slow.
         other => assert!(other.is_timeout(), "{other:?}"),
     }
     assert!(start.elapsed() < BOUND);
@@ -144,7 +144,7 @@ fn a_trickle_does_not_hold_an_attempt_up() {
     for transport in [Polling, WebSocket] {
         let server = Scripted::start(|exchange| {
             exchange.raw("HTTP/1.1 200 OK\r\nX-Long: ")?;
-            // Until the client has gone.
+            // This ends when the client has gone.
             loop {
                 exchange.raw("x")?;
                 std::thread::sleep(Duration::from_millis(20));
@@ -186,10 +186,7 @@ fn answers_that_are_no_handshake() {
         ("foo", "not the answer of an Engine.IO v4 server"),
         ("<html>hello</html>", "not the answer of an Engine.IO v4 server"),
         ("", "the answer is empty"),
-        (
-            r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1}"#,
-            "v3",
-        ),
+        (r#"96:0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000}"#, "v3"),
         ("4hello", "the first packet is message, not open"),
         ("2probe", "the first packet is ping, not open"),
         ("1", "the first packet is close, not open"),
@@ -205,7 +202,7 @@ fn answers_that_are_no_handshake() {
         (r#"0{"sid":"a","pingInterval":25000,"pingTimeout":20000,"upgrades":"websocket"}"#, "upgrades"),
     ];
     for (answer, told) in table {
-        // The length that v3 puts in front must be right.
+        // The length in front of a v3 packet must be right.
         let answer = match answer.strip_prefix("96:") {
             Some(packet) => format!("{}:{packet}", packet.len()),
             None => answer.to_owned(),
@@ -258,7 +255,7 @@ fn packets_behind_the_handshake_are_delivered_after_connect() {
         false => exchange.payload(format!("{OPEN}\u{1e}4one\u{1e}6\u{1e}bAgM=")),
     };
     let websocket = |exchange: &mut Exchange| {
-        // In one segment with the open packet, as far as TCP has segments.
+        // The packets are sent in one write with the open packet.
         let open = [&[0x81, 126, 0, OPEN.len() as u8][..], OPEN.as_bytes()].concat();
         exchange.accept_websocket()?;
         exchange.raw([&open[..], b"\x81\x044one\x82\x02\x02\x03"].concat())?;
@@ -409,7 +406,7 @@ fn redirects_are_followed_to_a_websocket_and_counted() {
         assert_eq!(client.transport().unwrap(), WebSocket);
         abort(&client);
     }
-    // A POST would not get there.
+    // A POST cannot follow the redirect.
     let refusal = refused(server.url(), only(Polling));
     let told = message_of(&refusal);
     assert!(told.contains(&format!("redirects to {}/there/", server.url())), "{told}");
@@ -463,7 +460,7 @@ fn disconnect_ends_a_connect_at_any_phase() {
     ];
     for (what, options, phase) in phases {
         let server = Scripted::start(phase);
-        // Longer than the test has patience.
+        // The request timeout is longer than the test waits.
         let client = Client::builder().request_timeout(PATIENCE * 3).build().unwrap();
         let watch = Watch::new(&client);
         let connecting = std::thread::spawn({
@@ -482,7 +479,7 @@ fn disconnect_ends_a_connect_at_any_phase() {
         let error = within(PATIENCE, what, move || connecting.join().unwrap().unwrap_err());
         assert!(message_of(&error).contains("ended by disconnect"), "{what}: {error}");
         if probing {
-            // The session is there already.
+            // The server has opened the session already.
             let told = |request: &Request| request.is_post() && request.body == b"1";
             assert_eq!(server.wait_for("end", told).query["sid"], "abc");
         }

@@ -1,5 +1,5 @@
-//! Clients that end with their thread or with the process. Each case is a program of its own: this one, started again to
-//! play one part. None may abort.
+//! Clients that end with their thread or with the process. Each case runs in a child process, which is this
+//! program started again. No case may abort the process.
 
 #![cfg(target_os = "linux")]
 
@@ -27,7 +27,7 @@ thread_local! {
     static CLIENT: RefCell<Option<Client>> = const { RefCell::new(None) };
 }
 
-/// A part of a child process; the parent has none to play.
+/// The entry point of the child processes. The parent process has no part to run.
 #[test]
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
@@ -35,7 +35,7 @@ fn child() {
         "exit" => {
             connect_in_thread_local(&Client::new());
             println!("[done]");
-            // An exit drops the variables of its thread, as the end of `main` does.
+            // An exit drops the thread-local variables of this thread, like the end of `main`.
             std::process::exit(0);
         }
         "thread" => {
@@ -56,15 +56,15 @@ fn connect(client: &Client) {
     client.connect_with(std::env::var(URL).unwrap(), only(transport)).unwrap();
 }
 
-/// Puts the client into the variable and connects then: whatever the connection keeps in variables of this thread is
-/// dropped before the client.
+/// Stores the client in the thread-local variable before it connects. Thread-local variables of the
+/// connection are then dropped before the client.
 fn connect_in_thread_local(client: &Client) {
     CLIENT.with(|slot| *slot.borrow_mut() = Some(client.clone()));
     connect(client);
     client.send("x").unwrap();
 }
 
-/// Bytes whose destructor panics.
+/// Bytes with a destructor that panics.
 struct Panics;
 
 impl AsRef<[u8]> for Panics {
@@ -79,16 +79,17 @@ impl Drop for Panics {
     }
 }
 
-/// Gives several messages up whose destructors panic: a panic while another one is unwound ends the process.
+/// Ends a connection while several messages are queued whose destructors panic. A second panic during the
+/// first one would abort the process.
 fn panicking_destructors() {
     let client = Client::new();
     connect(&client);
-    // The server takes no POST, so that all but the first one wait.
+    // The server answers no POST, so all messages but the first one wait.
     client.send("first").unwrap();
     eventually("a POST", || client.flush(Duration::from_millis(50)).is_err());
     (0..3).for_each(|_| client.send(Bytes::from_owner(Panics)).unwrap());
     let abort = Disconnect::new().abort(true);
-    // The panics may reach the caller.
+    // A panic may reach the caller.
     let aborted = thread::spawn({
         let client = client.clone();
         move || client.disconnect_with(abort)
@@ -97,7 +98,7 @@ fn panicking_destructors() {
     client.wait();
 }
 
-/// A program that runs a part, and is killed if that does not end.
+/// A child process, which is killed when it is dropped.
 struct Program(Child);
 
 impl Drop for Program {

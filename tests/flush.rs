@@ -23,14 +23,14 @@ fn abort(client: &Client) {
     assert!(matches!(aborted, Ok(()) | Err(Error::Unsent { .. })), "{aborted:?}");
 }
 
-/// The two thousand messages that follow take a hundred and twenty-five POSTs, and so more than 12 s.
+/// The 2000 messages that follow take 125 POSTs, which is more than 12 s.
 #[test]
 fn later_messages_do_not_hold_a_flush_up_by_polling() {
     let (release, released) = bounded::<()>(0);
     let server = Scripted::start(move |exchange| match &exchange.request {
         request if request.is_poll() => exchange.hold(),
         request if request.is_post() => {
-            // The first POST waits here until everything is queued; the sender is gone afterwards.
+            // The first POST waits here until all messages are queued, when the sender is dropped.
             let _ = released.recv();
             thread::sleep(Duration::from_millis(100));
             exchange.payload("ok")
@@ -53,13 +53,13 @@ fn later_messages_do_not_hold_a_flush_up_by_polling() {
     assert!(flushed.is_ok(), "{flushed:?} after {posts} POSTs");
 }
 
-/// The server reads "mine" and then eight of the forty megabytes that follow it.
+/// The server reads "mine" and then 8 of the 40 MB that follow.
 #[test]
 fn later_messages_do_not_hold_a_flush_up_by_websocket() {
     const CHUNK: usize = 200_000;
     let (release, released) = bounded::<()>(0);
     let server = Scripted::websocket(move |exchange| {
-        // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
+        // A fixed size turns off the kernel's adaptation, so a few megabytes fill the connection.
         rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
         let _ = released.recv();
         while exchange.ws_read()?.1 != b"4mine" {}
@@ -121,6 +121,6 @@ fn a_flush_succeeds_though_later_messages_are_lost() {
     let flushed = flush.join().unwrap();
     assert!(flushed.is_ok(), "{flushed:?}");
     assert_eq!(watch.disconnected(), Reason::TransportError);
-    // A POST carries sixteen packets: "first", then "mine" and fifteen others, and the rest is lost.
+    // The first POST has "first", the second one has "mine" and 15 others, and the rest is lost.
     assert!(matches!(client.disconnect(), Err(Error::Unsent { messages: 85, .. })));
 }

@@ -1,5 +1,5 @@
-//! Handlers that fail, panic, or do not end; and user code outside of handlers that panics: in a middleware it ends the
-//! connection like any other error, in a logger it changes nothing, and the client can be used again.
+//! Handlers that fail, panic, or do not end; and panics of other user code. A panic in a middleware ends the
+//! connection like any other error, a panic in a logger changes nothing, and the client stays usable.
 
 mod common;
 
@@ -70,7 +70,7 @@ fn a_connect_handler_that_fails_ends_the_connection() {
     }
 }
 
-/// Sends until the connection refuses it.
+/// Sends messages until the connection refuses one.
 fn send_until_refused(client: &Client) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
@@ -80,8 +80,8 @@ fn send_until_refused(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// The server has sent a message and gone when the connect handler sends: what that returns is the end of a connection
-/// which for the other handlers has never been.
+/// Checks a connection whose server sends a message and ends before the connect handler sends. The error of
+/// that send makes `connect` fail, and the other handlers are not called.
 fn a_refused_connection_has_no_messages(server: &Scripted, transport: TransportKind) {
     let client = Client::builder().outbox_limit(1000).build().unwrap();
     let watch = Watch::new(&client);
@@ -107,7 +107,7 @@ fn a_refused_connection_has_no_messages_by_polling() {
     }
 }
 
-/// The end is seen by the one who writes or by the one who reads: the rounds have both.
+/// Either the reader or the sender notices the end first. The rounds cover both cases.
 #[test]
 fn a_refused_connection_has_no_messages_by_websocket() {
     let ends: [fn(&mut Exchange) -> io::Result<()>; 3] =
@@ -137,7 +137,7 @@ fn a_handler_that_does_not_end_does_not_hold_disconnect_up() {
     let start = Instant::now();
     client.disconnect().unwrap();
     assert!((timeout..Duration::from_secs(4)).contains(&start.elapsed()), "{:?}", start.elapsed());
-    // The server is rid of it all the same.
+    // The server gets the end of the session even so.
     server.disconnected();
     assert!(lines.at(Level::Warn).iter().any(|line| line.contains("a handler is still running")));
     assert!(!client.wait_timeout(Duration::ZERO));
@@ -167,7 +167,7 @@ fn a_connection_that_is_over_is_not_connected_though_a_handler_runs() {
     assert_eq!(client.state(), State::Disconnected);
 }
 
-/// As in a login by hand, after a connection was lost.
+/// A program may log in like this after a lost connection.
 #[test]
 fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
     let sessions = AtomicUsize::new(0);
@@ -197,10 +197,10 @@ fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
     client.disconnect().unwrap();
 }
 
-/// A middleware that panics at one request and lets the others pass.
+/// A middleware that panics at one request, and passes the others on.
 struct PanicsAt {
     method: &'static str,
-    /// The request's number among those with that method.
+    /// The index of that request among those with the same method.
     which: usize,
     seen: AtomicUsize,
 }
@@ -257,7 +257,7 @@ fn a_middleware_while_connected() {
         let watch = Watch::new(&client);
         client.connect_with(server.url(), only(Polling)).unwrap();
         watch.connected();
-        // Fails if the connection has ended already.
+        // The send fails if the connection has ended already.
         let _ = client.send("x");
         assert_eq!(watch.disconnected(), Reason::TransportError, "{method}");
         within(PATIENCE, "wait returns", {

@@ -1,5 +1,5 @@
-//! The heartbeat: pings are answered however slow the handlers are, silence ends the connection and not too early,
-//! and every byte is a sign of life.
+//! The heartbeat: pings are answered however slow the handlers are, silence ends the connection and not too
+//! early, and any byte is a sign of life.
 
 mod common;
 
@@ -52,7 +52,7 @@ fn pings_are_answered_with_their_data_by_polling() {
     client.disconnect().unwrap();
 }
 
-/// A hundred messages need seven POSTs; the ping comes during the second.
+/// A hundred messages need seven POSTs, and the ping comes during the second one.
 #[test]
 fn a_pong_by_polling_waits_for_the_post_in_flight_at_most() {
     let (queued, all_queued) = bounded(1);
@@ -94,7 +94,8 @@ fn a_pong_by_polling_waits_for_the_post_in_flight_at_most() {
     abort(&client);
 }
 
-/// The outbox holds 24 MB, the kernel's buffers some of them; the server reads on when the ping has arrived.
+/// The outbox holds 24 MB, of which the kernel's buffers take a part. The server reads on when the ping has
+/// arrived.
 #[test]
 fn a_pong_by_websocket_does_not_wait_for_the_whole_outbox() {
     const MESSAGES: usize = 1500;
@@ -120,22 +121,22 @@ fn a_pong_by_websocket_does_not_wait_for_the_whole_outbox() {
     queued.send(()).unwrap();
     eventually("the ping", || client.stats().last_ping.is_some());
     pinged.send(()).unwrap();
-    // Of the last two thirds.
+    // The count leaves out the first third of the messages, which the server read before its ping.
     let ahead = places.recv_timeout(PATIENCE).unwrap();
     assert!(ahead < MESSAGES * 2 / 3 - 100, "behind {ahead} messages");
     let end = client.disconnect_with(engineio::Disconnect::new().abort(true));
     assert!(matches!(end, Ok(()) | Err(Error::Unsent { .. })), "{end:?}");
 }
 
-/// A server that drops who has not answered a ping after 400 ms.
+/// A server that drops a client whose pong takes longer than 400 ms.
 fn strict() -> Server {
     Server::with(Options { ping_interval: ms(200), ping_timeout: ms(400), ..Options::default() })
 }
 
-/// Three times what that server waits.
+/// Three times the silence that ends a connection with that server.
 const LONG: Duration = Duration::from_millis(3 * 600);
 
-/// Pings come all the time; the server takes longer for the POST than it may be silent.
+/// Pings come all the time. The server takes longer for the POST than it may be silent.
 #[test]
 fn a_slow_post_keeps_the_connection() {
     let server = Scripted::start(|exchange| match &exchange.request {
@@ -160,7 +161,7 @@ fn a_slow_post_keeps_the_connection() {
     client.disconnect().unwrap();
 }
 
-/// Runs a test for each way to connect, all at once: it is sleep for the most part.
+/// Runs a test for each way to connect. They run at the same time, because they mostly sleep.
 fn each_way(test: impl Fn(ConnectOptions) + Sync) {
     thread::scope(|scope| {
         for options in WAYS.map(by) {
@@ -213,7 +214,7 @@ fn an_idle_connection_lives_by_its_pings() {
     each_way(|options| {
         let server = strict();
         let (client, watch) = connected(server.url(), options);
-        // More than twice what it would live without.
+        // The connection outlives this only if pings are answered: it is more than twice the allowed silence.
         assert!(!client.wait_timeout(ms(1500)), "{:?}", client.last_error());
         watch.nothing_more();
         let last = client.stats().last_ping.expect("pings have come");
@@ -227,7 +228,7 @@ fn an_idle_connection_lives_by_its_pings() {
 fn silence_ends_the_connection_and_not_too_early() {
     for transport in [WebSocket, Polling] {
         let server = Scripted::silent(open_with(200, 300));
-        // The server's last byte comes after this.
+        // The server's last byte comes after this moment.
         let start = Instant::now();
         let (client, watch) = connected(server.url(), only(transport));
         assert_eq!(client.stats().last_ping, None);
@@ -250,7 +251,7 @@ fn silence_ends_the_connection_under_a_running_handler() {
     let client = Client::new();
     let (sender, sends) = mpsc::channel();
     client.on_message(move |client, _| {
-        // Ends by the connection's end alone.
+        // The handler ends only with the connection.
         let over = (0..2000).any(|_| {
             thread::sleep(ms(5));
             client.send("x").is_err()
@@ -283,7 +284,7 @@ fn messages_are_life_without_a_ping() {
 
 const BIG: usize = 24_000;
 
-/// A message that takes 1.2 s, twice the deadline, in pieces that come well within it.
+/// Sends a message in small pieces over 1.2 s, which is twice the deadline for silence.
 fn trickle(exchange: &mut Exchange, head: &[u8]) -> io::Result<()> {
     let whole = [head, b"4", &[b'x'; BIG]].concat();
     for piece in whole.chunks(1000) {

@@ -1,5 +1,5 @@
-//! What is sent arrives, whole and in order, by either transport: against engineioxide, and against a scripted server
-//! for what a POST may hold.
+//! Sent messages arrive unchanged and in order by either transport. The tests use engineioxide, and a
+//! scripted server to check the contents of POSTs.
 
 mod common;
 
@@ -174,7 +174,7 @@ fn packets_per_post_can_be_raised() {
 fn a_server_that_does_not_read_fills_the_outbox() {
     let server = Scripted::start(|exchange| {
         exchange.open_websocket(common::scripted::OPEN)?;
-        // Reads nothing until the client has gone.
+        // The server reads nothing until the client has gone.
         exchange.ws_read_text()?;
         exchange.wait_closed()
     });
@@ -187,7 +187,7 @@ fn a_server_that_does_not_read_fills_the_outbox() {
         (Ok(()), Err(Error::Timeout { .. })) => true,
         (sent, flushed) => panic!("{sent:?}, {flushed:?}"),
     };
-    // The system's own buffers take some megabytes.
+    // The system's buffers take some megabytes.
     (0..10_000).find(full).expect("the server does not read");
     while client.try_send(&*big).is_ok() {}
     assert!(matches!(client.try_send(&*big), Err(Error::QueueFull)));
@@ -203,7 +203,7 @@ fn flush_waits_until_everything_is_written() {
     client.send("cmd:quiet").unwrap();
     (0..100).for_each(|i| client.send(i.to_string()).unwrap());
     client.flush(PATIENCE).unwrap();
-    // By polling that means: the server has confirmed it.
+    // All messages are written now; by polling, the server has confirmed them.
     abort(&client);
     assert_eq!(server.next(), Event::Connect);
     for i in 0..100 {
@@ -271,7 +271,7 @@ fn what_a_lost_connection_has_not_written_is_told() {
     lose.send(()).unwrap();
     assert_eq!(watch.disconnected(), Reason::TransportError);
     assert!(matches!(flush.join().unwrap(), Err(Error::SocketIsClosed)));
-    // It does not matter when it is asked, nor how often.
+    // The count is the same for each call.
     for _ in 0..2 {
         let Err(Error::Unsent { messages, .. }) = client.disconnect() else { panic!("none is missing") };
         // The kernel may have taken a few.
@@ -286,7 +286,7 @@ fn what_a_lost_connection_has_not_written_is_told() {
 #[test]
 fn an_abort_tells_of_a_message_in_flight() {
     for transport in [Polling, WebSocket] {
-        // By websocket it reads nothing, by polling it confirms nothing.
+        // By websocket the server reads nothing, and by polling it confirms nothing.
         let open = common::scripted::OPEN.replace("1000000", "100000000");
         let server = Scripted::start(move |exchange| match &exchange.request {
             request if request.is_websocket() => {
@@ -303,7 +303,7 @@ fn an_abort_tells_of_a_message_in_flight() {
     }
 }
 
-/// The first five POSTs arrive, and no more.
+/// Only the first five POSTs arrive.
 #[test]
 fn what_is_not_unsent_was_sent() {
     for _ in 0..4 {

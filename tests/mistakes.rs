@@ -1,4 +1,4 @@
-//! What a new user may get wrong, and what the error says then: what happened, and what to try.
+//! Common mistakes of new users. The error says what has happened and what to try.
 
 mod common;
 
@@ -13,7 +13,7 @@ use log::Level;
 
 use TransportKind::{Polling, WebSocket};
 
-/// The error has all of that in it, by each transport.
+/// Checks that the error has all of these texts, by each transport.
 fn says(url: &str, parts: &[&str]) {
     for transport in [Polling, WebSocket] {
         let options = only(transport);
@@ -25,7 +25,7 @@ fn says(url: &str, parts: &[&str]) {
     }
 }
 
-/// A server with that status and body for every request.
+/// A server that answers every request with this status and body.
 fn answering(status: &'static str, body: &'static str) -> Scripted {
     Scripted::start(move |exchange| exchange.respond(status, body))
 }
@@ -53,7 +53,7 @@ fn http_for_https_and_the_other_way_round() {
 
 #[test]
 fn http_for_https_where_the_server_says_nothing_at_all() {
-    // As node's and Python's TLS do.
+    // Node's and Python's TLS servers answer a plain request in this way.
     let server = Scripted::start(|exchange| exchange.close());
     says(server.url(), &["closed the connection without an answer", "is it https://", "path"]);
 }
@@ -108,7 +108,7 @@ fn credentials_are_missing() {
 #[test]
 fn several_workers_without_sticky_sessions() {
     for body in [r#"{"code":1,"message":"Session ID unknown"}"#, r#""Invalid session abc""#] {
-        // The first worker opens the session, the second one has never heard of it.
+        // One worker opens the session, and another one does not know it.
         let server = Scripted::start(move |exchange| match exchange.request.query.contains_key("sid") {
             true => exchange.respond("400 Bad Request", body),
             false => exchange.payload(OPEN),
@@ -132,6 +132,6 @@ fn a_server_of_another_kind() {
     let old = Scripted::start(move |exchange| exchange.payload(format!("{}:{packet}", packet.len())));
     let error = Client::new().connect(old.url()).unwrap_err().to_string();
     assert!(error.contains("v3"), "{error}");
-    // By websocket it would look like success for as long as pings may take.
+    // No websocket is tried, because it would seem to work until a ping is overdue.
     assert_eq!(old.requests().len(), 1);
 }

@@ -1,5 +1,6 @@
-//! Many threads use one client at once, and handlers call everything: no deadlock, and connects and disconnects
-//! alternate. `ENGINEIO_SEED` repeats a failure's operations, if not the system's schedule.
+//! Many threads use one client at the same time, and handlers make every call. There is no deadlock, and
+//! connects and disconnects alternate. `ENGINEIO_SEED` repeats the operations of a failure, but not the
+//! schedule of the threads.
 
 #![cfg(target_os = "linux")]
 
@@ -23,14 +24,14 @@ fn no_threads() {
     eventually("the client's threads have ended", || threads().is_empty());
 }
 
-/// The order in which connect (true) and disconnect handlers began.
+/// The order in which handlers began: true for connect, false for disconnect.
 type Order = Arc<Mutex<Vec<bool>>>;
 
 fn record(order: &Order, connect: bool) {
     order.lock().unwrap_or_else(PoisonError::into_inner).push(connect);
 }
 
-/// One operation, as chance has it: whatever it says, it must return.
+/// Makes a random call. Its result does not matter, but it must return.
 fn operate(client: &Client, url: &str, chance: &mut Chance) {
     match chance.below(40) {
         0..8 => {
@@ -55,7 +56,7 @@ fn operate(client: &Client, url: &str, chance: &mut Chance) {
     }
 }
 
-/// Registers a handler that does one of these too, now and then, or panics.
+/// Registers a handler that sometimes makes a random call too, or panics.
 fn on_message(client: &Client, url: &str, seed: u64) {
     let (mut chance, url) = (Chance::new(seed), url.to_owned());
     client.on_message(move |client, _| match chance.below(8) {
@@ -109,7 +110,7 @@ fn threads_do_everything_at_once() {
     no_threads();
 }
 
-/// Whichever is first, and whatever the policy would do.
+/// Either call may come first, with and without a reconnection policy.
 #[test]
 fn a_disconnect_that_meets_the_end_of_a_connect() {
     let _alone = alone();
@@ -141,7 +142,8 @@ fn a_disconnect_that_meets_the_end_of_a_connect() {
     }
 }
 
-/// What a handler calls, and whether that may succeed in it: `None` where it has nothing to say.
+/// A call that a handler makes. It returns whether the call succeeded, or `None` if the result does not
+/// matter.
 type Call = fn(&Client, &str) -> Option<bool>;
 
 const CALLS: [(&str, Call); 8] = [
@@ -186,7 +188,7 @@ fn every_call_in_every_handler() {
     no_threads();
 }
 
-/// What the first call of a handler says.
+/// Checks the result of a handler's call.
 fn check(place: &str, call: &str, succeeds: Option<bool>) {
     let expected = match (call, place) {
         ("connect", "disconnect") => Some(true),
@@ -209,7 +211,8 @@ fn handler_calls(
     let (sender, failures) = mpsc::channel();
     let (mut left, server) = (1, url.to_owned());
     let mut handler = move |client: &Client| {
-        // Once: a disconnect handler that connects every time would do so for ever.
+        // Only the first call does this, because a disconnect handler that always connects would do so
+        // forever.
         if std::mem::take(&mut left) == 1 {
             let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| calls(client, &server)));
             sender.send(called.is_err()).unwrap();
@@ -221,7 +224,7 @@ fn handler_calls(
         _ => client.on_disconnect(move |client, _| handler(client)),
     }
     client.connect_with(url, options).unwrap();
-    // What is sent comes back; it is not, if the connect handler has ended the connection.
+    // The echo calls the message handler, unless the connect handler has ended the connection.
     let _ = client.send("a message");
     if place == "disconnect" {
         let _ = client.disconnect();
@@ -257,7 +260,7 @@ fn the_last_handle_is_dropped_on_the_reader() {
                 sender.send((reason, error))
             });
             if place == "connect" {
-                // `connect` itself needs a handle; it has returned when the handler has.
+                // `connect` itself uses a handle, and drops it when the handler has run.
                 let (url, options, second) = (server.url().to_owned(), options.clone(), client.clone());
                 let connecting = thread::spawn(move || second.connect_with(url, options));
                 give.send(client).unwrap();
@@ -270,8 +273,9 @@ fn the_last_handle_is_dropped_on_the_reader() {
             let reason =
                 if place == "disconnect" { Reason::ServerDisconnect } else { Reason::ClientDisconnect };
             let (seen, error) = seen.recv_timeout(PATIENCE).unwrap();
-            // engineioxide loses its `1` by polling if no GET waits; by websocket its first ping's pong may meet a
-            // socket that is closed already, and the reset overtake the close frame.
+            // engineioxide may fail to deliver this end. By polling it loses its `1` if no GET waits. By
+            // websocket the pong to its first ping may meet a closed socket, whose reset overtakes the close
+            // frame.
             let lost = place == "disconnect" && seen == Reason::TransportError && error.is_some();
             assert!(seen == reason || lost, "{place}, way {index}: {seen}, {error:?}");
             no_threads();
@@ -279,7 +283,7 @@ fn the_last_handle_is_dropped_on_the_reader() {
     }
 }
 
-/// Where in the upgrade the server closes its websocket.
+/// The steps of the upgrade at which the server closes its websocket.
 const STEPS: [fn(&mut Exchange) -> std::io::Result<()>; 5] = [
     |exchange| exchange.close(),
     |exchange| {
@@ -333,7 +337,7 @@ fn a_server_that_closes_in_the_middle_of_the_upgrade() {
             watch.nothing_more();
         }
     }
-    // The last step at which it can: the client has said that it moves.
+    // This is the last possible step: the client has announced that it moves to the websocket.
     let server = Scripted::start(|exchange| match exchange.request.is_websocket() {
         true => {
             exchange.accept_websocket()?;
@@ -356,7 +360,7 @@ fn a_server_that_closes_in_the_middle_of_the_upgrade() {
 #[test]
 fn the_ping_deadline_passes_during_a_disconnect() {
     let _alone = alone();
-    // Takes part in nothing after the handshake, and does not close either.
+    // After the handshake this server neither sends nor closes anything.
     let by_websocket = Scripted::start(|exchange| {
         exchange.open_websocket(&open_with(100, 100))?;
         exchange.wait_closed()
@@ -366,7 +370,7 @@ fn the_ping_deadline_passes_during_a_disconnect() {
         _ => exchange.hold(),
     });
     for (transport, server) in [(WebSocket, &by_websocket), (Polling, &by_polling)] {
-        // Around the deadline: the disconnect begins before it, at it and after it.
+        // The disconnect begins before, at and after the deadline.
         for pause in [0, 150, 190, 195, 200, 205] {
             let client = Client::builder().request_timeout(Duration::from_millis(600)).build().unwrap();
             let ends = Arc::new(AtomicUsize::new(0));

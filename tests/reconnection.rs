@@ -1,4 +1,4 @@
-//! Connecting again after a loss: by the policy, and by hand in the disconnect handler.
+//! Reconnection after a loss, by the policy and by hand in the disconnect handler.
 
 mod common;
 
@@ -30,7 +30,8 @@ fn heard(told: &Receiver<String>, part: &str) {
     while !told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("not told of {part:?}")).contains(part) {}
 }
 
-/// Ends each of its first sessions as soon as it is open, in turn in another way; a later one lives on.
+/// A server that ends each of its first sessions as soon as it is open, each time in another way, and then no
+/// more.
 fn losing(losses: usize) -> Scripted {
     let sessions = AtomicUsize::new(0);
     Scripted::start(move |exchange| {
@@ -67,7 +68,7 @@ fn every_loss_is_made_good() {
     }
     watch.connected();
     assert_eq!(watch.message().as_text(), Some("session 8"));
-    // Counted when the connect handler is through.
+    // The count changes after the connect handler has run.
     common::eventually("the count", || client.stats().reconnections == 8);
     assert!(server.requests().iter().all(|request| request.header("x-kept") == ["yes"]));
     client.disconnect().unwrap();
@@ -133,7 +134,7 @@ fn disconnect_ends_it_in_the_middle_of_an_attempt() {
     client.wait();
     assert!(started.elapsed() < PATIENCE);
     assert_eq!(client.state(), State::Disconnected);
-    // It is not told of another that does not come.
+    // The observer is not told of a further attempt.
     heard(&told, "attempt 1 to connect again failed");
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF.replace('0', "1")]);
 }
@@ -147,7 +148,7 @@ fn dropping_the_last_handle_ends_it() {
     heard(&told, "connecting again in");
     drop(client);
     heard(&told, CALLED_OFF);
-    // The policy, with the channel in it, goes when the last thread does.
+    // The policy, which owns the channel's sender, is dropped with the last thread.
     assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()));
 }
 
@@ -214,7 +215,7 @@ fn a_handler_that_connects_by_itself_takes_precedence() {
     assert!(server.requests()[1..].iter().all(|request| request.header("x-by") == ["hand"]));
 }
 
-/// The recipe of the documentation, without a policy.
+/// The documentation's example of a reconnection without a policy.
 #[test]
 fn the_recipe_of_the_disconnect_handler() {
     let server = losing(5);
@@ -240,7 +241,7 @@ fn what_is_sent_while_there_is_no_connection_is_refused() {
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     assert!(matches!(client.send("x"), Err(Error::SocketIsClosed)));
-    // A connect of the user's takes the place of the policy's.
+    // The user's own `connect` takes precedence over the policy.
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(client.state(), State::Connected);
     client.disconnect().unwrap();
@@ -281,7 +282,7 @@ fn a_connect_of_ones_own_ends_the_policys_pause() {
     assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
 }
 
-/// A server that refuses its first handshakes, and ends no session.
+/// A server that refuses its first handshakes and ends no session.
 fn refusing(refusals: usize) -> Scripted {
     let handshakes = AtomicUsize::new(0);
     Scripted::start(move |exchange| match &exchange.request {
@@ -297,7 +298,7 @@ fn refusing(refusals: usize) -> Scripted {
     })
 }
 
-/// The tokens with which handshakes were tried.
+/// The tokens of all handshakes, in order.
 fn tokens(server: &Scripted) -> Vec<String> {
     let handshakes = server.requests().into_iter().filter(|request| !request.query.contains_key("sid"));
     handshakes.map(|request| request.header("x-token").join(", ")).collect()
@@ -341,7 +342,7 @@ fn the_policy_goes_on_with_the_last_connect_that_failed_in_the_disconnect_handle
     client.disconnect().unwrap();
 }
 
-/// A call that is refused for the URL, or because the client is connected, is no connect to repeat.
+/// The policy does not repeat a call that was refused because of its URL or because the client was connected.
 #[test]
 fn the_policy_does_not_go_on_with_a_call_that_tried_nothing() {
     let first = losing(2);

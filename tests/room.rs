@@ -1,4 +1,4 @@
-//! Room in the outbox: whoever waits for it first gets it first, however big the message is.
+//! Room in the outbox: the first sender that waits is the first to get it, however large its message is.
 
 #![cfg(target_os = "linux")]
 
@@ -19,15 +19,15 @@ use TransportKind::{Polling, WebSocket};
 /// The limit of the outbox in bytes.
 const LIMIT: usize = 400_000;
 
-/// The number of messages that each sender of small ones sends.
+/// The number of small messages of each sender.
 const SMALL: usize = 5000;
 
-/// Reads nothing before the test releases the server, and then everything.
+/// A server that reads nothing until the test releases it, and then everything.
 fn serve(exchange: &mut Exchange, released: &Receiver<()>, tell: &Sender<String>) -> io::Result<()> {
     let tell = |text: &str| drop(tell.send(text.trim_start_matches('4').to_owned()));
     if exchange.request.is_websocket() {
         exchange.open_websocket(OPEN)?;
-        // A fixed size turns the kernel's own adaptation off: a few megabytes fill the way to the server.
+        // A fixed size turns off the kernel's adaptation, so a few megabytes fill the connection.
         rustix::net::sockopt::set_socket_recv_buffer_size(exchange.stream()?, 256 * 1024)?;
         let _ = released.recv();
         loop {
@@ -48,7 +48,7 @@ fn serve(exchange: &mut Exchange, released: &Receiver<()>, tell: &Sender<String>
     }
 }
 
-/// Sends until the kernel takes no more and the outbox holds more than a third of what it may hold.
+/// Sends until the kernel takes no more and the outbox is filled to more than a third.
 fn fill(client: &Client) {
     let filler = "f".repeat(10_000);
     while client.flush(Duration::from_millis(100)).is_ok() {
@@ -60,13 +60,13 @@ fn fill(client: &Client) {
     assert!(client.stats().outbox_bytes < LIMIT / 2, "{:?}", client.stats());
 }
 
-/// Sends messages on a thread of its own, and returns when that waits for room.
+/// Sends messages on a thread of its own. Returns when that thread waits for room.
 fn sending(client: &Client, messages: impl IntoIterator<Item = String> + Send + 'static) -> JoinHandle<()> {
     let client = client.clone();
     waiting("send waits", move || messages.into_iter().for_each(|message| client.send(message).unwrap()))
 }
 
-/// Sends a message that does not fit beside what is queued, and then small ones that would fit.
+/// Sends a message that does not fit, and then small ones that would fit.
 fn first_come_first_served(transport: TransportKind, size: usize) {
     let ((release, released), (tell, told)) = (bounded::<()>(0), unbounded());
     let server = Scripted::start(move |exchange| serve(exchange, &released, &tell));
@@ -100,7 +100,7 @@ fn a_big_message_is_not_overtaken_by_polling() {
     first_come_first_served(Polling, 300_000);
 }
 
-/// Such a message waits for an empty outbox.
+/// A message larger than the limit waits for an empty outbox.
 #[test]
 fn a_message_above_the_limit_is_not_overtaken() {
     for transport in [WebSocket, Polling] {

@@ -1,4 +1,4 @@
-//! Ctrl-C in programs of their own: this one, started again to play one part.
+//! Ctrl-C. Each case runs in a child process, which is this program started again.
 
 #![cfg(all(feature = "sigint", target_os = "linux"))]
 
@@ -23,17 +23,17 @@ use signal_hook::consts::SIGINT;
 
 use TransportKind::{Polling, WebSocket};
 
-/// How a program without a handler ends.
+/// The signal by which a program without a handler ends.
 const BY_SIGINT: Option<i32> = Some(2);
 
-/// How one with a handler ends, if that has run.
+/// The exit code of a program with a handler, if the handler has run.
 const HANDLED: Option<i32> = Some(7);
 
 const PART: &str = "ENGINEIO_TEST_PART";
 const URL: &str = "ENGINEIO_TEST_URL";
 const TRANSPORT: &str = "ENGINEIO_TEST_TRANSPORT";
 
-/// What the child processes run; in the parent there is no part to play.
+/// The entry point of the child processes. The parent process has no part to run.
 #[test]
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
@@ -66,18 +66,18 @@ fn child() {
         "lasting disconnect" | "lasting handled" => disconnect_in_time(&clients[0]),
         _ => {}
     }
-    // The first one's end may never come.
+    // The first client is waited for last, because its end may never come.
     clients.iter().rev().for_each(Client::wait);
     println!("[behind wait]");
     if has_handler {
         // The connection is over, and the process goes on.
         std::process::exit(if handled.load(Ordering::SeqCst) { 7 } else { 8 });
     }
-    // Without a handler, the signal ends what is left.
+    // Without a handler, the signal ends the process.
     park();
 }
 
-/// The first client's handlers are the ones that do not end.
+/// The clients of a child process. Only the first one has handlers that do not return.
 fn clients(part: &str) -> Vec<Client> {
     let never = Duration::from_secs(3600);
     let policy =
@@ -97,7 +97,7 @@ fn clients(part: &str) -> Vec<Client> {
                 park();
             }
             if lasting {
-                // The parent says when.
+                // The handler returns when the parent sends a line.
                 std::io::stdin().lines().next();
                 println!("[handler done]");
             }
@@ -129,7 +129,7 @@ fn connect(client: &Client) -> Result<(), Error> {
     client.connect_with(std::env::var(URL).unwrap(), only(transport))
 }
 
-/// Nothing can be opened meanwhile.
+/// Runs a function while no file descriptor can be opened.
 fn without_descriptors<T>(run: impl FnOnce() -> T) -> T {
     let before = getrlimit(Resource::Nofile);
     let mut none = before;
@@ -164,12 +164,12 @@ impl Program {
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
-        // It ends with the child, or when nobody listens any more.
+        // This thread ends with the child, or when the receiver is dropped.
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         Program { input: child.stdin.take().unwrap(), lines, child }
     }
 
-    /// Waits for a line of the child's.
+    /// Waits for a line of the child that contains `expected`.
     fn says(&self, expected: &str) {
         loop {
             let line = self.lines.recv_timeout(PATIENCE);
@@ -180,7 +180,7 @@ impl Program {
         }
     }
 
-    /// All that it has not been asked about, when it has ended.
+    /// The lines that were not read yet. Waits for the child's end.
     fn rest(&self) -> Vec<String> {
         self.lines.iter().collect()
     }
@@ -202,7 +202,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It has ended already, unless the test has failed.
+        // The child has ended already, unless the test has failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -239,14 +239,14 @@ fn a_handler_of_its_own_runs_and_the_process_lives() {
 
 #[test]
 fn a_client_without_it_does_not_interfere() {
-    // By polling: the server does not see that a client has gone before it misses a pong.
+    // The transport is polling, by which the server notices only by a missing pong that the client has gone.
     let server = Server::start();
     let mut program = Program::start("off", server.url(), Polling);
     program.says("[ready]");
     assert_eq!(server.next(), Event::Connect);
     program.interrupt();
     assert_eq!(program.ends().signal(), BY_SIGINT);
-    // What the server sees next is somebody else.
+    // The server's next event comes from this other client.
     let next = Client::builder().handle_sigint(false).build().unwrap();
     next.connect(server.url()).unwrap();
     assert_eq!(server.next(), Event::Connect);
@@ -270,7 +270,7 @@ fn a_disconnect_that_hangs_holds_no_other_client_up_nor_a_second_signal() {
     let mut program = Program::start("hang", server.url(), WebSocket);
     program.says("[ready]");
     program.interrupt();
-    // In whatever order: the first client's handler does not end.
+    // The order does not matter: the first client's handler does not return.
     program.says("[client disconnect");
     program.says("[client disconnect");
     for _ in 0..2 {
@@ -281,7 +281,8 @@ fn a_disconnect_that_hangs_holds_no_other_client_up_nor_a_second_signal() {
     assert_eq!(program.ends().signal(), BY_SIGINT);
 }
 
-/// The connection is over, and its disconnect handler still runs: the process does not end before that is done.
+/// The connection is over and its disconnect handler still runs. The process does not end before the handler
+/// is done.
 #[test]
 fn a_disconnect_handler_that_runs_is_waited_for() {
     for (transport, part) in [(Polling, "lasting"), (WebSocket, "lasting"), (WebSocket, "lasting disconnect")]
@@ -293,7 +294,7 @@ fn a_disconnect_handler_that_runs_is_waited_for() {
             program.says("[disconnecting]");
         }
         program.interrupt();
-        // A process that does not wait ends now.
+        // A process that does not wait would end in this time.
         thread::sleep(Duration::from_millis(300));
         let _ = writeln!(program.input);
         program.says("[handler done]");
@@ -302,14 +303,14 @@ fn a_disconnect_handler_that_runs_is_waited_for() {
     }
 }
 
-/// In a program with a handler of its own, `disconnect` returns behind the disconnect handler all the same.
+/// In a program with a signal handler of its own, `disconnect` also returns after the disconnect handler.
 #[test]
 fn a_disconnect_that_waits_is_not_ended() {
     let server = Server::start();
     let mut program = Program::start("lasting handled", server.url(), WebSocket);
     program.says("[disconnecting]");
     program.interrupt();
-    // A disconnect that does not wait returns now.
+    // A disconnect that does not wait would return in this time.
     thread::sleep(Duration::from_millis(300));
     let _ = writeln!(program.input);
     program.says("[handler done]");

@@ -1,5 +1,5 @@
-//! Handlers that take their time while the server goes on: a full inbox makes the client stop reading, which is no
-//! silence of the server's, and a message leaves the inbox when its handler gets it.
+//! Slow handlers. If the inbox is full, the client stops reading, which does not count as the server's
+//! silence. A message leaves the inbox when its handler is called.
 
 mod common;
 
@@ -17,7 +17,7 @@ use TransportKind::{Polling, WebSocket};
 
 const FLOOD: usize = 2000;
 
-/// The flood's messages, all in one write, as frames or as a payload.
+/// The messages of a flood in one write, as frames or as a payload.
 fn flood(by: TransportKind) -> Vec<u8> {
     let texts = (0..FLOOD).map(|i| format!("4{i:0100}"));
     match by {
@@ -26,7 +26,7 @@ fn flood(by: TransportKind) -> Vec<u8> {
     }
 }
 
-/// Sends the flood and then a ping every 100 ms, and takes all that the client sends.
+/// Sends the flood and then a ping every 100 ms, and reads what the client sends.
 fn flooding(exchange: &mut Exchange) -> io::Result<()> {
     let pause = Duration::from_millis(100);
     if exchange.request.is_websocket() {
@@ -49,8 +49,8 @@ fn flooding(exchange: &mut Exchange) -> io::Result<()> {
     }
 }
 
-/// The first handler takes twice the time for which the server may be silent. Several connections at once show what
-/// depends on the threads' order.
+/// The first handler takes twice as long as the server may be silent. Several connections run at the same
+/// time, so that their threads run in different orders.
 fn a_full_inbox_is_no_silence(transport: TransportKind) {
     thread::scope(|scope| {
         for _ in 0..8 {
@@ -62,7 +62,7 @@ fn a_full_inbox_is_no_silence(transport: TransportKind) {
                     if std::mem::take(&mut first) {
                         thread::sleep(Duration::from_secs(4));
                     }
-                    // The watch sees the end of the connection, if that is why this fails.
+                    // If this fails because the connection has ended, the watch says so.
                     let _ = client.send("answer");
                 });
                 client.connect_with(server.url(), only(transport)).unwrap();
@@ -90,8 +90,8 @@ fn a_full_inbox_is_no_silence_by_polling() {
     a_full_inbox_is_no_silence(Polling);
 }
 
-/// Thirty of 110 messages are handled, each in 50 ms, when the server sends thirty more and a ping: there is room for
-/// them by then, and the remaining messages take four seconds.
+/// When 30 of 110 messages are handled, in 50 ms each, the server sends 30 more and a ping. There is room for
+/// them then, and the remaining messages take 4 s.
 #[test]
 fn a_ping_behind_a_full_inbox_is_answered_when_there_is_room() {
     let ((handle, handled), (tell, told)) = (bounded(1), bounded(1));
@@ -127,7 +127,7 @@ fn a_ping_behind_a_full_inbox_is_answered_when_there_is_room() {
     client.disconnect().unwrap();
 }
 
-/// All messages have been received when the first handler goes on.
+/// All messages have been received when the first handler continues.
 #[test]
 fn a_message_leaves_the_inbox_when_its_handler_gets_it() {
     const COUNT: u64 = 10;

@@ -1,4 +1,4 @@
-//! What a connection takes from the system: its threads, file descriptors and CPU time; and that a runtime around it
+//! The resources of a connection: threads, file descriptors and CPU time. An async runtime around the client
 //! makes no difference.
 
 #![cfg(target_os = "linux")]
@@ -34,14 +34,14 @@ fn at_most_three_threads_for_a_connection_and_none_after_it() {
         client.connect_with(server.url(), by(way)).unwrap();
         watch.connected();
         assert_eq!(client.transport().unwrap(), carrier(way));
-        // A thread gives itself its name, when it first runs.
+        // A thread sets its name when it first runs.
         eventually("two threads", || names().starts_with(&["eio-reader".into(), "eio-watchdog".into()]));
-        // What has to wait is for the writer.
+        // The writer starts when a message has to wait.
         let texts: Vec<_> = (0..1000).map(|i| i.to_string()).collect();
         texts.iter().for_each(|text| client.send(text).unwrap());
         texts.iter().for_each(|text| assert_eq!(watch.message().as_text(), Some(text.as_str())));
         eventually("a third", || names() == ["eio-reader", "eio-watchdog", "eio-writer"]);
-        // Nor does work make more.
+        // Further messages start no more threads.
         (0..100).for_each(|i| echo(&client, &watch, &i.to_string()));
         assert_eq!(names(), ["eio-reader", "eio-watchdog", "eio-writer"]);
         client.disconnect().unwrap();
@@ -76,7 +76,7 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
         for i in 0..50 {
             cycle(&Disconnect::new().abort(i % 5 == 0));
         }
-        // The server's own ends are among them.
+        // The count includes the server's ends of the connections.
         let open = || descriptors().saturating_sub(before);
         eventually(&format!("{way:?}: file descriptors closed"), || open() == 0);
         eventually("no threads", || threads().is_empty());
@@ -90,20 +90,20 @@ fn a_lost_connection_keeps_nothing_while_the_policy_waits() {
     let server = Scripted::websocket(Exchange::reset);
     let policy = Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10);
     let builder = Client::builder().reconnection(policy);
-    // That has descriptors of its own.
+    // The handler of Ctrl-C has file descriptors of its own.
     #[cfg(feature = "sigint")]
     let builder = builder.handle_sigint(false);
     let client = builder.build().unwrap();
     client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
     eventually("it is lost", || client.is_reconnecting());
-    // It keeps its ends of all connections.
+    // The server keeps its ends of all connections until it is dropped.
     drop(server);
     eventually("file descriptors closed", || descriptors() <= before);
     client.disconnect().unwrap();
     client.wait();
 }
 
-/// Opens a session, and then says nothing: not even a ping is due for 25 s.
+/// Opens a session and then stays silent. The first ping is due only after 25 s.
 fn quiet(exchange: &mut Exchange) -> std::io::Result<()> {
     match &exchange.request {
         request if request.is_websocket() && request.query.contains_key("sid") => {
@@ -121,7 +121,7 @@ fn quiet(exchange: &mut Exchange) -> std::io::Result<()> {
     }
 }
 
-/// The CPU ticks of a thread, and how often it has been given the CPU to run.
+/// The CPU ticks of a thread, and the number of its voluntary context switches.
 fn usage(id: &str) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/self/task/{id}/status")).unwrap();
     let switches = status.lines().filter_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
@@ -140,7 +140,7 @@ fn an_idle_connection_takes_no_cpu() {
         eventually("its threads", || threads().len() >= 2);
         let all = threads();
         let usages = || all.iter().map(|(_, id)| usage(id)).collect::<Vec<_>>();
-        // Until they have come to rest after the start.
+        // The threads come to rest some time after the start.
         let mut last = usages();
         eventually("rest", || {
             assert!(!client.wait_timeout(Duration::from_millis(50)));
@@ -158,7 +158,7 @@ fn an_idle_connection_takes_no_cpu() {
     }
 }
 
-/// The whole of a connection's life, blocking.
+/// Runs whole connections, with blocking calls.
 fn lives(url: &str) {
     for way in WAYS {
         let (client, watch) = connected(url, by(way));
@@ -178,14 +178,14 @@ fn a_runtime_around_it_makes_no_difference() {
     within(PATIENCE, "a life in a runtime", move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            // Where blocking belongs, in a task, and in the runtime's own thread.
+            // The client works on a thread for blocking calls, in a task, and on the runtime's own thread.
             let blocking = url.clone();
             tokio::task::spawn_blocking(move || lives(&blocking)).await.unwrap();
             let task = url.clone();
             tokio::spawn(async move { lives(&task) }).await.unwrap();
             lives(&url);
         });
-        // A client that outlives its runtime, and is dropped in another.
+        // The client outlives its runtime and is dropped in another one.
         let client = runtime.block_on(async {
             let client = Client::new();
             client.connect(&url).unwrap();

@@ -1,5 +1,5 @@
-//! The count of messages that were accepted and not written: it belongs to one connection, it is known in time, and it
-//! leaves nothing out.
+//! The count of messages that were accepted but not written. It belongs to one connection, is known in time,
+//! and is complete.
 
 #![cfg(target_os = "linux")]
 
@@ -18,7 +18,7 @@ use engineio::{Client, Disconnect, Error, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
-/// The number of messages that a disconnect says were not sent.
+/// The number of unsent messages according to `disconnect`.
 fn unsent(disconnected: &Result<(), Error>) -> usize {
     match disconnected {
         Ok(()) => 0,
@@ -27,7 +27,7 @@ fn unsent(disconnected: &Result<(), Error>) -> usize {
     }
 }
 
-/// A client whose disconnect handler connects again after a connection that it did not end itself.
+/// A client whose disconnect handler connects again, unless the client has ended the connection itself.
 fn connects_again(url: &str, transport: TransportKind) -> (Client, Watch) {
     let client = Client::builder().outbox_limit(64 << 20).build().unwrap();
     let watch = Watch::new(&client);
@@ -39,8 +39,8 @@ fn connects_again(url: &str, transport: TransportKind) -> (Client, Watch) {
     (client, watch)
 }
 
-/// A server whose first session takes no POST and ends when the test says so. The second session's POSTs are taken
-/// unless they hold "lost".
+/// A server whose first session answers no POST and ends when the test says so. The second session's POSTs
+/// are accepted, except for those that contain "lost".
 fn loses_the_first_session() -> (Scripted, Sender<()>) {
     let (end, ended) = bounded::<()>(0);
     let sessions = AtomicUsize::new(0);
@@ -79,7 +79,7 @@ fn a_loss_counts_for_its_own_connection_by_polling() {
         assert_eq!(unsent(&disconnected), lost, "{disconnected:?}");
         client.wait();
         assert_eq!(client.stats().unsent, 17 + lost as u64);
-        // The number does not change with time.
+        // The number stays the same.
         assert_eq!(unsent(&client.disconnect()), lost);
     }
 }
@@ -111,7 +111,7 @@ fn a_loss_counts_for_its_own_connection_by_websocket() {
     assert_eq!(client.stats().unsent, lost);
 }
 
-/// A logger that holds the thread which is about to write the first message.
+/// A logger that stops the thread which is about to write the first message.
 struct HoldsFirst {
     entered: Mutex<Option<Sender<()>>>,
     released: Receiver<()>,
@@ -134,7 +134,7 @@ impl log::Log for HoldsFirst {
     fn flush(&self) {}
 }
 
-/// The message is on its way to the transport when the connection ends, and the transport refuses it afterwards.
+/// The connection ends while the message is on its way to the transport, which refuses it then.
 #[test]
 fn a_message_that_is_being_written_at_the_end_counts() {
     for (transport, abort) in [(Polling, true), (Polling, false), (WebSocket, true), (WebSocket, false)] {

@@ -1,4 +1,4 @@
-//! The threads and file descriptors of this process, as Linux tells them.
+//! The threads and file descriptors of this process, read from Linux's `/proc`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -40,38 +40,38 @@ pub(crate) fn this_thread() -> String {
     link.file_name().and_then(OsStr::to_str).expect("a number").to_owned()
 }
 
-/// The fields of a thread's `stat` file behind its name, which may hold spaces: the state is the first. `None` once the
-/// thread has ended.
+/// The fields of a thread's `stat` file after its name, which may contain spaces. The first field is the
+/// state. Returns `None` if the thread has ended.
 fn stat(id: &str) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/self/task/{id}/stat")).ok()?;
     let fields = &stat[stat.rfind(')').expect("a name") + 1..];
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// True while that thread waits for something: a call of which nothing else can be seen has begun to wait.
+/// True while that thread sleeps. It shows that a call waits which has no other visible effect.
 pub(crate) fn is_asleep(id: &str) -> bool {
     stat(id).is_some_and(|fields| fields[0] == "S")
 }
 
-/// The CPU time that a thread has taken, in ticks of 10 ms; 0 once it has ended.
+/// The CPU time of a thread, in ticks of 10 ms; 0 if it has ended.
 pub(crate) fn ticks(id: &str) -> u64 {
-    // Fields 14 and 15 of the line, utime and stime.
+    // These are fields 14 and 15 of the line, utime and stime.
     stat(id).map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum())
 }
 
-/// Runs a call that waits, on a thread of its own, and returns once it does wait.
+/// Runs a call on a thread of its own. Returns when the call waits.
 pub(crate) fn waiting<T: Send + 'static>(
     what: &str,
     call: impl FnOnce() -> T + Send + 'static,
 ) -> JoinHandle<T> {
     let (tell, told) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
-        // The channel has room, so that this does not wait.
+        // The channel has room, so this send does not wait.
         tell.send(this_thread()).expect("the test listens");
         call()
     });
     let id = told.recv().expect("the thread runs");
-    // The thread may wait for a lock on the way, but not each of three times in a row.
+    // The thread may wait for a lock on the way, but not at three moments in a row.
     let mut asleep = 0;
     eventually(what, || {
         asleep = if is_asleep(&id) { asleep + 1 } else { 0 };
