@@ -151,7 +151,8 @@ impl Client {
         self.core.wait(None);
     }
 
-    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the connection is over.
+    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the connection is over; in a
+    /// handler it always returns false, at once.
     ///
     /// # Examples
     ///

@@ -89,7 +89,7 @@ impl Plan {
         })?;
         if endpoint.drops_path() {
             // The path itself may hold a secret, so it is not logged.
-            let what = "the path of the URL is not used; that is what the option `path` is for";
+            let what = "the path of the URL is not used; the option `path` sets it";
             log!(options.logger, Warn, "connecting to {endpoint}: {what}");
         }
         let mut headers = connect.parsed_headers()?;
@@ -161,7 +161,8 @@ impl Plan {
         }
         if let Some(place) = redirected {
             // POSTs cannot follow a redirect, so the first packet to the server would end the session.
-            let what = format!("the server redirects to {place}, and a POST cannot follow: connect to that");
+            let what =
+                format!("the server redirects to {place}, and a POST cannot follow; connect to that URL");
             return Err(HttpError::reached(Error::connection(what)));
         }
         let limits = PollingLimits {

@@ -10,7 +10,7 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
     let mut parsed = Headers::default();
     for (name, value) in headers {
         let invalid = |what: &str| Error::option(option, format!("{name:?} {what}"));
-        let header = name.parse::<HeaderName>().map_err(|_| invalid("is not a header's name"))?;
+        let header = name.parse::<HeaderName>().map_err(|_| invalid("is not a valid header name"))?;
         let mut header_value: HeaderValue = value.parse().map_err(|_| invalid(what_is_wrong(value)))?;
         if RESERVED_HEADERS.contains(&header.as_str()) {
             return Err(invalid("is set by the client itself"));
@@ -28,7 +28,7 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
 
 fn what_is_wrong(value: &str) -> &'static str {
     if value.contains(['\r', '\n']) {
-        "has a line break in its value, as what is read from a file may have at its end"
+        "has a line break in its value; text that is read from a file may end with one"
     } else {
         "has a control character in its value"
     }

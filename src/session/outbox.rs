@@ -381,7 +381,7 @@ impl Outbox {
         } else if state.ledger.is_frozen() {
             Err(Error::SocketIsClosed)
         } else {
-            Err(Error::Timeout { what: "writing what was sent" })
+            Err(Error::Timeout { what: "writing the queued messages" })
         }
     }
 }

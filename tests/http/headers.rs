@@ -192,7 +192,7 @@ fn credentials_do_not_follow_a_redirect_to_another_server() {
 #[test]
 fn a_header_with_a_line_break_is_said_to_have_one() {
     for (value, what) in [
-        ("secret\n", "a line break in its value, as what is read from a file"),
+        ("secret\n", "a line break in its value; text that is read from a file"),
         ("secret\r\nX-More: 1", "a line break in its value"),
         ("secret\0", "a control character in its value"),
     ] {
