@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Lock order: none of the locks of a session (life, outbox, inbox, writer, watchdog) is held while another is taken,
-//! and none while the transport or user code runs. The one exception is the writer's, under which its thread starts.
+//! and none while the transport or user code runs. There are two exceptions: the writer's thread starts under the lock of
+//! the writer, and a transport reports its progress, for which the outbox's lock is taken, under its own.
 
 mod inbox;
 mod ledger;

@@ -112,9 +112,10 @@ pub(crate) trait Transport: Send + Sync {
     fn send_is_bounded(&self) -> bool;
 }
 
-/// What a transport tells while it writes. It is called without a lock of the transport's.
+/// What a transport tells while it writes.
 pub(crate) trait Progress: Sync {
-    /// These packets are written: flushed to the system, or confirmed by the answer to a POST.
+    /// These packets are written: flushed to the system, or confirmed by the answer to a POST. It is called before
+    /// `recv` can bring an answer to them, and so maybe under a lock of the transport's.
     fn written(&self, written: Written);
 
     /// A packet that goes ahead of what is left of the batch. It is asked for as often as the server may have been

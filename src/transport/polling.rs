@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// HTTP long polling: a GET in flight for what the server sends, and one POST at most for what we send.
 ///
-/// Lock order: `intake`, then `closed`.
+/// Lock order: `intake`, then `state`.
 pub(crate) struct Polling {
     http: HttpClient,
     /// The URL of the session, without the timestamp.
@@ -31,8 +32,16 @@ pub(crate) struct Polling {
     limits: PollingLimits,
     /// For the one who receives.
     intake: Mutex<Intake>,
-    closed: Mutex<bool>,
-    closing: Signal,
+    state: Mutex<PollingState>,
+    /// Notified when the transport is closed, or the last POST is answered.
+    changed: Signal,
+}
+
+#[derive(Default)]
+struct PollingState {
+    closed: bool,
+    /// The POST with the close is in flight.
+    last_post: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -123,8 +132,8 @@ impl Polling {
             limits,
             // The handshake came before the first poll.
             intake: Mutex::new(Intake { useful: true, ..Intake::default() }),
-            closed: Mutex::new(false),
-            closing: Signal::default(),
+            state: Mutex::default(),
+            changed: Signal::default(),
         }
     }
 
@@ -173,12 +182,18 @@ impl Polling {
         http.reopened(&url).post(&url, CONTENT_TYPE, &body).map(drop)
     }
 
+    fn set_last_post(&self, last: bool) {
+        let mut state = lock(&self.state);
+        state.last_post = last;
+        self.changed.notify_all(state);
+    }
+
     fn request_url(&self) -> String {
         if self.timestamps { format!("{}&t={}", self.url, timestamp()) } else { self.url.clone() }
     }
 
     fn is_closed(&self) -> bool {
-        *lock(&self.closed)
+        lock(&self.state).closed
     }
 
     fn failed(&self, error: Error) -> TransportError {
@@ -213,7 +228,7 @@ impl Polling {
 
     /// Waits for that long, or until the transport is closed.
     fn pause(&self, pause: Duration) {
-        drop(self.closing.wait_while(lock(&self.closed), Some(after(pause)), |closed| !closed));
+        drop(self.changed.wait_while(lock(&self.state), Some(after(pause)), |state| !state.closed));
     }
 }
 
@@ -243,8 +258,12 @@ impl Transport for Polling {
             let pause = intake.take_pause();
             drop(intake);
             self.pause(pause);
-            let payload = self.poll(server)?;
-            lock(&self.intake).payload = payload;
+            let payload = self.poll(server);
+            // A server that is told to close may end the poll before it answers the POST, which tells what has arrived.
+            // The POST has the request timeout.
+            let unanswered = |state: &PollingState| state.last_post && !state.closed;
+            drop(self.changed.wait_while(lock(&self.state), None, unanswered));
+            lock(&self.intake).payload = payload?;
         }
     }
 
@@ -265,16 +284,14 @@ impl Transport for Polling {
             }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
             // A POST that failed is not repeated, as it may have arrived.
+            let last = batch.iter().take(count).last() == Some(&Packet::Close);
+            self.set_last_post(last);
             let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
-            answer.map_err(|e| self.unwritable(e.error))?;
-            let (mut written, mut close) = (Written::default(), false);
-            for packet in batch.drain(..count) {
-                written = written + Written::of(&packet);
-                close |= packet == Packet::Close;
-                drop_guarded(packet);
-            }
+            answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;
+            let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
-            if close {
+            batch.drain(..count).for_each(drop_guarded);
+            if last {
                 // The server need not answer the poll in flight before its next ping.
                 self.close();
             }
@@ -287,9 +304,9 @@ impl Transport for Polling {
     }
 
     fn close(&self) {
-        let mut closed = lock(&self.closed);
-        *closed = true;
-        self.closing.notify_all(closed);
+        let mut state = lock(&self.state);
+        state.closed = true;
+        self.changed.notify_all(state);
         self.http.close();
     }
 
