@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::event::Reason;
-use crate::guarded::guarded;
+use crate::guarded::{drop_guarded, guarded};
 use crate::message::Message;
 use crate::sync::{Mutex, Signal, lock};
 
@@ -60,6 +60,13 @@ impl<T> Slot<T> {
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
         guarded(|| drop(former)).and(result).unwrap_or_else(Err)
+    }
+}
+
+/// The handler may be dropped with the last handle, at the end of a thread, where a panic would abort the process.
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        drop_guarded(lock(&self.state).handler.take());
     }
 }
 
