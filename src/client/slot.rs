@@ -2,7 +2,7 @@
 
 use super::Client;
 use crate::event::Reason;
-use crate::guarded::guarded;
+use crate::guarded::{drop_guarded, guarded};
 use crate::message::Message;
 use crate::sync::{Mutex, Signal, lock};
 
@@ -61,6 +61,14 @@ impl<T> Slot<T> {
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
         guarded(|| drop(former)).and(result).unwrap_or_else(Err)
+    }
+}
+
+/// Catches a panic of the handler's drop. This may be the end of a thread, where a panic would abort the
+/// process.
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        drop_guarded(lock(&self.state).handler.take());
     }
 }
 

@@ -13,8 +13,9 @@
 //! the writer writes, and the watchdog receives in the reader's place while a handler runs.
 //!
 //! Lock order: a thread that holds one of the session's locks (life, outbox, inbox, writer, watchdog) takes
-//! no other one, and calls neither the transport nor user code. The one exception is the writer's lock, which
-//! is held while the writer thread is started.
+//! no other one, and calls neither the transport nor user code. There is one exception: the writer thread
+//! starts while the writer's lock is held. A transport may hold a lock of its own while it reports progress,
+//! which takes the outbox's lock.
 
 mod inbox;
 mod ledger;

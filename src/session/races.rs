@@ -38,6 +38,7 @@ struct Round {
     session: Arc<Session>,
     server: Server,
     told: Arc<Mutex<Vec<Told>>>,
+    warnings: Warnings,
     /// The number of the server's next message.
     from_server: Mutex<usize>,
     /// The number of messages that `send` has accepted.
@@ -87,6 +88,7 @@ impl Listener for Handlers {
 impl Round {
     fn start(chance: &mut Chance) -> Arc<Self> {
         let (transport, server) = pair();
+        let warnings = Warnings::default();
         let pick = |chance: &mut Chance, from: [usize; 2]| from[chance.below(2) as usize];
         let interval = pick(chance, [5, 25_000]);
         let json = format!(r#"{{"sid":"s","pingInterval":{interval},"pingTimeout":{interval}}}"#);
@@ -95,7 +97,7 @@ impl Round {
             inbox_limit: pick(chance, [300, 1 << 20]),
             close_timeout: Duration::from_millis(pick(chance, [1, 20]) as u64),
             counters: Arc::default(),
-            logger: Logger::default(),
+            logger: warnings.logger(),
         };
         if chance.below(4) == 0 {
             server.be_rude();
@@ -106,7 +108,14 @@ impl Round {
         let handshake = Handshake::parse(&json).unwrap();
         let session = Session::new(Box::new(transport), handshake, Default::default(), options);
         let told = Arc::default();
-        Arc::new(Round { session, server, told, from_server: Mutex::new(0), accepted: AtomicUsize::new(0) })
+        Arc::new(Round {
+            session,
+            server,
+            told,
+            warnings,
+            from_server: Mutex::new(0),
+            accepted: AtomicUsize::new(0),
+        })
     }
 
     fn handlers(self: &Arc<Self>, seed: u64) -> Box<Handlers> {
@@ -163,6 +172,11 @@ impl Round {
         // The count that the listener was told does not change any more.
         let Ending { reason, unsent, .. } = self.session.ending();
         assert_eq!(told[told.len() - 2..], [Told::Ended(reason, unsent), Told::Finished], "{told:?}");
+        let warned: Vec<_> =
+            lock(&self.warnings.0).iter().filter(|line| line.contains("not sent")).cloned().collect();
+        let expected =
+            (unsent > 0).then(|| format!("{unsent} message(s) were not sent before the connection ended"));
+        assert_eq!(warned, expected.into_iter().collect::<Vec<_>>());
         let messages: Vec<_> = (0..told.len() - 3).map(Told::Message).collect();
         assert_eq!(told[1..told.len() - 2], messages, "lost, doubled or out of order");
 
@@ -177,6 +191,30 @@ impl Round {
             assert!(last.insert(name, number).is_none_or(|last| last < number), "{text} out of order");
         }
     }
+}
+
+/// The warnings of a session.
+#[derive(Default, Clone)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Warnings {
+    fn logger(&self) -> Logger {
+        let mut logger = Logger::default();
+        logger.set_own(Arc::new(self.clone()));
+        logger
+    }
+}
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        lock(&self.0).push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
 }
 
 fn run(seed: u64) {

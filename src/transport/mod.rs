@@ -113,9 +113,11 @@ pub(crate) trait Transport: Send + Sync {
     fn send_is_bounded(&self) -> bool;
 }
 
-/// The callbacks of a transport that is writing. No lock of the transport is held during a call.
+/// The callbacks of a transport that is writing.
 pub(crate) trait Progress: Sync {
     /// Called when these packets are written: flushed to the system, or confirmed by the answer to a POST.
+    /// The call comes before `recv` can return an answer to them, so the transport may hold a lock of its
+    /// own.
     fn written(&self, written: Written);
 
     /// Returns a packet that goes ahead of the rest of the batch. A transport asks after each wait for the

@@ -2,6 +2,7 @@
 //! POSTs.
 
 use std::collections::VecDeque;
+use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The polling transport. At most one GET and one POST are in flight at the same time.
 ///
-/// Lock order: `intake`, then `closed`.
+/// Lock order: `intake`, then `state`.
 pub(crate) struct Polling {
     http: HttpClient,
     /// The URL of the session, without the timestamp.
@@ -35,8 +36,16 @@ pub(crate) struct Polling {
     limits: PollingLimits,
     /// The received packets that were not handed on.
     intake: Mutex<Intake>,
-    closed: Mutex<bool>,
-    closing: Signal,
+    state: Mutex<PollingState>,
+    /// Notified when the transport is closed, or the last POST is answered.
+    changed: Signal,
+}
+
+#[derive(Default)]
+struct PollingState {
+    closed: bool,
+    /// Set while the POST with the close packet is in flight.
+    last_post: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +136,8 @@ impl Polling {
             limits,
             // The handshake counts as a useful payload: the first poll follows without a pause.
             intake: Mutex::new(Intake { useful: true, ..Intake::default() }),
-            closed: Mutex::new(false),
-            closing: Signal::default(),
+            state: Mutex::default(),
+            changed: Signal::default(),
         }
     }
 
@@ -179,12 +188,18 @@ impl Polling {
         http.reopened(&url).post(&url, CONTENT_TYPE, &body).map(drop)
     }
 
+    fn set_last_post(&self, last: bool) {
+        let mut state = lock(&self.state);
+        state.last_post = last;
+        self.changed.notify_all(state);
+    }
+
     fn request_url(&self) -> String {
         if self.timestamps { format!("{}&t={}", self.url, timestamp()) } else { self.url.clone() }
     }
 
     fn is_closed(&self) -> bool {
-        *lock(&self.closed)
+        lock(&self.state).closed
     }
 
     fn failed(&self, error: Error) -> TransportError {
@@ -219,7 +234,7 @@ impl Polling {
 
     /// Waits for `pause`, or until the transport is closed.
     fn pause(&self, pause: Duration) {
-        drop(self.closing.wait_while(lock(&self.closed), Some(after(pause)), |closed| !closed));
+        drop(self.changed.wait_while(lock(&self.state), Some(after(pause)), |state| !state.closed));
     }
 }
 
@@ -249,8 +264,12 @@ impl Transport for Polling {
             let pause = intake.take_pause();
             drop(intake);
             self.pause(pause);
-            let payload = self.poll(server)?;
-            lock(&self.intake).payload = payload;
+            let payload = self.poll(server);
+            // A server may end the poll before it answers the POST with the close packet. That answer tells
+            // whether the last messages have arrived, so it is waited for, within the request timeout.
+            let unanswered = |state: &PollingState| state.last_post && !state.closed;
+            drop(self.changed.wait_while(lock(&self.state), None, unanswered));
+            lock(&self.intake).payload = payload?;
         }
     }
 
@@ -270,17 +289,15 @@ impl Transport for Polling {
                 batch.push_front(packet);
             }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
+            let last = batch.iter().take(count).last() == Some(&Packet::Close);
+            self.set_last_post(last);
             // A failed POST is not repeated, because it may have arrived.
             let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
-            answer.map_err(|e| self.unwritable(e.error))?;
-            let (mut written, mut close) = (Written::default(), false);
-            for packet in batch.drain(..count) {
-                written = written + Written::of(&packet);
-                close |= packet == Packet::Close;
-                drop_guarded(packet);
-            }
+            answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;
+            let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
-            if close {
+            batch.drain(..count).for_each(drop_guarded);
+            if last {
                 // The server need not answer the pending poll before its next ping.
                 self.close();
             }
@@ -293,9 +310,9 @@ impl Transport for Polling {
     }
 
     fn close(&self) {
-        let mut closed = lock(&self.closed);
-        *closed = true;
-        self.closing.notify_all(closed);
+        let mut state = lock(&self.state);
+        state.closed = true;
+        self.changed.notify_all(state);
         self.http.close();
     }
 

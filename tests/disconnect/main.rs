@@ -46,6 +46,33 @@ fn a_disconnect_writes_everything_first() {
     }
 }
 
+/// The server ends the poll before it answers the POST with the close packet.
+#[test]
+fn an_answer_to_the_last_post_that_comes_late_counts() {
+    for end in ["1", "6"] {
+        let (told, tells) = mpsc::channel();
+        let tells = std::sync::Mutex::new(tells);
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() => {
+                told.send(()).unwrap();
+                // By then the client has read the end of its poll. If it has not, the test shows nothing.
+                thread::sleep(Duration::from_millis(200));
+                exchange.payload("ok")
+            }
+            request if request.is_poll() => {
+                let told = tells.lock().unwrap().recv_timeout(PATIENCE);
+                told.map_err(io::Error::other)?;
+                exchange.payload(end)
+            }
+            _ => exchange.payload(OPEN),
+        });
+        let client = Client::new();
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        client.disconnect().unwrap();
+        assert_eq!(client.stats().sent.packets, 1, "{end}: the close");
+    }
+}
+
 /// A server that reports each frame of a websocket client as text until the end, and a close frame as
 /// `close`.
 fn recorder() -> (Scripted, mpsc::Receiver<String>) {

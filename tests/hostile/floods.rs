@@ -62,27 +62,42 @@ fn survives(what: &str, start: &'static [u8], frame: &'static [u8]) {
 
 #[test]
 fn of_websocket_pings() {
+    if !alone() {
+        return;
+    }
     survives("pings", b"", b"\x89\x00");
 }
 
 #[test]
 fn of_websocket_pongs() {
+    if !alone() {
+        return;
+    }
     survives("pongs", b"", b"\x8a\x00");
 }
 
 #[test]
 fn of_empty_fragments() {
+    if !alone() {
+        return;
+    }
     survives("fragments", b"\x02\x00", b"\x00\x00");
 }
 
 #[test]
 fn of_packets_that_mean_nothing() {
+    if !alone() {
+        return;
+    }
     survives("noops", b"", b"\x81\x016");
     survives("upgrades", b"", b"\x81\x015");
 }
 
 #[test]
 fn of_pings_that_are_answered() {
+    if !alone() {
+        return;
+    }
     survives("pings of Engine.IO", b"", b"\x81\x012");
 }
 
@@ -134,6 +149,9 @@ fn the_end_behind_a_flood() {
 /// The server sends pings and does not read the pongs.
 #[test]
 fn of_pings_whose_pongs_nobody_reads() {
+    if !alone() {
+        return;
+    }
     let (sender, said) = mpsc::channel();
     let foe = Foe::by_websocket(move |exchange| {
         let ping = [b"2".as_slice(), &[b'x'; 9_999]].concat();
@@ -148,6 +166,9 @@ fn of_pings_whose_pongs_nobody_reads() {
 
 #[test]
 fn of_websocket_pings_whose_pongs_nobody_reads() {
+    if !alone() {
+        return;
+    }
     let (sender, flooded) = mpsc::channel();
     let foe = Foe::by_websocket(move |exchange| {
         let pings = [&[0x89, 125][..], &[7; 125]].concat().repeat(1000);

@@ -9,6 +9,9 @@ fn declares(length: u64) -> Vec<u8> {
 
 #[test]
 fn frames_that_break_the_protocol() {
+    if !alone() {
+        return;
+    }
     let long = |head: &[u8]| [head, b"\x7e\x00\x7e", &[b'x'; 126]].concat();
     let (long_ping, long_close) = (long(b"\x89"), long(b"\x88"));
     let table: [(&str, &[u8], &str); 19] = [
@@ -39,6 +42,9 @@ fn frames_that_break_the_protocol() {
 
 #[test]
 fn a_declared_length_costs_nothing() {
+    if !alone() {
+        return;
+    }
     // The length of a text includes a byte for its type.
     let max = MAX_MESSAGE as u64;
     for length in [max + 2, 1 << 31, (1 << 32) + 1, 1 << 40, 1 << 62, i64::MAX as u64, 1 << 63, u64::MAX] {
@@ -54,6 +60,9 @@ fn a_declared_length_costs_nothing() {
 
 #[test]
 fn fragments_add_up() {
+    if !alone() {
+        return;
+    }
     // The fragments have 600 kB, 1 byte, or a last one that exceeds the limit.
     for size in [600_000, 1, MAX_MESSAGE] {
         let foe = Foe::by_websocket(move |exchange| {

@@ -110,6 +110,9 @@ fn answers_that_are_not_http() {
 
 #[test]
 fn too_much_of_http() {
+    if !alone() {
+        return;
+    }
     let table: [(&str, Attack); 10] = [
         ("a length of 2^63", |x| {
             endless(x, "HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\n4", b"x")
@@ -139,6 +142,9 @@ fn too_much_of_http() {
 
 #[test]
 fn a_gzip_bomb() {
+    if !alone() {
+        return;
+    }
     // The bomb expands to 1.4 GB.
     let bomb = Arc::new(bomb(9_000_000));
     for status in ["200 OK", "500 Oops"] {
@@ -154,6 +160,9 @@ fn a_gzip_bomb() {
 
 #[test]
 fn preliminary_answers_without_end() {
+    if !alone() {
+        return;
+    }
     for line in ["100 Continue", "103 Early Hints"] {
         for point in [Point::Handshake, Point::WebSocket, Point::Post] {
             let chunk = format!("HTTP/1.1 {line}\r\n\r\n");
@@ -234,6 +243,9 @@ fn polls_that_bring_nothing() {
 /// an error that says so, and the next session starts without the cookies.
 #[test]
 fn cookies_by_the_thousand() {
+    if !alone() {
+        return;
+    }
     let foe = Foe::by_polls(|exchange| {
         let polls = exchange.polls();
         let cookies: String =

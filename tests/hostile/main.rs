@@ -197,10 +197,25 @@ fn costs_little(what: &str, run: impl FnOnce()) {
     assert!(grown.left < 64 << 20, "{what}: {} MiB are left", grown.left >> 20);
 }
 
+/// Returns true in a process that runs the current test alone, for tests that measure the memory of the
+/// process. In any other process it runs the test in such a process first, and the test has nothing more to
+/// do.
+fn alone() -> bool {
+    const VARIABLE: &str = "HOSTILE_ALONE";
+    if std::env::var_os(VARIABLE).is_some() {
+        return true;
+    }
+    let current = std::thread::current();
+    let test = current.name().expect("the test's thread has its name");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let run = child.args([test, "--exact", "--nocapture"]).env(VARIABLE, "1").output().unwrap();
+    let said = [run.stdout, run.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
 fn growth(run: impl FnOnce()) -> Growth {
-    use std::sync::{Mutex, PoisonError};
-    static ALONE: Mutex<()> = Mutex::new(());
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    assert!(std::env::var_os("HOSTILE_ALONE").is_some(), "a test that measures begins with `alone()`");
     // The write resets the peak of the memory.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = memory("VmRSS:");

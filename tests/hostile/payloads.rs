@@ -25,6 +25,9 @@ fn answer(exchange: &mut Exchange, zipped: &[u8]) -> io::Result<()> {
 
 #[test]
 fn forty_million_messages_in_a_payload() {
+    if !alone() {
+        return;
+    }
     let zipped = gzip(b"4", b"\x1e4", 40_000_000, b"");
     assert!(zipped.len() < 200_000);
     let foe = Foe::by_polls(move |exchange| answer(exchange, &zipped));
@@ -45,6 +48,9 @@ fn forty_million_messages_in_a_payload() {
 
 #[test]
 fn a_million_values_in_a_handshake() {
+    if !alone() {
+        return;
+    }
     for (count, told) in [(10_000_000, "longer than"), (10_000, "no sid")] {
         let zipped = gzip(br#"0{"x":[[]"#, b",[]", count, b"]}");
         let foe = Foe::new(move |exchange| answer(exchange, &zipped));
@@ -57,6 +63,9 @@ fn a_million_values_in_a_handshake() {
 
 #[test]
 fn ten_million_packets_behind_the_handshake() {
+    if !alone() {
+        return;
+    }
     let zipped = gzip(OPEN.as_bytes(), b"\x1e6", 10_000_000, b"");
     let foe = Foe::new(move |exchange| answer(exchange, &zipped));
     let grown = growth(|| {
@@ -69,6 +78,9 @@ fn ten_million_packets_behind_the_handshake() {
 /// All packets are delivered in order, through a small inbox.
 #[test]
 fn a_million_packets_at_once() {
+    if !alone() {
+        return;
+    }
     const COUNT: usize = 1_000_000;
     let foe = Foe::by_polls(|exchange| {
         let payload = if exchange.polls() == 1 { "40".to_owned() } else { return exchange.hold() };

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
-use super::{Progress, Transport, TransportError, TransportKind, TrySend};
+use super::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
 use crate::guarded::drop_guarded;
 use crate::net::{LastActivity, TimeLeft, wait_for};
 use crate::protocol::Packet;
@@ -110,34 +110,27 @@ impl Transport for WebSocket {
                 progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
             }
             let mut given = 0;
-            let flushed = self.frames.lock().write_burst(batch, &mut given);
+            let flushed =
+                report(progress, self.frames.lock(), |frames| frames.write_burst(batch, &mut given));
             // The packets are dropped without the lock, because binary messages own values of the user's.
             batch.drain(..given).for_each(drop_guarded);
             match flushed.map_err(|e| self.own(unwritable(e)))? {
-                Some(written) => {
-                    progress.written(written);
-                    if batch.is_empty() {
-                        return Ok(());
-                    }
-                }
-                None => self.wait(PollFlags::OUT, None)?,
+                true if batch.is_empty() => return Ok(()),
+                true => {}
+                false => self.wait(PollFlags::OUT, None)?,
             }
         }
     }
 
     fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
-        let Some(mut frames) = self.frames.try_lock() else {
+        let Some(frames) = self.frames.try_lock() else {
             // The reader has the lock. The writer thread waits for it, not this thread.
             return Ok(TrySend::Refused);
         };
-        let flushed = frames.write_one(packet);
-        drop(frames);
+        let flushed = report(progress, frames, |frames| frames.write_one(packet));
         match flushed.map_err(|e| self.own(unwritable(e)))? {
-            Some(written) => {
-                progress.written(written);
-                Ok(TrySend::Sent)
-            }
-            None => Ok(TrySend::Unflushed),
+            true => Ok(TrySend::Sent),
+            false => Ok(TrySend::Unflushed),
         }
     }
 
@@ -154,4 +147,18 @@ impl Transport for WebSocket {
     fn send_is_bounded(&self) -> bool {
         false
     }
+}
+
+/// Writes, and reports the written packets under the lock, before the server's answer to them can be read.
+/// Returns false if the socket takes no more for now.
+fn report(
+    progress: &dyn Progress,
+    mut frames: MutexGuard<'_, Frames>,
+    write: impl FnOnce(&mut Frames) -> Result<Option<Written>, TransportError>,
+) -> Result<bool, TransportError> {
+    let written = write(&mut frames)?;
+    if let Some(written) = written {
+        progress.written(written);
+    }
+    Ok(written.is_some())
 }
