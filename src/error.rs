@@ -94,7 +94,8 @@ pub enum Error {
         what: &'static str,
     },
 
-    /// [`Client::try_send`](crate::Client::try_send) was called while the outbox was full.
+    /// [`Client::try_send`](crate::Client::try_send) was called while the outbox was full, or while other
+    /// senders waited for room.
     #[error("the outbox is full")]
     QueueFull,
 

@@ -1,4 +1,7 @@
 //! The client's attempts to connect: those of the user, and those of the reconnection policy.
+//!
+//! An epoch is the time between two decisions of the user's, to connect or to disconnect. A reconnection by
+//! the policy ends with the epoch in which it began.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -56,7 +59,8 @@ impl Core {
         }
     }
 
-    /// Begins an epoch of the user's. A reconnection of the epoch before ends.
+    /// Begins a new epoch, in which the policy repeats the user's `connect`. A reconnection of the old epoch
+    /// ends.
     fn begin_epoch(&self, way: Arc<dyn Way>) -> Result<u64> {
         let mut course = lock(&self.course);
         let epoch = course.life.begin_epoch()?;

@@ -54,7 +54,7 @@ fn connect_and_lose(client: &Client, events: &Events, transport: TransportKind) 
 #[test]
 fn disconnect_releases_a_connection_that_the_server_has_ended() {
     for transport in [Polling, WebSocket] {
-        // One capacity leaves out a message, the other one only the last event.
+        // The smaller capacity leaves out messages, the larger one only the last event.
         for capacity in [2, 6] {
             let lines = Lines::default();
             let client = client(&lines);

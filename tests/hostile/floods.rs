@@ -9,8 +9,8 @@ use super::*;
 /// The number of frames in a flood.
 const FRAMES: usize = 1_000_000;
 
-/// Repeats a frame for ever on a thread of its own, and reads in the meantime. The channel gets a message
-/// when a million frames are through.
+/// Repeats a frame forever on a thread of its own, and reads in the meantime. The channel gets a message when
+/// a million frames are through.
 fn flood(start: &'static [u8], frame: &'static [u8]) -> (Foe, mpsc::Receiver<String>) {
     let (sender, receiver) = mpsc::channel();
     let foe = Foe::by_websocket(move |exchange| {

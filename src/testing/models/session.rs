@@ -118,7 +118,7 @@ impl Model {
     }
 }
 
-/// One thread closes while others send: all accepted messages are written, then the close.
+/// A thread closes while others send: all accepted messages are written, then the close.
 pub(super) fn close() {
     let model = start(1 << 20, 1 << 20, |_| {});
     let senders: Vec<_> = (0..2)
