@@ -25,7 +25,9 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NotDisconnected => Error::AlreadyConnected,
-            Refusal::Superseded => Attempt::cancelled_error(),
+            Refusal::Superseded => Error::connection(
+                "the attempt was called off: the client has connected or disconnected since",
+            ),
             Refusal::Abandoned => Error::connection("every handle of the client was dropped"),
         }
     }
@@ -45,28 +47,23 @@ impl Core {
     /// Connects by `way`, and repeats failed attempts if the policy also covers the first connection.
     pub(super) fn connect_by(self: &Arc<Self>, way: Arc<dyn Way>) -> Result<()> {
         let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
-        if !retries {
-            return self.attempt(Some(way), None);
-        }
-        let epoch = self.begin_epoch(way)?;
-        let first = match self.attempt(None, Some(epoch)) {
-            Err(e) => e,
-            connected => return connected,
+        let attempt = Arc::new(Attempt::default());
+        let epoch = {
+            let mut course = lock(&self.course);
+            let epoch = if retries { Some(course.life.begin_epoch()?) } else { None };
+            course.life.begin(attempt.clone(), epoch)?;
+            course.way = Some(way.clone());
+            self.changed.notify_all(course);
+            epoch
         };
-        match self.connect_again(epoch) {
-            Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
-            None => Err(first),
+        let connected = self.run_attempt(&attempt, &*way, epoch);
+        match (connected, epoch) {
+            (Err(first), Some(epoch)) => match self.connect_again(epoch) {
+                Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+                None => Err(first),
+            },
+            (connected, _) => connected,
         }
-    }
-
-    /// Begins a new epoch, in which the policy repeats the user's `connect`. A reconnection of the old epoch
-    /// ends.
-    fn begin_epoch(&self, way: Arc<dyn Way>) -> Result<u64> {
-        let mut course = lock(&self.course);
-        let epoch = course.life.begin_epoch()?;
-        course.way = Some(way);
-        self.changed.notify_all(course);
-        Ok(epoch)
     }
 
     /// Connects again by the policy after a connection was lost, unless the user has connected or
@@ -88,7 +85,7 @@ impl Core {
         let connected = policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
-            || self.attempt(None, Some(epoch)),
+            || self.attempt_again(epoch),
             |event| log!(self.options.logger, Info, "{event}"),
         );
         lock(&self.course).reconnecting -= 1;
@@ -114,25 +111,33 @@ impl Core {
         in_epoch(&self.changed.wait_while(course, None, connecting))
     }
 
-    /// Connects once: by `way`, or, for the policy, by the way of the last `connect`.
-    fn attempt(self: &Arc<Self>, way: Option<Arc<dyn Way>>, epoch: Option<u64>) -> Result<()> {
+    /// Makes an attempt of the policy: by the way of the last `connect`.
+    fn attempt_again(self: &Arc<Self>, epoch: u64) -> Result<()> {
         let attempt = Arc::new(Attempt::default());
         let way = {
             let mut course = lock(&self.course);
-            course.life.begin(attempt.clone(), epoch)?;
-            course.way = way.or(course.way.take());
-            course.way.clone()
+            // A policy begins after a `connect`, which has set the way.
+            let way = course.way.clone().ok_or(Error::NotConnected)?;
+            course.life.begin(attempt.clone(), Some(epoch))?;
+            way
         };
+        self.run_attempt(&attempt, &*way, Some(epoch))
+    }
+
+    /// Connects once, for an attempt that has begun.
+    fn run_attempt(
+        self: &Arc<Self>,
+        attempt: &Arc<Attempt>,
+        way: &dyn Way,
+        epoch: Option<u64>,
+    ) -> Result<()> {
         // A panic is caught because the middleware of the user's HTTP agent runs here.
-        let connect = |way: Arc<dyn Way>| {
-            guarded(|| way.connect(&attempt))
-                .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))))
-        };
-        let connected = way.ok_or(Error::NotConnected).and_then(connect);
-        let started = connected.and_then(|connected| self.start(&attempt, connected, epoch));
+        let connected = guarded(|| way.connect(attempt))
+            .unwrap_or_else(|panic| Err(Error::connection(format!("connecting {panic}"))));
+        let started = connected.and_then(|connected| self.start(attempt, connected, epoch));
         if started.is_err() {
             let mut course = lock(&self.course);
-            course.life.give_up(&attempt);
+            course.life.give_up(attempt);
             self.changed.notify_all(course);
         }
         started

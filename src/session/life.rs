@@ -18,7 +18,7 @@ use super::{Ending, Session, writer};
 use crate::error::Error;
 use crate::event::Reason;
 use crate::guarded::drop_guarded;
-use crate::sync::{Mutex, Signal, lock, now};
+use crate::sync::{Mutex, MutexGuard, Signal, lock, now};
 use crate::transport::TransportError;
 
 /// The time for the server's last words when nothing can be written any more. They are already on their way,
@@ -128,30 +128,30 @@ impl Session {
         self.inbox.mute();
     }
 
+    /// True if the close is to be written now.
     fn begin_close(&self, reason: Reason) -> bool {
-        let next = {
-            let mut state = lock(&self.life.state);
-            let next = state.phase.after(Step::Close);
-            if next == Some(Phase::Closing) {
-                state.claim(reason.clone(), None);
-                state.phase = Phase::Closing;
-            }
-            next
-        };
-        match next {
+        let mut state = lock(&self.life.state);
+        match state.take(Step::Close) {
             Some(Phase::Closing) => {
-                let by = now() + self.options.close_timeout;
-                self.inbox.receive_until(by);
-                self.watchdog.end_by(by);
+                state.claim(reason, None);
+                drop(state);
+                self.bound(self.options.close_timeout);
                 true
             }
             // The connection broke before the client closed it, and keeps the reason that it has.
             Some(_) => {
-                self.end_late();
+                self.tear_down(state, Reason::TransportError, None);
                 false
             }
             None => false,
         }
+    }
+
+    /// Receives for that long at the most, and then ends the session.
+    fn bound(&self, time: Duration) {
+        let by = now() + time;
+        self.inbox.receive_until(by);
+        self.watchdog.end_by(by);
     }
 
     /// Ends the session at once. Queued packets are not written.
@@ -164,24 +164,21 @@ impl Session {
     /// Records that nothing can be written any more. If the server may have sent last words, they are still
     /// received, and may become the reason for the end.
     pub(super) fn break_off(&self, error: Error, last_words: bool) {
-        let next = {
-            let mut state = lock(&self.life.state);
-            let next = state.phase.after(Step::Break);
-            if next == Some(Phase::Broken) {
-                state.broken_by = Some(Arc::new(error));
-                state.phase = Phase::Broken;
-            }
-            next
-        };
-        if next == Some(Phase::Broken) && last_words {
-            self.outbox.close().into_iter().for_each(drop_guarded);
-            self.outbox.freeze();
-            let by = now() + LAST_WORDS.min(self.options.close_timeout);
-            self.inbox.receive_until(by);
-            self.watchdog.end_by(by);
-        } else {
-            self.end_late();
+        let mut state = lock(&self.life.state);
+        match state.take(Step::Break) {
+            Some(Phase::Broken) => state.broken_by = Some(Arc::new(error)),
+            // The close cannot be written any more.
+            Some(_) => return self.tear_down(state, Reason::TransportError, None),
+            None => return,
         }
+        drop(state);
+        if !last_words {
+            return self.end_late();
+        }
+        let unwritten = self.outbox.close();
+        self.outbox.freeze();
+        self.bound(LAST_WORDS.min(self.options.close_timeout));
+        unwritten.into_iter().for_each(drop_guarded);
     }
 
     /// Ends the session because of an error from the transport.
@@ -202,19 +199,22 @@ impl Session {
         self.end(Reason::TransportError, None);
     }
 
-    /// Ends the session; every other way to end leads here. Returns when everything is closed, whichever
-    /// thread has closed it.
+    /// Ends the session. Returns when everything is closed, whichever thread has closed it.
     pub(super) fn end(&self, reason: Reason, error: Option<Error>) {
-        let deliver = {
-            let mut state = lock(&self.life.state);
-            if state.take(Step::End).is_none() {
-                // This wait is short: the thread that tears down waits for nothing.
-                drop(self.life.changed.wait_while(state, None, |state| !state.torn_down));
-                return;
-            }
-            state.claim(reason, error);
-            !state.cause.as_ref().is_some_and(|(reason, _)| reason.is_own())
-        };
+        let mut state = lock(&self.life.state);
+        if state.take(Step::End).is_some() {
+            self.tear_down(state, reason, error);
+        } else {
+            // This wait is short: the thread that tears down waits for nothing.
+            drop(self.life.changed.wait_while(state, None, |state| !state.torn_down));
+        }
+    }
+
+    /// Closes everything, for the thread that has entered `Phase::Over`.
+    fn tear_down(&self, mut state: MutexGuard<'_, LifeState>, reason: Reason, error: Option<Error>) {
+        state.claim(reason, error);
+        let deliver = !state.cause.as_ref().is_some_and(|(reason, _)| reason.is_own());
+        drop(state);
         let unwritten = self.outbox.close();
         self.transport.close();
         // The count is frozen after the transport is closed, because nothing can be written from then on.
