@@ -223,8 +223,9 @@ fn one_big_each_way(url: &str, route: &[TransportKind]) {
 /// Pings arrive late behind a big message, but the bytes of the message keep the connection alive.
 fn bytes_are_life(url: &str, transport: TransportKind) {
     let client = Client::new();
-    let watch = connect(&client, url, &[transport]);
+    // The server sends as soon as it can, which may be before this thread is told.
     let started = Instant::now();
+    let watch = connect(&client, url, &[transport]);
     let message = watch.0.recv_timeout(BULK_PATIENCE).expect("no message");
     assert!(
         message == Seen::Message("x".repeat(LONG).into()),
