@@ -91,6 +91,7 @@
 //! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
+//! | the memory of a message decoded as JSON | 32 times its text and 16 MiB | fixed; see [`ClientBuilder::decode_json`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | a sent message | the server's `maxPayload` | the server |
 //!
