@@ -71,14 +71,14 @@ impl Json {
     pub(crate) fn dumps(&self, value: &Value) -> Result<String> {
         match &self.codec {
             None => Ok(value.to_string()),
-            Some(codec) => codec.dumps(value).map_err(Error::Json),
+            Some(codec) => codec.dumps(value).map_err(Error::json),
         }
     }
 
     pub(crate) fn serialize<T: Serialize + ?Sized>(&self, value: &T) -> Result<String> {
         match &self.codec {
-            None => serde_json::to_string(value).map_err(|e| Error::Json(e.into())),
-            Some(_) => self.dumps(&serde_json::to_value(value).map_err(|e| Error::Json(e.into()))?),
+            None => serde_json::to_string(value).map_err(Error::json),
+            Some(_) => self.dumps(&serde_json::to_value(value).map_err(Error::json)?),
         }
     }
 

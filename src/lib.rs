@@ -119,6 +119,7 @@ mod logger;
 mod message;
 mod net;
 mod options;
+mod printable;
 mod protocol;
 mod reconnection;
 mod session;

@@ -23,15 +23,15 @@ const MEMBERS: usize = 6;
 /// The elements for which an array of one element has room.
 const SMALLEST_ARRAY: usize = 4;
 
-/// True for a text that must not be decoded: its value would be nested too deeply for the stack of a decoder, or
-/// would take too much memory.
+/// True for a text that must not be decoded, because its value would be nested too deeply for the stack of a
+/// decoder, or would take too much memory.
 pub(super) fn is_too_high(text: &str) -> bool {
     let limit = BASE.saturating_add(text.len().saturating_mul(PER_BYTE));
     memory(text, limit).is_none_or(|memory| memory > limit)
 }
 
-/// An estimate of the memory, counted from the structure of the text outside of its strings. `None` if the nesting
-/// is too deep. The count ends at `limit`.
+/// An estimate of the memory, counted from the structure of the text outside of its strings. `None` if the
+/// nesting is too deep. The count ends at `limit`.
 fn memory(text: &str, limit: usize) -> Option<usize> {
     // The members of the open objects that follow the last node.
     let mut members = [0_usize; MAX_NESTING + 1];
