@@ -97,11 +97,22 @@
 //!
 //! # Logging
 //!
-//! Through the [`log`] facade, target `engineio`: failed handlers at error, fallbacks and losses at warn, states
-//! and transports at info, session ids, and packets with their sizes, at debug, packets' contents at trace. Passwords,
-//! cookies and headers are in none of these lines. They are in some of other crates': `cookie_store` logs cookies that
-//! are not `Secure` at debug, and `ureq_proto` whole requests at trace, so those two targets are best kept at info.
-//! [`ClientBuilder::logger`] has lines of this crate only.
+//! The crate logs through the [`log`] facade, with the target `engineio`. Failed handlers are at error.
+//! Fallbacks, losses and the first unexpected packet of a connection are at warn, states and transports at info.
+//! Session ids, and packets with their sizes, are at debug, and the contents of packets at trace. Passwords,
+//! cookies and headers are in none of these lines, and control characters are written as escapes.
+//!
+//! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
+//! `RUST_LOG=info,engineio=debug`:
+//!
+//! | target | what its lines show |
+//! |---|---|
+//! | `ureq` | hosts at debug, whole URLs with the session id at trace |
+//! | `ureq_proto` | requests and responses with all of their headers at trace |
+//! | `cookie_store` | cookies that are not `Secure` at debug |
+//! | `tungstenite` | close frames at debug, messages at trace |
+//!
+//! A logger given to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!
 //! # Features
 //!
