@@ -14,11 +14,12 @@ use crate::message::Message;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// This client called [`Client::disconnect`], or its last handle was dropped.
+    /// This client called [`Client::disconnect`](crate::Client::disconnect), or its last handle was dropped.
     ClientDisconnect,
     /// The server ended the session.
     ServerDisconnect,
-    /// The connection broke, or the server broke the protocol; [`Client::last_error`] tells more.
+    /// The connection broke, or the server broke the protocol.
+    /// [`Client::last_error`](crate::Client::last_error) tells more.
     TransportError,
     /// Nothing was heard from the server for `pingInterval + pingTimeout`; or, for as long, neither side read what
     /// the other wrote.
@@ -46,10 +47,11 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The names of the events, as [`Client::on`] takes them.
+/// The names of the events, as [`Client::on`](crate::Client::on) takes them.
 pub const EVENT_NAMES: &[&str] = &["connect", "message", "disconnect"];
 
-/// What happens on a connection, for [`Client::on`] and [`Client::events`].
+/// An event of a connection, for [`Client::on`](crate::Client::on) and
+/// [`Client::events`](crate::Client::events).
 ///
 /// # Examples
 ///
