@@ -26,7 +26,8 @@ use serde_json::Value;
 /// The program ends at the end of the input, or when the server disconnects.
 #[derive(Parser)]
 #[command(after_help = "\
-Messages go to stdout, everything else to stderr.
+Messages go to stdout, everything else to stderr. On a terminal, control characters in messages other than \
+tabs and line ends are shown as escapes.
 
 Exit code: 0 if all of the input was sent and the connection ended in order; 1 if no connection could be \
 made, or if the connection broke or ended before the input; 2 for invalid arguments. \
@@ -294,7 +295,34 @@ fn read_text(input: &mut impl BufRead) -> io::Result<Option<Message>> {
 }
 
 fn print(message: &Message, json: bool, binary: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let out = io::stdout().lock();
+    if out.is_terminal() {
+        let mut shown = Vec::new();
+        write_message(&mut shown, message, json, binary)?;
+        return write_escaped(out, &String::from_utf8_lossy(&shown));
+    }
+    write_message(out, message, json, binary)
+}
+
+/// Writes a text of the server to a terminal, which control characters could make do anything.
+fn write_escaped(mut out: impl Write, text: &str) -> io::Result<()> {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        let keeps = matches!(c, '\n' | '\t');
+        // Separators of lines, and controls of the direction of text.
+        let separates = matches!(c, '\u{2028}'..='\u{202e}');
+        let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2066}'..='\u{2069}');
+        if (c.is_control() && !keeps) || separates || turns {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.push(c);
+        }
+    }
+    out.write_all(shown.as_bytes())?;
+    out.flush()
+}
+
+fn write_message(mut out: impl Write, message: &Message, json: bool, binary: bool) -> io::Result<()> {
     match message {
         Message::Binary(bytes) if binary => out.write_all(bytes)?,
         Message::Binary(bytes) => {

@@ -3,7 +3,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+use crate::printable::{Printable, printable, printable_cause};
+
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -63,11 +65,11 @@ pub enum Error {
     #[error("{message}")]
     #[non_exhaustive]
     Connection {
-        /// A description of the failure.
+        /// A description of the failure, with control characters as escapes.
         message: String,
         /// The HTTP status, if the server or a proxy answered with an unexpected one.
         status: Option<u16>,
-        /// The JSON body of that response, if it had one.
+        /// The JSON body of that response, if it had one, exactly as the server sent it.
         body: Option<Box<Value>>,
         /// The cause, if there is one.
         #[source]
@@ -128,14 +130,14 @@ pub enum Error {
 
     /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
     #[error(
-        "the server closed the websocket (code {}): {reason:?}",
+        "the server closed the websocket (code {}): \"{reason}\"",
         code.map_or("none".into(), |code| code.to_string())
     )]
     #[non_exhaustive]
     WebSocketClosed {
         /// The close code (RFC 6455, section 7.4), if the server sent one.
         code: Option<u16>,
-        /// The server's reason for closing.
+        /// The server's reason for closing, with control characters as escapes.
         reason: String,
     },
 
@@ -149,7 +151,7 @@ pub enum Error {
 }
 
 /// Shows the text of the error and its causes, without repetitions: for `unwrap`, and for a `main` that
-/// returns the error.
+/// returns the error. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.to_string();
@@ -161,7 +163,7 @@ impl fmt::Debug for Error {
             }
             source = cause.source();
         }
-        f.write_str(&said)
+        write!(f, "{}", Printable(said))
     }
 }
 
@@ -177,16 +179,33 @@ impl Error {
         matches!(self, Error::Timeout { .. })
     }
 
+    // These constructors make the text of a server printable: errors with such a text are made by them alone.
+
     pub(crate) fn connection(message: impl Into<String>) -> Self {
-        Error::Connection { message: message.into(), status: None, body: None, source: None }
+        Error::refused(message, None, None)
     }
 
     pub(crate) fn connection_from(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        Error::Connection { message: message.into(), status: None, body: None, source: Some(source.into()) }
+        let (message, source) = (printable(message.into()), printable_cause(source.into()));
+        Error::Connection { message, status: None, body: None, source: Some(source) }
+    }
+
+    /// The answer to a request has an unexpected status. The body stays as the server wrote it.
+    pub(crate) fn refused(message: impl Into<String>, status: Option<u16>, body: Option<Value>) -> Self {
+        let message = printable(message.into());
+        Error::Connection { message, status, body: body.map(Box::new), source: None }
     }
 
     pub(crate) fn protocol(message: impl Into<String>) -> Self {
-        Error::Protocol { message: message.into() }
+        Error::Protocol { message: printable(message.into()) }
+    }
+
+    pub(crate) fn websocket_closed(code: Option<u16>, reason: impl Into<String>) -> Self {
+        Error::WebSocketClosed { code, reason: printable(reason.into()) }
+    }
+
+    pub(crate) fn json(source: impl Into<BoxError>) -> Self {
+        Error::Json(printable_cause(source.into()))
     }
 
     pub(crate) fn option(option: &'static str, reason: impl Into<String>) -> Self {
@@ -206,6 +225,35 @@ mod tests {
         let doubled = Error::connection_from("no way: it broke", Box::new(Error::connection("it broke")));
         assert_eq!(format!("{doubled:?}"), "no way: it broke");
         assert_eq!(format!("{:?}", Error::QueueFull), "the outbox is full");
+    }
+
+    #[test]
+    fn control_characters_of_a_server_are_shown_nowhere() {
+        let text = "a\u{9b}31m\n\u{202e}b";
+        let cause = || Box::new(std::io::Error::other(std::io::Error::other(text)));
+        let body = Value::String(text.into());
+        let errors = [
+            Error::connection(text),
+            Error::connection_from("broken", cause()),
+            Error::connection_from(text, cause()),
+            Error::refused(text, Some(400), Some(body.clone())),
+            Error::protocol(text),
+            Error::websocket_closed(Some(1000), text),
+            Error::json(cause()),
+            // The texts of the user's own code stay as they are, but for `Debug`.
+            Error::Json(cause()),
+        ];
+        for error in errors {
+            let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+            let texts = causes.map(ToString::to_string).chain([error.to_string()]);
+            let shown = texts.filter(|_| !matches!(error, Error::Json(_))).chain([format!("{error:?}")]);
+            let shown = shown.collect::<String>();
+            assert!(shown.contains(r"a\u{9b}31m\n\u{202e}b"), "{shown}");
+            assert!(!shown.contains(['\u{9b}', '\n', '\u{202e}']), "{shown:?}");
+            if let Error::Connection { body: Some(kept), .. } = error {
+                assert_eq!(*kept, body);
+            }
+        }
     }
 
     #[test]

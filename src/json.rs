@@ -1,3 +1,5 @@
+mod demand;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -47,36 +49,14 @@ pub trait JsonCodec: Send + Sync + 'static {
     /// Converts text from the server into a value.
     ///
     /// A text with arrays and objects nested more than 127 levels deep is not passed to this function and
-    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit.
+    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit. The same
+    /// applies to a text whose value would take too much memory: see
+    /// [`decode_json`](crate::ClientBuilder::decode_json).
     ///
     /// # Errors
     ///
     /// Any error of the conversion. The message is then delivered as [`Message::Text`], also after a panic.
     fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>>;
-}
-
-/// The limit for nesting, which is also serde_json's.
-const MAX_NESTING: usize = 127;
-
-/// The depth of nested arrays and objects that the text opens outside of its strings.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut in_string, mut escaped) = (false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = in_string,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 /// A client's settings for JSON.
@@ -91,14 +71,14 @@ impl Json {
     pub(crate) fn dumps(&self, value: &Value) -> Result<String> {
         match &self.codec {
             None => Ok(value.to_string()),
-            Some(codec) => codec.dumps(value).map_err(Error::Json),
+            Some(codec) => codec.dumps(value).map_err(Error::json),
         }
     }
 
     pub(crate) fn serialize<T: Serialize + ?Sized>(&self, value: &T) -> Result<String> {
         match &self.codec {
-            None => serde_json::to_string(value).map_err(|e| Error::Json(e.into())),
-            Some(_) => self.dumps(&serde_json::to_value(value).map_err(|e| Error::Json(e.into()))?),
+            None => serde_json::to_string(value).map_err(Error::json),
+            Some(_) => self.dumps(&serde_json::to_value(value).map_err(Error::json)?),
         }
     }
 
@@ -111,8 +91,8 @@ impl Json {
             return Message::Text(text);
         }
         let value = match &self.codec {
+            _ if demand::is_too_high(&text) => None,
             None => serde_json::from_str(&text).ok(),
-            Some(_) if nesting(&text) > MAX_NESTING => None,
             // The user's codec may panic, and the reader thread has to survive that.
             Some(codec) => guarded(|| codec.loads(&text)).ok().and_then(|loaded| loaded.ok()),
         };
@@ -131,32 +111,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn nesting_is_counted_outside_of_strings() {
-        let table = [
-            ("", 0),
-            ("1", 0),
-            ("[]", 1),
-            (r#"[[], {"a": [1]}, []]"#, 3),
-            (r#"["[[[", "{\"[", "\\"]"#, 1),
-            (r#"["\\", [["\\\"["]]]"#, 3),
-            // A closing bracket in a string does not close an array.
-            (r#"["]", ["]", ["]"#, 3),
-            ("]]][", 1),
-            ("[[[", 3),
-        ];
-        for (text, expected) in table {
-            assert_eq!(nesting(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_limit_is_that_of_serde_json() {
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(serde_json::from_str::<Value>(&nested(MAX_NESTING)).is_ok());
-        assert!(serde_json::from_str::<Value>(&nested(MAX_NESTING + 1)).is_err());
-    }
 
     #[test]
     fn texts_that_are_json_are_decoded_on_request() {

@@ -107,18 +107,29 @@
 //! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
+//! | the memory of a message decoded as JSON | 32 times its text and 16 MiB | fixed; see [`ClientBuilder::decode_json`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | at most 65,536 | [`Client::events`] |
 //!
 //! # Logging
 //!
-//! The client logs through the [`log`] facade, with target `engineio`. Failed handlers are logged at error;
-//! fallbacks and losses at warn; states and transports at info; session ids, and packets with their sizes, at
-//! debug; the contents of packets at trace. These lines contain no passwords, cookies and headers. Those of
-//! other crates do: `cookie_store` logs cookies that are not `Secure` at debug, and `ureq_proto` logs whole
-//! requests at trace, so keep these two targets at info. A logger that is set with [`ClientBuilder::logger`]
-//! gets the lines of this crate only.
+//! The crate logs through the [`log`] facade, with the target `engineio`. Failed handlers are at error.
+//! Fallbacks, losses and the first unexpected packet of a connection are at warn, states and transports at info.
+//! Session ids, and packets with their sizes, are at debug, and the contents of packets at trace. Passwords,
+//! cookies and headers are in none of these lines, and control characters are written as escapes.
+//!
+//! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
+//! `RUST_LOG=info,engineio=debug`:
+//!
+//! | target | what its lines show |
+//! |---|---|
+//! | `ureq` | hosts at debug, whole URLs with the session id at trace |
+//! | `ureq_proto` | requests and responses with all of their headers at trace |
+//! | `cookie_store` | cookies that are not `Secure` at debug |
+//! | `tungstenite` | close frames at debug, messages at trace |
+//!
+//! A logger given to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!
 //! # Features
 //!
@@ -136,6 +147,7 @@ mod logger;
 mod message;
 mod net;
 mod options;
+mod printable;
 mod protocol;
 mod reconnection;
 mod session;

@@ -1,9 +1,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use log::{Level, Log, Record};
+use log::{Level, Log, Metadata, Record};
 
 use crate::guarded::guarded;
+use crate::printable::Printable;
 
 /// The target of every line that the crate logs.
 const TARGET: &str = "engineio";
@@ -11,7 +12,8 @@ const TARGET: &str = "engineio";
 /// The destination of a client's log lines: the `log` facade of the process, or a log of the client's own.
 ///
 /// Failed handlers are logged at the level error, fallbacks and losses at warn, states and transports at
-/// info, packets with their sizes at debug, and the contents of packets at trace.
+/// info, packets with their sizes at debug, and the contents of packets at trace. Control characters are
+/// logged as escapes, so that each record is one line.
 #[derive(Clone, Default)]
 pub(crate) struct Logger {
     own: Option<Arc<dyn Log>>,
@@ -37,12 +39,13 @@ impl Logger {
         if !self.enabled(level) {
             return;
         }
-        let record = Record::builder().level(level).target(TARGET).args(args).build();
         let sink = self.own.as_deref().unwrap_or_else(|| log::logger());
+        let metadata = Metadata::builder().level(level).target(TARGET).build();
         // A log that panics must not end the thread that logs. The panic is ignored, as it cannot be logged.
         let _ = guarded(|| {
-            if sink.enabled(record.metadata()) {
-                sink.log(&record);
+            if sink.enabled(&metadata) {
+                let args = Printable(args);
+                sink.log(&Record::builder().metadata(metadata).args(format_args!("{args}")).build());
             }
         });
     }

@@ -60,7 +60,7 @@ impl Message {
             Message::Binary(bytes) => serde_json::from_slice(bytes),
             Message::Json(value) => T::deserialize(value),
         }
-        .map_err(|e| Error::Json(e.into()))
+        .map_err(Error::json)
     }
 }
 

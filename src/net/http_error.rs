@@ -44,12 +44,8 @@ pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
     let quote = |said: &str| format!(": {:?}", said.chars().take(QUOTED).collect::<String>());
     let quoted = said.as_deref().map_or(String::new(), quote);
     let advice = advice(status.as_u16(), &said.unwrap_or_default());
-    HttpError::reached(Error::Connection {
-        message: format!("the server answered the request for {path} with status {status}{quoted}{advice}"),
-        status: Some(status.as_u16()),
-        body: body.map(Box::new),
-        source: None,
-    })
+    let message = format!("the server answered the request for {path} with status {status}{quoted}{advice}");
+    HttpError::reached(Error::refused(message, Some(status.as_u16()), body))
 }
 
 /// A hint for the user, as the end of the error's text.

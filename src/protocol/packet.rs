@@ -29,15 +29,14 @@ pub(crate) enum Frame {
 pub(crate) enum DecodeError {
     #[error("empty packet")]
     Empty,
-    /// The text is an escaped excerpt of the packet.
-    #[error("unknown packet type in \"{0}\"")]
-    UnknownType(String),
-    #[error("bad base64 in packet \"{packet}\"")]
-    Base64 {
-        /// An escaped excerpt.
-        packet: String,
-        source: base64::DecodeError,
+    #[error("unknown packet type {kind:?}{}", if *.html { "; the data looks like HTML" } else { "" })]
+    UnknownType {
+        /// The first character of the packet. Nothing more of a packet is in an error, as it may be confidential.
+        kind: char,
+        html: bool,
     },
+    #[error("bad base64 in a packet of {length} bytes")]
+    Base64 { length: usize, source: base64::DecodeError },
     #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     Utf8(#[source] std::str::Utf8Error),
     #[error("the server speaks Engine.IO v3, but this client only v4")]
@@ -60,7 +59,7 @@ impl Packet {
             '4' => Packet::Text(data.into()),
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
-            _ => return Err(DecodeError::UnknownType(excerpt(text))),
+            _ => return Err(DecodeError::UnknownType { kind, html: looks_like_html(text) }),
         })
     }
 
@@ -142,6 +141,12 @@ impl Packet {
     }
 }
 
+/// True for the beginning of a page, which a proxy or another server may send in place of packets.
+pub(super) fn looks_like_html(text: &str) -> bool {
+    let tag = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').strip_prefix('<');
+    tag.is_some_and(|tag| tag.starts_with(|c: char| c.is_ascii_alphabetic() || c == '!'))
+}
+
 /// The beginning of a text for an error, escaped, because the text may be of any length and contain anything.
 pub(super) fn excerpt(text: &str) -> String {
     const MAX: usize = 32;
@@ -207,17 +212,17 @@ mod tests {
     fn malformed_packets() {
         let table = [
             ("", "empty packet"),
-            ("7", r#"unknown packet type in "7""#),
-            ("9:0", r#"unknown packet type in "9:0""#),
+            ("7", "unknown packet type '7'"),
+            ("9:0", "unknown packet type '9'"),
             // A binary message has a text form only in a payload.
-            ("bAAAA", r#"unknown packet type in "bAAAA""#),
-            (" 4a", r#"unknown packet type in " 4a""#),
-            ("\n\"\u{1e}", r#"unknown packet type in "\n\"\u{1e}""#),
-            ("٤", "unknown packet type in \"٤\""),
-            (
-                "<html><body>404 not found</body></html>",
-                r#"unknown packet type in "<html><body>404 not found</body>...""#,
-            ),
+            ("bAAAA", "unknown packet type 'b'"),
+            (" 4a", "unknown packet type ' '"),
+            ("\n\"\u{1e}", r"unknown packet type '\n'"),
+            ("\u{202e}", r"unknown packet type '\u{202e}'"),
+            ("٤", "unknown packet type '٤'"),
+            ("<3", "unknown packet type '<'"),
+            ("<html><body>404</body></html>", "unknown packet type '<'; the data looks like HTML"),
+            ("\u{feff}\r\n<!DOCTYPE html>", r"unknown packet type '\u{feff}'; the data looks like HTML"),
         ];
         for (wire, message) in table {
             assert_eq!(Packet::decode_text(wire).map_err(|e| e.to_string()), Err(message.into()));

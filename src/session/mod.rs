@@ -44,7 +44,7 @@ use crate::guarded::guarded;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats};
-use crate::sync::thread;
+use crate::sync::{AtomicBool, thread};
 use crate::transport::{Transport, TransportError, TransportKind};
 
 use inbox::Inbox;
@@ -104,6 +104,8 @@ pub(crate) struct Session {
     inbox: Inbox,
     writer: Writer,
     watchdog: Watchdog,
+    /// Set when a packet that the server has no reason to send was logged at warn.
+    unexpected_told: AtomicBool,
 }
 
 impl Session {
@@ -121,6 +123,7 @@ impl Session {
             inbox: Inbox::new(options.inbox_limit),
             writer: Writer::default(),
             watchdog: Watchdog::default(),
+            unexpected_told: AtomicBool::new(false),
             transport,
             handshake,
             options,

@@ -13,7 +13,7 @@ use crate::net::TimeLeft;
 use crate::protocol::Packet;
 use crate::session::inbox::Next;
 use crate::stats::Traffic;
-use crate::sync::{thread, thread_local};
+use crate::sync::{Ordering, thread, thread_local};
 
 thread_local! {
     /// The client whose reader this thread is.
@@ -144,8 +144,15 @@ fn accept_packet(session: &Session, packet: &Packet, pong: &mut Option<Packet>) 
         }
         Packet::Close | Packet::Noop => {}
         Packet::Open(_) | Packet::Pong(_) | Packet::Upgrade => {
-            let kind = packet.kind_name();
-            log!(session.options.logger, Warn, "unexpected packet from the server: {kind}");
+            // A server may send millions of them.
+            let told = session.unexpected_told.swap(true, Ordering::Relaxed);
+            let (kind, logger) = (packet.kind_name(), &session.options.logger);
+            match told {
+                false => {
+                    log!(logger, Warn, "unexpected packet from the server: {kind} (others are at debug)")
+                }
+                true => log!(logger, Debug, "unexpected packet from the server: {kind}"),
+            }
         }
     }
     false

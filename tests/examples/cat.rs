@@ -1,5 +1,6 @@
 //! The example `cat`.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,6 +67,45 @@ fn binary_is_printed_in_hexadecimal() {
     other.connect(server.url()).expect("the server is there");
     other.send(&[0, 1, 255]).expect("connected");
     example.stdout.wait_for("<3 bytes> 00 01 ff");
+}
+
+/// Only to a terminal: a file, or another program, gets what the server sent.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_no_control_characters() {
+    let line = "red \x1b[31m, \u{9b}31m, \u{202e}back, a\ttab, \rover\n";
+    let arguments = [&[][..], &["--json"], &["--binary"]];
+    for arguments in arguments {
+        let (mut output, terminal) = terminal();
+        let mut child = Command::new(program("cat"))
+            .args(arguments)
+            .arg(echo().url())
+            .stdin(Stdio::piped())
+            .stdout(terminal)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it is built");
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(line.as_bytes()).expect("cat reads");
+        output.wait_for("over");
+        drop(stdin);
+        assert!(child.wait().expect("it is our child").success());
+        let shown = output.text();
+        assert_eq!(shown, r"red \u{1b}[31m, \u{9b}31m, \u{202e}back, a	tab, \rover".replace(r"a\t", "a\t"));
+    }
+    assert_eq!(converse(&[echo().url()], line, "over").stdout.bytes, line.as_bytes());
+}
+
+/// The output of a pseudo-terminal, and the terminal for a child.
+#[cfg(target_os = "linux")]
+fn terminal() -> (Output, std::fs::File) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there are terminals");
+    grantpt(&controller).and_then(|()| unlockpt(&controller)).expect("the terminal is ours");
+    let path = ptsname(&controller, Vec::new()).expect("it has a name").into_string().expect("an ASCII name");
+    let terminal = std::fs::File::options().read(true).write(true).open(path).expect("it can be opened");
+    (Output::of(std::fs::File::from(controller)), terminal)
 }
 
 #[test]

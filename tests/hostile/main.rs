@@ -11,6 +11,7 @@ mod floods;
 mod frames;
 mod handshakes;
 mod http;
+mod noise;
 mod packets;
 mod payloads;
 

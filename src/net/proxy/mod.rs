@@ -181,9 +181,7 @@ impl Proxy {
                 Error::connection(format!("{self} closed the connection"))
             }
             Refusal::Io(e) => Error::connection_from(format!("the connection to {self} broke"), e),
-            Refusal::Answer { status, what } => {
-                Error::Connection { message: format!("{self} {what}"), status, body: None, source: None }
-            }
+            Refusal::Answer { status, what } => Error::refused(format!("{self} {what}"), status, None),
         })
     }
 

@@ -138,7 +138,7 @@ impl Frames {
         let _ = self.socket.flush();
         let code = frame.as_ref().map(|frame| u16::from(frame.code));
         let reason = frame.map(|frame| frame.reason.as_str().to_owned()).unwrap_or_default();
-        let error = Error::WebSocketClosed { code, reason };
+        let error = Error::websocket_closed(code, reason);
         match code {
             None | Some(1000 | 1001) => TransportError::ClosedByServer(error),
             Some(_) => TransportError::Failed(error),
