@@ -15,6 +15,7 @@ use crate::guarded::guarded;
 use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
+use crate::net::AnsweredAddresses;
 use crate::options::Options;
 use crate::protocol::Packet;
 use crate::session::{Session, WhenFull, is_reader_of};
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
+    /// The addresses of servers and proxies that have answered. The next connection tries them first.
+    pub(super) answered: Arc<AnsweredAddresses>,
     /// Taken after `handle` where both are. None of the locks of a record or a session is taken under it.
     pub(super) course: Mutex<Course>,
     /// Notified when the course has changed.
@@ -64,6 +67,7 @@ impl Core {
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
+            answered: Arc::default(),
             course: Mutex::new(Course {
                 life: Life::new(),
                 last: None,
