@@ -2,13 +2,16 @@
 //! upgrade.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ureq::http::header::AUTHORIZATION;
 
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::net::{AgentSource, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization};
+use crate::net::{
+    AgentSource, AnsweredAddresses, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization,
+};
 use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::{Mutex, lock};
@@ -29,6 +32,7 @@ pub(crate) struct Plan {
     headers: Headers,
     transports: Vec<TransportKind>,
     options: Options,
+    answered: Arc<AnsweredAddresses>,
 }
 
 /// A repeatable way to connect. There is one implementation for servers, and one for tests without them.
@@ -79,7 +83,13 @@ impl Attempt {
 }
 
 impl Plan {
-    pub(crate) fn new(url: &str, connect: &ConnectOptions, options: &Options) -> Result<Self> {
+    /// Checks the request. `answered` belongs to the client.
+    pub(crate) fn new(
+        url: &str,
+        connect: &ConnectOptions,
+        options: &Options,
+        answered: &Arc<AnsweredAddresses>,
+    ) -> Result<Self> {
         if connect.transports.is_empty() {
             return Err(Error::option("transports", "the list is empty"));
         }
@@ -99,7 +109,13 @@ impl Plan {
                 headers.plain.push((AUTHORIZATION, authorization::basic(user, password)));
             }
         }
-        Ok(Plan { endpoint, headers, transports: connect.transports.clone(), options: options.clone() })
+        Ok(Plan {
+            endpoint,
+            headers,
+            transports: connect.transports.clone(),
+            options: options.clone(),
+            answered: answered.clone(),
+        })
     }
 
     fn connect_with(&self, attempt: &Attempt) -> Result<Connected> {
@@ -110,6 +126,7 @@ impl Plan {
             headers: self.headers.clone(),
             routes: Routes::new(&self.options.proxy, agent.as_ref())?,
             agent,
+            answered: self.answered.clone(),
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.register(&http)?;

@@ -35,7 +35,7 @@ impl From<Refusal> for Error {
 
 impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
-        let plan = Plan::new(url, options, &self.options)?;
+        let plan = Plan::new(url, options, &self.options, &self.answered)?;
         self.watch_for_sigint();
         let connected = self.connect_by(Arc::new(plan));
         if connected.is_err() {

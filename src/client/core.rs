@@ -15,6 +15,7 @@ use crate::guarded::guarded;
 use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
+use crate::net::AnsweredAddresses;
 use crate::options::Options;
 use crate::protocol::Packet;
 use crate::session::{Session, WhenFull, is_reader_of};
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
+    /// The addresses of servers and proxies that have answered. The next connection tries them first.
+    pub(super) answered: Arc<AnsweredAddresses>,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
     /// Notified when `course` has changed.
@@ -65,6 +68,7 @@ impl Core {
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
+            answered: Arc::default(),
             course: Mutex::new(Course {
                 life: Life::new(),
                 last: None,

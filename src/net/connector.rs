@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::mem::replace;
-use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::buffers::HttpBuffers;
-use super::dial::{self, AnsweredAddresses};
+use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
 use super::proxy::{Proxy, Routes};
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
@@ -25,7 +24,7 @@ use crate::sync::{Mutex, lock};
 /// The state that the connector, its transports and the client share.
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
-    pub(super) answered: Arc<AnsweredAddresses>,
+    pub(super) addresses: Arc<KnownAddresses>,
     pub(super) tls: TlsSettings,
     pub(super) routes: Routes,
     /// The user's own `Proxy-Authorization`.
@@ -78,52 +77,65 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    fn dial(&self, details: &ConnectionDetails) -> Result<Stream, ureq::Error> {
-        let other = |e: Error| ureq::Error::Other(Box::new(e));
+    fn dial(&self, details: &ConnectionDetails) -> Result<Stream> {
         let secure = details.needs_tls();
         let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let limit = details.timeout.not_zero().map_or(self.0.timeout, |left| *left).min(self.0.timeout);
-        let deadline = Instant::now() + limit;
-        let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
-        let proxy = self.0.routes.find(details.uri).map_err(other)?;
-        let socket = match &proxy {
-            Some(proxy) => {
-                dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.answered, &self.0.activity)
-                    .map_err(|e| other(proxy.unreachable(e)))?
-            }
-            None => dial::tcp(host, port, deadline, &self.0.answered, &self.0.activity).map_err(other)?,
-        };
-        // From here on `HttpClient::close` can interrupt this connection.
-        let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
-        (details.register_shutdown)(handle as Weak<dyn ShutdownHandle>)?;
-        let stream = match &proxy {
-            Some(proxy) => self.tunnel(proxy, socket, (host, port), deadline).map_err(other)?,
-            None => Stream::Plain(socket),
+        let limits = self.limits(details);
+        let connector = if secure { Some(self.0.tls.connector()?) } else { None };
+        let stream = match self.0.routes.find(details.uri)? {
+            Some(proxy) => self.tunnel(&proxy, (host, port), limits, details)?,
+            None => Stream::Plain(self.tcp(host, port, limits, details)?),
         };
         match connector {
-            Some(connector) => dial::tls(&connector, host, stream, deadline).map_err(other),
+            Some(connector) => dial::tls(&connector, host, stream, limits.next()),
             None => Ok(stream),
         }
     }
 
-    /// Opens a tunnel through a proxy, on a connection to that proxy.
+    fn limits(&self, details: &ConnectionDetails) -> Limits {
+        let all = details.timeout.not_zero().and_then(|all| Instant::now().checked_add(*all));
+        Limits { step: self.0.timeout, end: all }
+    }
+
+    /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
+    fn tcp(&self, host: &str, port: u16, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
+        let register = |waiter| {
+            let handle = match waiter {
+                Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
+                Waiter::Connect(tcp) => tcp as Weak<dyn ShutdownHandle>,
+            };
+            (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
+        };
+        let tcp = dial::tcp(host, port, limits, &self.0.addresses, &register)?;
+        Socket::new(tcp, self.0.activity.clone())
+            .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
+    }
+
+    /// Opens a tunnel through a proxy.
     fn tunnel(
         &self,
         proxy: &Proxy,
-        socket: Socket,
         (host, port): (&str, u16),
-        deadline: Instant,
+        limits: Limits,
+        details: &ConnectionDetails,
     ) -> Result<Stream> {
-        let mut stream = Stream::Plain(socket);
+        let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
+        let mut stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
         if proxy.is_secure() {
             let connector = self.0.tls.connector()?;
-            stream =
-                dial::tls(&connector, proxy.host(), stream, deadline).map_err(|e| proxy.unreachable(e))?;
+            stream = dial::tls(&connector, proxy.host(), stream, limits.next())
+                .map_err(|e| proxy.unreachable(e))?;
         }
-        stream.set_patience(Patience::Until(Some(deadline)));
+        stream.set_patience(Patience::Until(Some(limits.next())));
         proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
         Ok(stream)
+    }
+}
+
+impl ShutdownHandle for Lookup {
+    fn shutdown(&self) {
+        self.interrupt();
     }
 }
 
@@ -135,7 +147,7 @@ impl Connector for Dialer {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
-        let stream = self.dial(details)?;
+        let stream = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
         let buffers = HttpBuffers::new(details.config);
         Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
     }

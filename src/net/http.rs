@@ -10,6 +10,7 @@ use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 use super::agent;
 use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE};
 use super::cookies::{self, OwnCookie};
+use super::dial::{AnsweredAddresses, KnownAddresses};
 use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
 use super::proxy::Routes;
 use super::socket::{LastActivity, Patience, Stream, TimeLeft};
@@ -31,6 +32,8 @@ pub(crate) struct HttpSettings {
     /// The user's own agent. Its configuration and its cookies apply to the requests.
     pub(crate) agent: Option<Agent>,
     pub(crate) routes: Routes,
+    /// The addresses that have answered the client so far.
+    pub(crate) answered: Arc<AnsweredAddresses>,
 }
 
 /// The user's headers.
@@ -109,7 +112,7 @@ impl HttpClient {
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
-            answered: Arc::default(),
+            addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
             tls: settings.tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
@@ -134,7 +137,7 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
-            answered: self.link.answered.clone(),
+            addresses: self.link.addresses.clone(),
             tls: self.link.tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),

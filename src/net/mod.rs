@@ -17,6 +17,7 @@ mod tls_error;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;
+pub(crate) use dial::AnsweredAddresses;
 pub(crate) use http::{Headers, HttpClient, HttpSettings};
 pub(crate) use http_error::HttpError;
 pub(crate) use proxy::{ProxySettings, Routes};

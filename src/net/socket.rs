@@ -71,12 +71,12 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(tcp: TcpStream, activity: Arc<LastActivity>) -> io::Result<Self> {
-        tcp.set_nonblocking(true)?;
+    /// `tcp` has to be in non-blocking mode.
+    pub(crate) fn new(tcp: Arc<TcpStream>, activity: Arc<LastActivity>) -> io::Result<Self> {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.set_nodelay(true)?;
-        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, activity })
+        Ok(Socket { tcp, patience: Patience::None, activity })
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {

@@ -214,7 +214,14 @@ mod tests {
         tls.check().unwrap();
         let url = format!("{address}/");
         let headers = Headers::default();
-        let http = HttpSettings { tls: tls.clone(), timeout, headers, agent: None, routes: Routes::Direct };
+        let http = HttpSettings {
+            tls: tls.clone(),
+            timeout,
+            headers,
+            agent: None,
+            routes: Routes::Direct,
+            answered: Arc::default(),
+        };
         let client = HttpClient::new(http, &format!("http://{url}"));
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));

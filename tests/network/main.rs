@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dial;
 mod lossy;
 
 use std::process::Command;
@@ -32,13 +33,13 @@ fn system(command: &str) -> bool {
 
 /// Runs `part` in a process and a namespace of its own, if `setup` works there.
 fn in_a_namespace(part: &str, setup: &str) {
-    let possible = Command::new("unshare").args(["-n", "sh", "-c", setup]).status();
+    let possible = Command::new("unshare").args(["-nm", "sh", "-c", setup]).status();
     if !possible.is_ok_and(|status| status.success()) {
         println!("skipped: no such network namespaces here");
         return;
     }
     let output = Command::new("unshare")
-        .args(["-n", "sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")])
+        .args(["-nm", "sh", "-c", &format!("{setup} && exec \"$0\" \"$@\"")])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture"])
         .env(PART, part)
@@ -54,6 +55,7 @@ fn in_a_namespace(part: &str, setup: &str) {
 fn child() {
     match std::env::var(PART).as_deref() {
         Ok("cable") => pull_the_cable(),
+        Ok("two addresses") => dial::skip_a_dead_address(),
         Ok("thin") => send_much_over_a_thin_line(),
         Ok("lossy") => lossy::talk(),
         Ok("lossy-server") => lossy::serve(),
@@ -71,6 +73,11 @@ fn a_pulled_cable_is_noticed_in_time_whatever_is_going_on() {
 #[ignore = "needs python3"]
 fn a_line_may_lose_packets_and_take_its_time() {
     in_a_namespace("lossy", lossy::SETUP);
+}
+
+#[test]
+fn an_address_that_swallows_packets_costs_little_and_that_once() {
+    in_a_namespace("two addresses", dial::SETUP);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! The way to a connection: name lookup, TCP, TLS.
+
+mod addresses;
+mod lookup;
+mod race;
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use native_tls::{HandshakeError, TlsConnector, TlsStream};
+
+use super::socket::{Patience, Stream};
+use super::tls_error::handshake_failed;
+use crate::error::{Error, Result};
+use crate::sync::after;
+
+pub(crate) use addresses::{AnsweredAddresses, KnownAddresses};
+pub(super) use lookup::Lookup;
+use lookup::resolve;
+use race::{Failure, race};
+
+/// Something that a dial waits for. [`Register`] makes it known to the client, which interrupts it when it is
+/// closed.
+pub(super) enum Waiter {
+    Lookup(Weak<Lookup>),
+    Connect(Weak<TcpStream>),
+}
+
+/// Registers what is waited for. Fails if the client is closed.
+pub(super) type Register<'a> = &'a dyn Fn(Waiter) -> Result<()>;
+
+/// The time limits of a dial.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// The limit for each step.
+    pub(super) step: Duration,
+    /// The limit for all steps together, if the user's agent sets one.
+    pub(super) end: Option<Instant>,
+}
+
+impl Limits {
+    /// The deadline of a step that begins now.
+    pub(super) fn next(&self) -> Instant {
+        let step = after(self.step);
+        self.end.map_or(step, |end| end.min(step))
+    }
+}
+
+/// Opens a TCP connection: to the address that has answered this connection before, or else to the first address
+/// of the host that answers.
+pub(super) fn tcp(
+    host: &str,
+    port: u16,
+    limits: Limits,
+    known: &KnownAddresses,
+    register: Register<'_>,
+) -> Result<Arc<TcpStream>> {
+    if let Some(address) = known.own(host, port) {
+        let left = limits.next().saturating_duration_since(Instant::now()) / 2;
+        match race(vec![address], after(left), register) {
+            Ok((tcp, _)) => return Ok(tcp),
+            Err(Failure::Closed(e)) => return Err(e),
+            Err(Failure::Refused(_)) => {}
+        }
+    }
+    let found = resolve(host, port, limits.next(), register)?;
+    match race(known.sorted(host, port, found), limits.next(), register) {
+        Ok((tcp, address)) => {
+            known.set(host, port, address);
+            Ok(tcp)
+        }
+        Err(Failure::Closed(e)) => Err(e),
+        Err(Failure::Refused(cause)) => Err(refused(host, port, cause)),
+    }
+}
+
+/// Builds the error of a dial that was interrupted because the client was closed.
+pub(super) fn closed(cause: io::Error) -> Error {
+    Error::connection_from("the client was closed", cause)
+}
+
+fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
+    let Some(cause) = cause else {
+        return Error::connection(format!("the host {host} has no address"));
+    };
+    let what = match cause.kind() {
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => {
+            return Error::Timeout { what: "opening the TCP connection" };
+        }
+        ErrorKind::ConnectionRefused => "connection refused; is the server running?",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "the network is unreachable",
+        _ => "the TCP connection failed",
+    };
+    Error::connection_from(format!("cannot connect to {host} port {port}: {what}"), cause)
+}
+
+/// Performs the TLS handshake on a connection, before the deadline.
+pub(super) fn tls(
+    connector: &TlsConnector,
+    host: &str,
+    mut stream: Stream,
+    deadline: Instant,
+) -> Result<Stream> {
+    stream.set_patience(Patience::Until(Some(deadline)));
+    Ok(match stream {
+        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, deadline)?)),
+        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, deadline)?)),
+        Stream::TlsInTls(_) => return Err(Error::connection("TLS in TLS in TLS is not supported")),
+    })
+}
+
+fn handshake<S: Read + Write>(
+    connector: &TlsConnector,
+    host: &str,
+    stream: S,
+    deadline: Instant,
+) -> Result<TlsStream<S>> {
+    // Certificates have no dot at the end of a name, and SNI must not have one (RFC 6066, section 3).
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match connector.connect(host, stream) {
+        Ok(stream) => Ok(stream),
+        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
+        // A socket with a deadline waits by itself, and gives up only when the deadline has passed.
+        Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
+            Err(Error::Timeout { what: "the TLS handshake" })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Connection attempts at several addresses, of which the first one that succeeds counts ("Happy Eyeballs",
+//! RFC 8305, section 5).
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType, connect};
+
+use super::{Register, Waiter};
+use crate::error::Error;
+
+/// The head start of an attempt before the next one ("Connection Attempt Delay"; RFC 8305, section 8).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// The reason why no address could be connected to.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The error of the last attempt; `None` without any address.
+    Refused(Option<io::Error>),
+    /// The client was closed.
+    Closed(Error),
+}
+
+/// The attempts at the addresses of one host.
+struct Race<'a> {
+    waiting: VecDeque<SocketAddr>,
+    in_flight: Vec<(Arc<TcpStream>, SocketAddr)>,
+    /// The time at which the next attempt starts, however the others go.
+    next_start: Instant,
+    last_error: Option<io::Error>,
+    register: Register<'a>,
+}
+
+/// Connects to the first of the addresses that answers, before the deadline. Every attempt can be interrupted.
+pub(super) fn race(
+    addresses: Vec<SocketAddr>,
+    deadline: Instant,
+    register: Register<'_>,
+) -> Result<(Arc<TcpStream>, SocketAddr), Failure> {
+    let mut race = Race {
+        waiting: addresses.into(),
+        in_flight: Vec::new(),
+        next_start: Instant::now(),
+        last_error: None,
+        register,
+    };
+    loop {
+        race.start_due()?;
+        if race.in_flight.is_empty() {
+            return Err(Failure::Refused(race.last_error));
+        }
+        let until = if race.waiting.is_empty() { deadline } else { deadline.min(race.next_start) };
+        let ready = race.wait(until).map_err(|e| Failure::Refused(Some(e)))?;
+        if let Some(winner) = race.finish(&ready) {
+            return Ok(winner);
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::Refused(Some(ErrorKind::TimedOut.into())));
+        }
+    }
+}
+
+impl Race<'_> {
+    /// Starts the attempts that are due: one per head start, and one at once for each that has failed.
+    fn start_due(&mut self) -> Result<(), Failure> {
+        while self.in_flight.is_empty() || Instant::now() >= self.next_start {
+            let Some(address) = self.waiting.pop_front() else { break };
+            match start(address) {
+                Ok(tcp) => {
+                    let tcp = Arc::new(tcp);
+                    (self.register)(Waiter::Connect(Arc::downgrade(&tcp))).map_err(Failure::Closed)?;
+                    self.in_flight.push((tcp, address));
+                    self.next_start = Instant::now() + HEAD_START;
+                }
+                Err(e) => self.last_error = Some(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until attempts are over or the time has come. Returns whether each attempt is over.
+    fn wait(&self, until: Instant) -> io::Result<Vec<bool>> {
+        let mut fds: Vec<_> =
+            self.in_flight.iter().map(|(tcp, _)| PollFd::new(&**tcp, PollFlags::OUT)).collect();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            // A time that is too far away for a `Timespec` counts as none.
+            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+                Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
+            }
+        }
+    }
+
+    /// Takes out the attempts that are over, and returns the first one that has succeeded.
+    fn finish(&mut self, ready: &[bool]) -> Option<(Arc<TcpStream>, SocketAddr)> {
+        let mut ready = ready.iter();
+        let (over, in_flight) =
+            self.in_flight.drain(..).partition(|_| ready.next().copied().unwrap_or_default());
+        self.in_flight = in_flight;
+        for (tcp, address) in over {
+            match outcome(&tcp) {
+                Ok(()) => return Some((tcp, address)),
+                Err(e) => {
+                    self.last_error = Some(e);
+                    self.next_start = Instant::now();
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Starts a connection. Its socket becomes writable when the connection is made or has failed.
+fn start(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let tcp = socket(family)?;
+    match connect(&tcp, &address) {
+        // Windows says `WOULDBLOCK`. After a signal the attempt goes on as well.
+        Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Ok(tcp),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A non-blocking socket that programs started by this one do not inherit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn socket(family: AddressFamily) -> io::Result<TcpStream> {
+    use rustix::net::{SocketFlags, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(socket_with(family, SocketType::STREAM, flags, None)?.into())
+}
+
+/// A non-blocking socket that programs started by this one do not inherit.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn socket(family: AddressFamily) -> io::Result<TcpStream> {
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    #[cfg(unix)]
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    #[cfg(target_vendor = "apple")]
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+    let tcp = TcpStream::from(socket);
+    tcp.set_nonblocking(true)?;
+    Ok(tcp)
+}
+
+/// The result of an attempt that is over.
+fn outcome(tcp: &TcpStream) -> io::Result<()> {
+    match tcp.take_error()? {
+        Some(e) => Err(e),
+        // An interrupted attempt may leave no error.
+        None => tcp.peer_addr().map(drop),
+    }
+}

@@ -1,0 +1,172 @@
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use rustix::net::{AddressFamily, SocketType, bind, listen};
+
+use super::*;
+use crate::net::{LastActivity, TlsSettings, socket::Socket};
+use crate::sync::{Mutex, lock};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const LIMITS: Limits = Limits { step: PATIENCE, end: None };
+
+fn keep(_: Waiter) -> Result<()> {
+    Ok(())
+}
+
+fn known() -> KnownAddresses {
+    KnownAddresses::default()
+}
+
+/// A listener that answers no SYN: its queue is full.
+struct Swallower {
+    _listener: TcpListener,
+    _queued: TcpStream,
+    address: SocketAddr,
+}
+
+impl Swallower {
+    fn new() -> Self {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+        listen(&socket, 0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        Swallower { _queued: TcpStream::connect(address).unwrap(), _listener: listener, address }
+    }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// An address that refuses connections.
+fn refusing() -> SocketAddr {
+    listener().1
+}
+
+#[test]
+fn an_address_that_does_not_answer_costs_its_head_start() {
+    let (swallower, (_listener, address)) = (Swallower::new(), listener());
+    let start = Instant::now();
+    let (tcp, winner) =
+        race(vec![swallower.address, address], Instant::now() + PATIENCE, &keep).expect("a winner");
+    assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
+}
+
+#[test]
+fn attempts_go_on_while_later_ones_are_made() {
+    let (slow, (_listener, address)) = (Swallower::new(), listener());
+    let started = Mutex::new(Vec::new());
+    let register = |waiter: Waiter| {
+        let Waiter::Connect(tcp) = waiter else { panic!("nothing is looked up") };
+        lock(&started).push(tcp);
+        Ok(())
+    };
+    let addresses = vec![slow.address, slow.address, address];
+    race(addresses, Instant::now() + PATIENCE, &register).expect("a winner");
+    assert_eq!(lock(&started).len(), 3);
+    // The others are given up when there is a winner.
+    assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
+}
+
+#[test]
+fn an_address_that_refuses_costs_nothing() {
+    let (_listener, address) = listener();
+    let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
+    let start = Instant::now();
+    let (_, winner) = race(addresses, Instant::now() + PATIENCE, &keep).expect("a winner");
+    assert_eq!(winner, address);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_deadline_holds_for_all_addresses() {
+    let swallower = Swallower::new();
+    let start = Instant::now();
+    let limit = Duration::from_millis(400);
+    let lost = race(vec![swallower.address; 3], start + limit, &keep).expect_err("no winner");
+    let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
+    assert_eq!(e.kind(), ErrorKind::TimedOut);
+    assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+    assert!(matches!(race(Vec::new(), start, &keep), Err(Failure::Refused(None))));
+}
+
+#[test]
+fn an_attempt_can_be_interrupted_from_its_first_instant() {
+    let swallower = Swallower::new();
+    let interrupted = Mutex::new(false);
+    let close_at_once = |waiter: Waiter| {
+        let Waiter::Connect(tcp) = waiter else { panic!("nothing is looked up") };
+        if std::mem::replace(&mut *lock(&interrupted), true) {
+            return Err(closed(ErrorKind::NotConnected.into()));
+        }
+        // This is what ureq does with a `TcpStream`.
+        tcp.upgrade().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
+        Ok(())
+    };
+    let start = Instant::now();
+    let address = swallower.address;
+    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &close_at_once).unwrap_err();
+    assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+    assert!(!error.is_timeout(), "{error}");
+}
+
+#[test]
+fn a_connection_goes_to_the_address_that_has_answered_it() {
+    let (_listener, address) = listener();
+    let known = known();
+    let dial =
+        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|socket| socket.peer_addr().unwrap());
+    dial("name.invalid").unwrap_err();
+    known.set("name.invalid", address.port(), address);
+    assert_eq!(dial("name.invalid").unwrap(), address);
+    // A name whose address does not answer any more is looked up again.
+    known.set("localhost", address.port(), refusing());
+    assert_eq!(dial("localhost").unwrap(), address);
+    assert_eq!(known.own("localhost", address.port()), Some(address));
+}
+
+#[test]
+fn steps_have_limits_and_so_have_all_steps_together() {
+    let minute = Duration::from_secs(60);
+    let end = Instant::now() + minute;
+    assert!(Limits { step: minute * 2, end: Some(end) }.next() == end);
+    assert!(Limits { step: minute / 2, end: Some(end) }.next() < end);
+    // The longest limit overflows nothing.
+    assert!(Limits { step: Duration::MAX, end: None }.next() > end);
+}
+
+/// The `ClientHello` that a server at `host` receives.
+fn client_hello(host: &str) -> Vec<u8> {
+    let (listener, address) = listener();
+    let server = thread::spawn(move || {
+        let (mut tcp, _) = listener.accept().unwrap();
+        let mut head = [0; 5];
+        tcp.read_exact(&mut head).unwrap();
+        let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+        tcp.read_exact(&mut hello).unwrap();
+        hello
+    });
+    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &keep).unwrap();
+    let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
+    let connector = TlsSettings::default().connector().unwrap();
+    tls(&connector, host, Stream::Plain(socket), Instant::now() + PATIENCE).unwrap_err();
+    server.join().unwrap()
+}
+
+#[test]
+fn sni_is_the_name_without_the_dot_at_its_end() {
+    for host in ["example.org", "example.org."] {
+        let hello = client_hello(host);
+        let at = hello.windows(11).position(|part| part == b"example.org").expect(host);
+        // The length in front of the name (RFC 6066, section 3).
+        assert_eq!(hello[at - 2..at], [0, 11], "{host}");
+    }
+    assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));
+}
