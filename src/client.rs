@@ -14,7 +14,7 @@ mod status;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::message::Message;
 use crate::options::{ConnectOptions, Disconnect, Options};
 use crate::session::WhenFull;
+use crate::sync::now;
 
 pub use builder::ClientBuilder;
 pub use life::State;
@@ -160,7 +161,7 @@ impl Client {
     /// assert!(engineio::Client::new().wait_timeout(Duration::from_secs(1)));
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.core.wait(Instant::now().checked_add(timeout))
+        self.core.wait(now().checked_add(timeout))
     }
 
     /// Sends a message. If the connection is idle, the calling thread writes it at once. Otherwise it is
@@ -224,7 +225,7 @@ impl Client {
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
-        self.send(self.core.json().serialize(value)?)
+        self.send(self.core.options.json.serialize(value)?)
     }
 
     /// Waits until all messages that were accepted before this call are written: to the socket, or, by

@@ -361,3 +361,18 @@ fn the_policy_does_not_go_on_with_a_call_that_tried_nothing() {
     assert_eq!(tokens(&first), ["first"; 3]);
     client.disconnect().unwrap();
 }
+
+/// The policy repeats the first connect as well: `wait` goes on in its pauses.
+#[test]
+fn wait_goes_on_while_a_first_connect_is_repeated() {
+    let pause = Duration::from_secs(60);
+    let (policy, told) = told(quick().delay(pause).max_delay(pause).first_connect(true));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let connects = client.clone();
+    let connect = thread::spawn(move || connects.connect("http://127.0.0.1:1"));
+    heard(&told, "connecting again in");
+    assert!(!client.wait_timeout(Duration::from_millis(100)));
+    client.disconnect().unwrap();
+    connect.join().unwrap().unwrap_err();
+    assert!(client.wait_timeout(PATIENCE));
+}

@@ -53,11 +53,19 @@ impl Core {
             let epoch = if retries { Some(course.life.begin_epoch()?) } else { None };
             course.life.begin(attempt.clone(), epoch)?;
             course.way = Some(way.clone());
+            course.connects += 1;
             self.changed.notify_all(course);
             epoch
         };
-        let connected = self.run_attempt(&attempt, &*way, epoch);
-        match (connected, epoch) {
+        let connected = self.connect_in(&attempt, &*way, epoch);
+        let mut course = lock(&self.course);
+        course.connects -= 1;
+        self.changed.notify_all(course);
+        connected
+    }
+
+    fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {
+        match (self.run_attempt(attempt, way, epoch), epoch) {
             (Err(first), Some(epoch)) => match self.connect_again(epoch) {
                 Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
                 None => Err(first),
@@ -156,13 +164,14 @@ impl Core {
         let core = self.clone();
         let reconnect = Box::new(move || core.reconnect(epoch));
         let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
-        if let Err(e) = session.start(Box::new(listener), self.id()) {
-            self.lose(&record);
-            return Err(e);
-        }
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
+        if let Err(e) = session.start(Box::new(listener), self.id()) {
+            // Other threads may have sent something since the session is the client's.
+            self.end(&record, None, session.unsent());
+            return Err(e);
+        }
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
             Some(Err(message)) => {

@@ -65,11 +65,6 @@ impl Record {
         !unhandled(&self.changed.wait_while(lock(&self.state), deadline, unhandled))
     }
 
-    /// Waits until the reader thread has done all its work. Returns false at the deadline.
-    pub(super) fn wait_finished(&self, deadline: Option<Instant>) -> bool {
-        self.changed.wait_while(lock(&self.state), deadline, |state| !state.finished).finished
-    }
-
     /// Records the result of the connect handler.
     pub(super) fn open(&self, result: Result<(), String>) {
         self.change(|state| state.opened = Some(result));

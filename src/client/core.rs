@@ -12,7 +12,6 @@ use super::{Client, State};
 use crate::connect::{Attempt, Way};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
-use crate::json::Json;
 use crate::logger::log;
 use crate::message::Message;
 use crate::net::AnsweredAddresses;
@@ -41,7 +40,7 @@ pub(super) struct Core {
     pub(super) answered: Arc<AnsweredAddresses>,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
-    /// Notified when `course` has changed.
+    /// Notified when the epoch changes, an attempt or a call of `connect` ends, or a connection is finished.
     pub(super) changed: Signal,
     /// The user's handles; dangling if there are none.
     handle: Mutex<Weak<Handle>>,
@@ -57,6 +56,8 @@ pub(super) struct Course {
     pub(super) unfinished: Vec<Arc<Record>>,
     /// The URL and options of the last `connect` that tried to connect. The policy repeats it.
     pub(super) way: Option<Arc<dyn Way>>,
+    /// The number of calls of `connect` that have not returned.
+    pub(super) connects: usize,
     /// The number of threads that are about to connect again by the policy.
     pub(super) reconnecting: usize,
 }
@@ -74,6 +75,7 @@ impl Core {
                 last: None,
                 unfinished: Vec::new(),
                 way: None,
+                connects: 0,
                 reconnecting: 0,
             }),
             changed: Signal::default(),
@@ -123,7 +125,7 @@ impl Core {
             Stage::Connected(connection) => connection.session.clone(),
         };
         // The handlers may still have messages that came before the end.
-        if session.is_over() { State::Disconnecting } else { State::Connected }
+        if session.cannot_send() { State::Disconnecting } else { State::Connected }
     }
 
     pub(super) fn last_error(&self) -> Option<Arc<Error>> {
@@ -148,19 +150,15 @@ impl Core {
         stats
     }
 
-    pub(super) fn json(&self) -> &Json {
-        &self.options.json
-    }
-
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         lock(&self.course).life.connection().map(|connection| connection.session.clone())
     }
 
-    /// Makes the client disconnected, because the connection of that record is over. The disconnect handler
-    /// runs after this, and may connect again.
-    pub(super) fn lose(&self, record: &Arc<Record>) {
-        // No thread waits for this step, so nothing is notified. `lost` is dropped without the lock, because
-        // it may be the last reference to the session.
+    /// Ends a connection: moves the client to `Disconnected`, if the connection is still the current one.
+    pub(super) fn end(&self, record: &Arc<Record>, error: Option<Arc<Error>>, unsent: usize) {
+        self.counters.unsent.fetch_add(unsent as u64, Relaxed);
+        record.end(error, unsent);
+        // Nobody waits for this step alone. The last share of the session may be dropped here, behind the lock.
         let lost = lock(&self.course).life.lose(|connection| Arc::ptr_eq(&connection.record, record));
         drop(lost);
     }
@@ -179,22 +177,14 @@ impl Core {
             log!(self.options.logger, Error, "wait was called in a handler: it would wait for itself");
             return false;
         }
-        loop {
-            let connecting = |course: &Course| course.unfinished.is_empty() && course.life.is_connecting();
-            let course = self.changed.wait_while(lock(&self.course), deadline, connecting);
-            let Some(record) = course.unfinished.first().cloned() else {
-                let over = !course.life.is_connecting();
-                drop(course);
-                if over {
-                    self.stay_if_ending();
-                }
-                return over;
-            };
-            drop(course);
-            if !record.wait_finished(deadline) {
-                return false;
-            }
+        let at_work = |course: &Course| {
+            !course.unfinished.is_empty() || course.connects > 0 || course.life.is_connecting()
+        };
+        let over = !at_work(&self.changed.wait_while(lock(&self.course), deadline, at_work));
+        if over {
+            self.stay_if_ending();
         }
+        over
     }
 
     pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {

@@ -85,7 +85,8 @@ impl Core {
         if let Some(connection) = &ending.connection {
             connection.session.abort(Reason::ClientDisconnect);
         }
-        let what = "disconnect does not wait any longer: a handler is still running";
+        let what =
+            "disconnect does not wait any longer: a handler or a thread of the connection is still at work";
         log!(self.options.logger, Warn, "{what}");
     }
 

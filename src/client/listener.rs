@@ -2,7 +2,6 @@
 //! client's state.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Client;
@@ -17,12 +16,12 @@ use crate::session::{Ending, Listener};
 
 /// The listener of one connection. The reader thread of its session calls it.
 pub(super) struct ClientListener {
-    pub(super) core: Arc<Core>,
+    core: Arc<Core>,
     /// The client that is passed to handlers. It does not count as a handle.
-    pub(super) client: Client,
-    pub(super) record: Arc<Record>,
+    client: Client,
+    record: Arc<Record>,
     /// Connects again by the reconnection policy.
-    pub(super) reconnect: Option<Box<dyn FnOnce() + Send>>,
+    reconnect: Option<Box<dyn FnOnce() + Send>>,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
     refused: bool,
     /// The last event, until it is published.
@@ -88,9 +87,7 @@ impl Listener for ClientListener {
     }
 
     fn ended(&mut self, ending: Ending) {
-        self.core.counters.unsent.fetch_add(ending.unsent as u64, Relaxed);
-        self.record.end(ending.error, ending.unsent);
-        self.core.lose(&self.record);
+        self.core.end(&self.record, ending.error, ending.unsent);
         if !self.refused {
             let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
             self.report("disconnect", result);

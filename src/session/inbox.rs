@@ -105,7 +105,8 @@ impl Inbox {
                 swap(&mut state.queue, batch);
                 return Next::Deliver;
             }
-            if state.receive == Receive::Over {
+            // A stand-in at work comes first, as it may have received something.
+            if state.receive == Receive::Over && !state.receiving {
                 return Next::End;
             }
             if state.receive.is_overdue() {
@@ -181,7 +182,8 @@ impl Inbox {
             // A muted inbox keeps no messages, so it is never full.
             let full = self.bytes.load(Ordering::SeqCst) >= self.limit && !self.muted();
             if full && now() < look {
-                state = self.changed.wait(state, Some(look));
+                let until = state.receive.deadline().map_or(look, |by| by.min(look));
+                state = self.changed.wait(state, Some(until));
             }
             self.paused.store(false, Ordering::SeqCst);
             if !full {

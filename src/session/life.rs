@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::{Ending, Session, writer};
 use crate::error::Error;
 use crate::event::Reason;
-use crate::guarded::drop_guarded;
+use crate::guarded::{drop_guarded, guarded};
 use crate::sync::{Mutex, MutexGuard, Signal, lock, now};
 use crate::transport::TransportError;
 
@@ -96,11 +96,15 @@ impl LifeState {
     /// Records why the session ends; the first reason stays. The error of a failed write says more than the
     /// read errors that follow from it, but less than a close code or a protocol error of the server.
     fn claim(&mut self, reason: Reason, error: Option<Error>) {
-        if self.cause.is_none() {
-            let said = matches!(error, Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
-            let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said);
-            self.cause = Some((reason, first.or(error.map(Arc::new))));
+        if self.cause.is_some() {
+            return;
         }
+        // The connection broke before the client ended it.
+        let reason =
+            if self.broken_by.is_some() && reason.is_own() { Reason::TransportError } else { reason };
+        let said = matches!(error, Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
+        let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said);
+        self.cause = Some((reason, first.or(error.map(Arc::new))));
     }
 }
 
@@ -123,7 +127,7 @@ impl Session {
     fn close_by(self: &Arc<Self>, reason: Reason, directly: bool) {
         if self.begin_close(reason) {
             // If the write fails, it ends the session by itself.
-            let _ = writer::write(self, self.outbox.finish(directly));
+            let _ = writer::write(self, self.outbox.queue_close(directly));
         }
         self.inbox.mute();
     }
@@ -135,12 +139,14 @@ impl Session {
             Some(Phase::Closing) => {
                 state.claim(reason, None);
                 drop(state);
-                self.bound(self.options.close_timeout);
+                // First of all, as the stand-in that is ordered here waits for a handler that begins meanwhile.
+                self.inbox.mute();
+                self.limit_receiving(self.options.close_timeout);
                 true
             }
             // The connection broke before the client closed it, and keeps the reason that it has.
             Some(_) => {
-                self.tear_down(state, Reason::TransportError, None);
+                self.tear_down(state, reason, None);
                 false
             }
             None => false,
@@ -148,7 +154,7 @@ impl Session {
     }
 
     /// Receives for that long at the most, and then ends the session.
-    fn bound(&self, time: Duration) {
+    fn limit_receiving(&self, time: Duration) {
         let by = now() + time;
         self.inbox.receive_until(by);
         self.watchdog.end_by(by);
@@ -173,11 +179,11 @@ impl Session {
         }
         drop(state);
         if !last_words {
-            return self.end_late();
+            return self.end_as_recorded();
         }
         let unwritten = self.outbox.close();
         self.outbox.freeze();
-        self.bound(LAST_WORDS.min(self.options.close_timeout));
+        self.limit_receiving(LAST_WORDS.min(self.options.close_timeout));
         unwritten.into_iter().for_each(drop_guarded);
     }
 
@@ -186,7 +192,7 @@ impl Session {
         match error {
             // A transport that is closed was closed by a thread that ends the session, or by the transport
             // itself after it wrote the close.
-            TransportError::Closed => self.end_late(),
+            TransportError::Closed => self.end_as_recorded(),
             TransportError::Silent => self.end(Reason::PingTimeout, Some(self.liveness.timeout_error())),
             TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
             TransportError::Failed(error) => self.end(Reason::TransportError, Some(error)),
@@ -195,7 +201,7 @@ impl Session {
     }
 
     /// Ends a session that is closing or broken, for the reason that was recorded then.
-    pub(super) fn end_late(&self) {
+    pub(super) fn end_as_recorded(&self) {
         self.end(Reason::TransportError, None);
     }
 
@@ -216,7 +222,8 @@ impl Session {
         let deliver = !state.cause.as_ref().is_some_and(|(reason, _)| reason.is_own());
         drop(state);
         let unwritten = self.outbox.close();
-        self.transport.close();
+        // A panic must not keep the others from their end.
+        let _ = guarded(|| self.transport.close());
         // The count is frozen after the transport is closed, because nothing can be written from then on.
         self.outbox.freeze();
         self.inbox.close(deliver);
@@ -233,8 +240,8 @@ impl Session {
         self.outbox.unsent()
     }
 
-    /// True if nothing can be sent any more, for a reason other than the client's own close.
-    pub(crate) fn is_over(&self) -> bool {
+    /// True if nothing can be sent any more: the session is broken or over.
+    pub(crate) fn cannot_send(&self) -> bool {
         matches!(lock(&self.life.state).phase, Phase::Broken | Phase::Over | Phase::Finished)
     }
 

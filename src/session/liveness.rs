@@ -46,7 +46,7 @@ impl Liveness {
     }
 
     /// The longest time for which a living server can be silent.
-    fn silence(&self) -> Duration {
+    pub(super) fn silence(&self) -> Duration {
         self.interval.saturating_add(self.timeout)
     }
 
@@ -140,11 +140,6 @@ impl Liveness {
             "waiting for the server's first ping; does it speak Engine.IO v3, where the client pings?"
         };
         Error::Timeout { what }
-    }
-
-    /// A bound for waits that check again when they end.
-    pub(super) fn longest_wait(&self) -> Duration {
-        self.silence()
     }
 }
 

@@ -119,7 +119,8 @@ impl Session {
         let session = Arc::new(Session {
             life: Life::new(),
             liveness: Arc::new(Liveness::new(&handshake, transport.activity().clone(), Moment::now())),
-            outbox: Outbox::new(options.outbox_limit),
+            // A POST is waited for.
+            outbox: Outbox::new(options.outbox_limit, transport.kind() == TransportKind::WebSocket),
             inbox: Inbox::new(options.inbox_limit),
             writer: Writer::default(),
             watchdog: Watchdog::default(),

@@ -27,7 +27,9 @@ const BATCH: usize = 4096;
 /// a packet, otherwise the writer thread, for one batch. The lock is never held while anything is written.
 pub(super) struct Outbox {
     limit: usize,
-    /// Set when messages have come since the last direct write, so that the next message may be an answer.
+    /// The transport can write without waiting.
+    direct: bool,
+    /// Set when packets have come since the last direct write, so that the next message may be an answer.
     answering: AtomicBool,
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
@@ -114,9 +116,10 @@ impl OutboxState {
 }
 
 impl Outbox {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, direct: bool) -> Self {
         Outbox {
             limit,
+            direct,
             answering: AtomicBool::new(false),
             state: Mutex::new(OutboxState {
                 ledger: Ledger::default(),
@@ -151,7 +154,9 @@ impl Outbox {
             state.waiting += 1;
             return Ok(Admission::Full(packet, ticket));
         }
-        if state.idle() && (self.answering.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write)) {
+        if self.can_write(&state)
+            && (self.answering.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write))
+        {
             self.answering.store(false, Ordering::Relaxed);
             state.accept(&packet);
             state.writing = true;
@@ -160,8 +165,8 @@ impl Outbox {
         Ok(self.push(state, packet))
     }
 
-    /// Records that messages have come, so that the next message may be an answer.
-    pub(super) fn received(&self) {
+    /// Records that packets have come, so that the next message may be an answer.
+    pub(super) fn expect_answer(&self) {
         self.answering.store(true, Ordering::Relaxed);
     }
 
@@ -190,6 +195,11 @@ impl Outbox {
     /// True if the message fits. A message larger than the limit fits into an empty outbox.
     fn has_room(&self, state: &OutboxState, packet: &Packet) -> bool {
         state.bytes == 0 || state.bytes + packet.memory() <= self.limit
+    }
+
+    /// True if the calling thread may write itself.
+    fn can_write(&self, state: &OutboxState) -> bool {
+        self.direct && state.idle()
     }
 
     fn push(&self, mut state: MutexGuard<'_, OutboxState>, packet: Packet) -> Admission {
@@ -239,7 +249,6 @@ impl Outbox {
         }
         state.unflushed = done == TrySend::Unflushed;
         state.end_turn();
-        self.room.notify_all_held(&state);
         let admission = if state.idle() || state.phase == Phase::Closed {
             drop(state);
             Admission::Queued
@@ -258,7 +267,7 @@ impl Outbox {
         if matches!(state.phase, Phase::CloseWritten | Phase::Closed) {
             return Admission::Queued;
         }
-        if state.idle() {
+        if self.can_write(&state) {
             state.writing = true;
             return Admission::Direct(pong);
         }
@@ -273,14 +282,14 @@ impl Outbox {
 
     /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If the connection is
     /// idle and `directly` is set, the caller writes the close; otherwise the writer does.
-    pub(super) fn finish(&self, directly: bool) -> Admission {
+    pub(super) fn queue_close(&self, directly: bool) -> Admission {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Admission::Queued;
         }
         state.phase = Phase::Closing;
         self.room.notify_all_held(&state);
-        if directly && state.idle() {
+        if directly && self.can_write(&state) {
             state.accept(&Packet::Close);
             state.writing = true;
             return Admission::Direct(Packet::Close);
@@ -305,6 +314,7 @@ impl Outbox {
     pub(super) fn freeze(&self) {
         let mut state = lock(&self.state);
         state.ledger.freeze();
+        state.bytes = 0;
         self.room.notify_all(state);
     }
 
@@ -349,7 +359,6 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.batch_since = None;
         state.end_turn();
-        self.room.notify_all(state);
     }
 
     /// The time at which the writer took the batch that it is writing; `None` while it has none.

@@ -138,7 +138,7 @@ impl Round {
             42 => session.abort(Reason::Other("abort".into())),
             43 => {
                 session.close(Reason::ClientDisconnect);
-                session.end_late();
+                session.end_as_recorded();
             }
             44 => self.server.send([Packet::Close]),
             45 => self.server.fail(TransportError::Failed(Error::connection("broken"))),

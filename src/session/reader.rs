@@ -76,9 +76,12 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
                 session.liveness.release();
                 session.inbox.release();
             }
-            Next::Overdue => session.end_late(),
-            Next::End if receive_rest(session, &mut received) => {}
-            Next::End => return,
+            Next::Overdue => session.end_as_recorded(),
+            Next::End => {
+                if !receive_rest(session, &mut received) {
+                    return;
+                }
+            }
         }
         while let Some(packet) = batch.pop_front() {
             if session.inbox.deliver(&packet) {
@@ -123,7 +126,7 @@ pub(super) fn accept(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
         closed |= *packet == Packet::Close;
         message
     });
-    session.outbox.received();
+    session.outbox.expect_answer();
     session.inbox.push(packets);
     if let Some(pong) = pong {
         // If the write fails, it ends the session by itself.

@@ -88,7 +88,7 @@ pub(super) fn run(session: &Arc<Session>) {
             Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
             // The reader is receiving, and notices the server's silence itself.
             Some(Duty::CheckReader) => {}
-            Some(Duty::End) => session.end_late(),
+            Some(Duty::End) => session.end_as_recorded(),
             None => return,
         }
     }
@@ -100,12 +100,16 @@ fn stand_in(session: &Arc<Session>) {
     let mut look = now();
     loop {
         match session.inbox.stand_in(look) {
-            StandIn::Receive => reader::receive(session, &mut received),
+            StandIn::Receive => {
+                reader::receive(session, &mut received);
+                // If this has filled the inbox, that is noticed at once.
+                look = now();
+            }
             StandIn::CheckProgress => {
                 session.liveness.stop_reading();
                 look = check_progress(session);
             }
-            StandIn::Overdue => session.end_late(),
+            StandIn::Overdue => session.end_as_recorded(),
             StandIn::Done => break,
         }
     }
@@ -119,7 +123,7 @@ fn check_progress(session: &Session) -> Instant {
         Some(since) if !session.transport.send_is_bounded() => {
             session.liveness.left_without_progress(since, Moment::now())
         }
-        _ => session.liveness.longest_wait(),
+        _ => session.liveness.silence(),
     };
     if left.is_zero() {
         let what = "writing to a server that reads nothing, with the inbox full";

@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
+use log::Level;
+
 use super::outbox::Admission;
 use super::{Session, Thread, log_packets, panicked};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
 use crate::protocol::Packet;
 use crate::sync::{Mutex, lock};
-use crate::transport::{Progress, TransportError, Written};
+use crate::transport::{Progress, TransportError, TrySend, Written};
 
 /// The writer thread. It starts when a packet has to wait for the first time.
 #[derive(Default)]
@@ -85,11 +87,18 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 
 /// Writes a packet from the calling thread, which has the turn.
 fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
-    log_packets(session, "sending", [&packet]);
+    // A packet that is refused is logged by the writer.
+    let logged = session.options.logger.enabled(Level::Debug).then(|| packet.clone());
     let message = packet.is_message();
     let tried = guarded(|| session.transport.try_send(&mut packet, session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
-        Ok(done) => Ok(session.outbox.direct_done(done, packet)),
+        Ok(done) => {
+            let logged = logged.filter(|_| done != TrySend::Refused);
+            log_packets(session, "sending", &logged);
+            let admission = session.outbox.direct_done(done, packet);
+            drop_guarded(logged);
+            Ok(admission)
+        }
         Err(e) => refuse(session, message, e),
     }
 }

@@ -28,6 +28,8 @@ struct Line {
     half: Option<Packet>,
     /// Set when nothing can be written any more.
     broken: bool,
+    /// The number of messages that the client has received.
+    taken: usize,
 }
 
 struct Shared {
@@ -99,6 +101,12 @@ impl Server {
         drop(self.0.changed.wait_while(lock(&self.0.line), None, unread));
     }
 
+    /// The number of messages that the client has received.
+    #[cfg(shuttle)]
+    pub(crate) fn taken(&self) -> usize {
+        lock(&self.0.line).taken
+    }
+
     /// True if the client has sent that packet.
     #[cfg(shuttle)]
     pub(crate) fn has(&self, packet: &Packet) -> bool {
@@ -155,6 +163,7 @@ impl Transport for Fake {
             match line.incoming.pop_front() {
                 Some(Ok(packet)) => {
                     self.0.activity.mark_received(Moment::now());
+                    line.taken += usize::from(packet.is_message());
                     packets.push_back(packet);
                     self.0.changed.notify_all(line);
                     return Ok(());

@@ -290,7 +290,9 @@ impl Transport for Polling {
             }
             let (body, count) = payload::encode(batch, self.limits.packets, self.limits.payload);
             let last = batch.iter().take(count).last() == Some(&Packet::Close);
-            self.set_last_post(last);
+            if last {
+                self.set_last_post(true);
+            }
             // A failed POST is not repeated, because it may have arrived.
             let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
             answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;

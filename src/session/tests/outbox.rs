@@ -9,9 +9,9 @@ use crate::transport::{TrySend, Written};
 
 #[test]
 fn an_answer_is_written_directly_however_close_it_follows() {
-    let outbox = Outbox::new(1000);
+    let outbox = Outbox::new(1000, true);
     for _ in 0..1000 {
-        outbox.received();
+        outbox.expect_answer();
         let packet = Packet::Text("answer".into());
         let written = Written::of(&packet);
         assert!(matches!(outbox.admit(packet.clone(), WhenFull::Wait), Ok(Admission::Direct(_))));
@@ -25,8 +25,8 @@ fn an_answer_is_written_directly_however_close_it_follows() {
 #[test]
 fn the_count_of_unsent_messages_is_frozen_at_the_end() {
     for late in [false, true] {
-        let outbox = Outbox::new(1000);
-        outbox.received();
+        let outbox = Outbox::new(1000, true);
+        outbox.expect_answer();
         let packet = Packet::Text("out".into());
         let written = Written::of(&packet);
         assert!(matches!(outbox.admit(packet.clone(), WhenFull::Wait), Ok(Admission::Direct(_))));
@@ -46,7 +46,7 @@ fn the_count_of_unsent_messages_is_frozen_at_the_end() {
 
 #[test]
 fn a_flush_waits_for_what_was_sent_before_it_only() {
-    let outbox = Outbox::new(1000);
+    let outbox = Outbox::new(1000, true);
     let (mut batch, mut admitted) = (VecDeque::new(), Vec::new());
     // After this pause, the first message gets the turn, and the other one waits.
     thread::sleep(Duration::from_millis(1));

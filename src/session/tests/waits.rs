@@ -126,7 +126,7 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     let f = start(&setup, move |session, _| {
         released.recv_timeout(PATIENCE).unwrap();
         session.close(Reason::ClientDisconnect);
-        eventually("it is over", || session.is_over());
+        eventually("it is over", || session.cannot_send());
     });
     f.server.be_rude();
     f.server.send([text("go"), Packet::Ping(String::new())]);
@@ -138,7 +138,7 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     release.send(()).unwrap();
     let (server, session) = (f.server.clone(), f.session.clone());
     let pings = thread::spawn(move || {
-        while !session.is_over() {
+        while !session.cannot_send() {
             server.send([Packet::Ping(String::new())]);
             thread::sleep(Duration::from_millis(10));
         }
@@ -146,4 +146,32 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     f.expect(Happened::Message(text("go")));
     f.expect_end(Reason::ClientDisconnect);
     pings.join().unwrap();
+}
+
+/// The inbox is full twice. The second time takes most of the time in which a server may be silent, and then
+/// the server is silent for most of that time.
+#[test]
+fn time_in_which_the_inbox_is_full_is_no_silence() {
+    let message = text(0).memory();
+    let setup = Setup { interval: 500, timeout: 500, inbox: 10 * message, ..QUIET };
+    let (release, released) = unbounded::<()>();
+    let f = start(&setup, move |_, _| {
+        let _ = released.recv_timeout(PATIENCE);
+    });
+    f.expect(Happened::Connected);
+    // One message is with its handler, ten fill the inbox, and one has no room.
+    f.server.send((0..10).map(text));
+    eventually("the first is with its handler", || f.session.inbox.bytes() <= 9 * message);
+    f.server.send((10..12).map(|_| text(0)));
+    eventually("the inbox is full", || f.server.unread() == 1);
+    release.send(()).unwrap();
+    f.expect(Happened::Message(text(0)));
+    eventually("the inbox is full again", || f.server.unread() == 0);
+    thread::sleep(Duration::from_millis(800));
+    drop(release);
+    thread::sleep(Duration::from_millis(700));
+    f.server.send([text("late")]);
+    let told = || f.happened.recv_timeout(PATIENCE).unwrap();
+    while !matches!(told(), Happened::Message(packet) if packet == text("late")) {}
+    f.session.close(Reason::ClientDisconnect);
 }

@@ -197,19 +197,22 @@ pub(super) fn flush() {
 
 /// Writes fail at some point, and the server's last words follow.
 pub(super) fn broken_writes() {
-    let model = start(100, 1 << 20, |_| {});
+    let model = start(100, 100, |_| {});
     let threads = vec![
         model.spawn(|model| (0..3).for_each(|number| model.send(number, WhenFull::Wait))),
         model.spawn(|model| {
+            model.server.send((0..2).map(text));
             model.server.break_writes();
-            model.server.send([text(0), Packet::Close]);
+            model.server.send([text(2), Packet::Close]);
         }),
         model.spawn(|model| drop(model.session.flush(Duration::from_secs(1)))),
     ];
-    let log = model.log.clone();
+    let (log, server) = (model.log.clone(), model.server.clone());
     model.finish(threads);
     let told = log.all();
-    assert!(told.contains(&Told::Message(text(0))), "last words are delivered: {told:?}");
+    assert!(told.contains(&Told::Message(text(2))), "last words are delivered: {told:?}");
+    let delivered = told.iter().filter(|told| matches!(told, Told::Message(_))).count();
+    assert_eq!(delivered, server.taken(), "what was received is delivered");
 }
 
 /// A message that is larger than the outbox gets its turn, although other threads go on sending.
