@@ -238,7 +238,9 @@ impl Plan {
     /// Probes the new websocket, and tells the server that the session has moved to it.
     fn probe(&self, websocket: &WebSocket, early: &mut VecDeque<Packet>) -> Result<()> {
         let deadline = Instant::now() + self.options.request_timeout;
-        let send = |packet| websocket.send(&mut VecDeque::from([packet]), &Unwatched).map_err(no_answer);
+        let send = |packet| {
+            websocket.send(&mut VecDeque::from([packet]), &mut Vec::new(), &Unwatched).map_err(no_answer)
+        };
         send(Packet::Ping("probe".into()))?;
         let mut packets = VecDeque::new();
         websocket.recv_by(&mut packets, deadline).map_err(no_answer)?;

@@ -14,6 +14,7 @@ use signal_hook::consts::SIGINT;
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
+use crate::guarded::guarded;
 use crate::sync::{Mutex, lock};
 
 /// A client that Ctrl-C disconnects.
@@ -102,8 +103,10 @@ pub(crate) fn stay() {
 /// Disconnects all clients at the same time, so that none waits for the server or the handlers of another.
 fn disconnect_all() {
     let clients = lock(&CLIENTS).clone();
-    let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).map(Interrupt::begin).collect();
-    waits.into_iter().for_each(|wait| wait());
+    // A panic must not end this thread, which ends the process and may drop the last share of a client.
+    let begin = |client: Arc<dyn Interrupt>| guarded(|| client.begin()).ok();
+    let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).filter_map(begin).collect();
+    waits.into_iter().for_each(|wait| _ = guarded(wait));
 }
 
 /// Determines the current effect of Ctrl-C on the process.

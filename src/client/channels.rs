@@ -71,7 +71,12 @@ impl Subscriptions {
         state.last_turn += 1;
         let number = state.last_turn;
         state.turns.push_back(number);
-        Turn { subscriptions: self.clone(), number, released: hold.released.clone() }
+        Turn {
+            subscriptions: self.clone(),
+            number,
+            released: hold.released.clone(),
+            left_out: Mutex::default(),
+        }
     }
 
     /// Removes channels whose receivers were dropped.
@@ -89,6 +94,8 @@ pub(super) struct Turn {
     subscriptions: Arc<Subscriptions>,
     number: u64,
     released: Receiver<Infallible>,
+    /// The channels that had no room for the connection's first event. They get none of its events.
+    left_out: Mutex<Vec<Sender<Event>>>,
 }
 
 impl Turn {
@@ -99,9 +106,18 @@ impl Turn {
         let mut missed = 0;
         let mut gone = Vec::new();
         for channel in self.channels() {
+            if lock(&self.left_out).iter().any(|other| other.same_channel(&channel)) {
+                missed += 1;
+                continue;
+            }
             match self.deliver(&channel, event, grace) {
                 Delivery::Done => {}
-                Delivery::Missed => missed += 1,
+                Delivery::Missed => {
+                    missed += 1;
+                    if *event == Event::Connect {
+                        lock(&self.left_out).push(channel);
+                    }
+                }
                 Delivery::Gone => gone.push(channel),
             }
         }
@@ -179,6 +195,20 @@ mod tests {
             hold.release();
             assert_eq!(released.join().unwrap(), 1, "the channel is full");
         });
+    }
+
+    #[test]
+    fn a_channel_without_room_for_the_first_event_gets_none_of_the_connection() {
+        let (subscriptions, hold) = (Arc::new(Subscriptions::default()), Hold::default());
+        let turn = subscriptions.begin(&hold);
+        let events = subscriptions.subscribe(1);
+        let message = Event::Message("of a former connection".into());
+        assert_eq!(publish(&turn, &message), 0);
+        hold.release();
+        assert_eq!(publish(&turn, &Event::Connect), 1);
+        assert_eq!(events.recv_timeout(PATIENCE), Ok(message));
+        assert_eq!(publish(&turn, &Event::Disconnect(Reason::ClientDisconnect)), 1);
+        assert!(events.try_recv().is_err());
     }
 
     #[test]

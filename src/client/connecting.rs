@@ -14,7 +14,7 @@ use super::listener::ClientListener;
 use crate::connect::{Attempt, Connected, Plan, Way};
 use crate::error::{Error, Result};
 use crate::event::Reason;
-use crate::guarded::guarded;
+use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
 use crate::reconnection::Reconnection;
@@ -167,11 +167,11 @@ impl Core {
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
-        if let Err(e) = session.start(Box::new(listener), self.id()) {
+        let reader = session.start(Box::new(listener)).inspect_err(|_| {
             // Other threads may have sent something since the session is the client's.
             self.end(&record, None, session.unsent());
-            return Err(e);
-        }
+        })?;
+        self.keep_for_join(reader);
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
             Some(Err(message)) => {
@@ -184,6 +184,7 @@ impl Core {
 
     fn session_of(&self, connected: Connected) -> Arc<Session> {
         let options = SessionOptions {
+            owner: self.id(),
             outbox_limit: self.options.outbox_limit,
             inbox_limit: self.options.inbox_limit,
             // The remaining fifth of `disconnect`'s time is for the session's threads to end.
@@ -207,11 +208,14 @@ impl Core {
         let connection = Arc::new(Connection { session: session.clone(), record: record.clone() });
         let mut course = lock(&self.course);
         let adopted = course.life.adopt(attempt, connection, epoch);
+        let mut former = None;
         if adopted.is_some() {
-            course.last = Some(record.clone());
+            former = course.last.replace(record.clone());
             course.unfinished.push(record.clone());
         }
         self.changed.notify_all(course);
+        // Behind the lock, as the error in a record may hold a value of the user's.
+        drop_guarded(former);
         adopted.ok_or_else(|| {
             session.abort(Reason::ClientDisconnect);
             Attempt::cancelled_error()

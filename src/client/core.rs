@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::net::AnsweredAddresses;
 use crate::options::Options;
 use crate::protocol::Packet;
-use crate::session::{Session, WhenFull, is_reader_of};
+use crate::session::{Session, Thread, WhenFull, is_thread_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
 
@@ -56,10 +56,21 @@ pub(super) struct Course {
     pub(super) unfinished: Vec<Arc<Record>>,
     /// The URL and options of the last `connect` that tried to connect. The policy repeats it.
     pub(super) way: Option<Arc<dyn Way>>,
+    /// The reader threads that `wait` joins.
+    readers: Vec<Thread>,
+    /// The number of threads that join a reader.
+    joining: usize,
     /// The number of calls of `connect` that have not returned.
     pub(super) connects: usize,
     /// The number of threads that are about to connect again by the policy.
     pub(super) reconnecting: usize,
+}
+
+impl Course {
+    /// True while there is a connection or an attempt to make one.
+    fn is_at_work(&self) -> bool {
+        !self.unfinished.is_empty() || self.connects > 0 || self.life.is_connecting()
+    }
 }
 
 impl Core {
@@ -74,6 +85,8 @@ impl Core {
                 life: Life::new(),
                 last: None,
                 unfinished: Vec::new(),
+                readers: Vec::new(),
+                joining: 0,
                 way: None,
                 connects: 0,
                 reconnecting: 0,
@@ -125,7 +138,7 @@ impl Core {
             Stage::Connected(connection) => connection.session.clone(),
         };
         // The handlers may still have messages that came before the end.
-        if session.cannot_send() { State::Disconnecting } else { State::Connected }
+        if session.is_open() { State::Connected } else { State::Disconnecting }
     }
 
     pub(super) fn last_error(&self) -> Option<Arc<Error>> {
@@ -173,18 +186,33 @@ impl Core {
 
     /// Waits until there is neither a connection nor an attempt to connect. Returns false at the deadline.
     pub(super) fn wait(&self, deadline: Option<Instant>) -> bool {
-        if is_reader_of(self.id()) {
+        if is_thread_of(self.id()) {
             log!(self.options.logger, Error, "wait was called in a handler: it would wait for itself");
             return false;
         }
-        let at_work = |course: &Course| {
-            !course.unfinished.is_empty() || course.connects > 0 || course.life.is_connecting()
-        };
-        let over = !at_work(&self.changed.wait_while(lock(&self.course), deadline, at_work));
-        if over {
-            self.stay_if_ending();
+        let mut course = self.changed.wait_while(lock(&self.course), deadline, Course::is_at_work);
+        if course.is_at_work() {
+            return false;
         }
-        over
+        // These threads have done all their work, so that the joins are short.
+        let readers = std::mem::take(&mut course.readers);
+        course.joining += 1;
+        drop(course);
+        readers.into_iter().for_each(|reader| _ = reader.join());
+        let mut course = lock(&self.course);
+        course.joining -= 1;
+        self.changed.notify_all_held(&course);
+        drop(self.changed.wait_while(course, None, |course| course.joining > 0));
+        self.stay_if_ending();
+        true
+    }
+
+    /// Keeps a reader thread for `wait`. A thread that has ended meanwhile is not kept: nobody may wait for it.
+    pub(super) fn keep_for_join(&self, reader: Thread) {
+        let mut course = lock(&self.course);
+        #[cfg(not(shuttle))]
+        course.readers.retain(|reader| !reader.is_finished());
+        course.readers.push(reader);
     }
 
     pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::logger::log;
 use crate::options::Disconnect;
-use crate::session::is_reader_of;
+use crate::session::is_thread_of;
 use crate::sync::{MutexGuard, lock, now};
 
 /// The connection or attempt that a disconnect ends.
@@ -50,7 +50,7 @@ impl Core {
             if options.abort { connection.session.abort(reason) } else { connection.session.close(reason) }
         }
         ending.release_channels();
-        match is_reader_of(self.id()) {
+        match is_thread_of(self.id()) {
             // Queued messages are written, and the disconnect handler runs, when this handler has returned.
             true if !options.abort && ending.connection.is_some() => return Ok(()),
             false if !options.abort => self.wait_ended(&ending, deadline),
@@ -121,7 +121,7 @@ mod sigint {
         /// Does not return while Ctrl-C is about to end the process. Otherwise `main` could return first, and
         /// the exit status would be that of a success.
         pub(in crate::client) fn stay_if_ending(&self) {
-            if !is_reader_of(self.id()) {
+            if !is_thread_of(self.id()) {
                 sigint::stay();
             }
         }

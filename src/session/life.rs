@@ -95,16 +95,20 @@ impl LifeState {
 
     /// Records why the session ends; the first reason stays. The error of a failed write says more than the
     /// read errors that follow from it, but less than a close code or a protocol error of the server.
-    fn claim(&mut self, reason: Reason, error: Option<Error>) {
+    /// Returns an error that is not kept: it may hold a value of the user's, and is dropped behind the lock.
+    fn claim(&mut self, reason: Reason, error: Option<Error>) -> Option<Arc<Error>> {
+        let error = error.map(Arc::new);
         if self.cause.is_some() {
-            return;
+            return error;
         }
         // The connection broke before the client ended it.
         let reason =
             if self.broken_by.is_some() && reason.is_own() { Reason::TransportError } else { reason };
-        let said = matches!(error, Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
+        let said = matches!(error.as_deref(), Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
         let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said);
-        self.cause = Some((reason, first.or(error.map(Arc::new))));
+        let (kept, not_kept) = if first.is_some() { (first, error) } else { (error, None) };
+        self.cause = Some((reason, kept));
+        not_kept
     }
 }
 
@@ -174,8 +178,12 @@ impl Session {
         match state.take(Step::Break) {
             Some(Phase::Broken) => state.broken_by = Some(Arc::new(error)),
             // The close cannot be written any more.
-            Some(_) => return self.tear_down(state, Reason::TransportError, None),
-            None => return,
+            Some(_) => return self.tear_down(state, Reason::TransportError, Some(error)),
+            None => {
+                // Behind the lock, as the error may hold a value of the user's.
+                drop(state);
+                return drop_guarded(error);
+            }
         }
         drop(state);
         if !last_words {
@@ -218,7 +226,7 @@ impl Session {
 
     /// Closes everything, for the thread that has entered `Phase::Over`.
     fn tear_down(&self, mut state: MutexGuard<'_, LifeState>, reason: Reason, error: Option<Error>) {
-        state.claim(reason, error);
+        let not_kept = state.claim(reason, error);
         let deliver = !state.cause.as_ref().is_some_and(|(reason, _)| reason.is_own());
         drop(state);
         let unwritten = self.outbox.close();
@@ -233,6 +241,7 @@ impl Session {
         self.life.changed.notify_all(state);
         // The user's values are dropped last, because their destructors may do anything.
         unwritten.into_iter().for_each(drop_guarded);
+        drop_guarded(not_kept);
     }
 
     /// The number of messages that were accepted but not written. It is final when the session is over.
@@ -240,8 +249,14 @@ impl Session {
         self.outbox.unsent()
     }
 
-    /// True if nothing can be sent any more: the session is broken or over.
-    pub(crate) fn cannot_send(&self) -> bool {
+    /// True while messages can be sent.
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.life.state).phase == Phase::Open
+    }
+
+    /// True if the session is broken or over.
+    #[cfg(test)]
+    pub(super) fn is_over(&self) -> bool {
         matches!(lock(&self.life.state).phase, Phase::Broken | Phase::Over | Phase::Finished)
     }
 

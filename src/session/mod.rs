@@ -31,6 +31,7 @@ mod races;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ use crate::guarded::guarded;
 use crate::logger::{Logger, log};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats};
-use crate::sync::{AtomicBool, thread};
+use crate::sync::{AtomicBool, thread, thread_local};
 use crate::transport::{Transport, TransportError, TransportKind};
 
 use inbox::Inbox;
@@ -55,10 +56,20 @@ use watchdog::Watchdog;
 use writer::Writer;
 
 pub(crate) use outbox::WhenFull;
-pub(crate) use reader::is_reader_of;
 
 /// A thread that belongs to the session.
-type Thread = thread::JoinHandle<()>;
+pub(crate) type Thread = thread::JoinHandle<()>;
+
+thread_local! {
+    /// The id of the client that this thread works for.
+    static OWNER: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// True on the threads of that client's sessions: there the handlers run, and destructors of the user's
+/// messages.
+pub(crate) fn is_thread_of(owner: usize) -> bool {
+    OWNER.with(Cell::get) == Some(owner)
+}
 
 /// The receiver of a session's events. All methods are called on the reader thread, in the order in which
 /// they stand here.
@@ -84,6 +95,8 @@ pub(crate) struct Ending {
 
 #[derive(Debug, Clone)]
 pub(crate) struct SessionOptions {
+    /// The id of the client, for [`is_thread_of`].
+    pub(crate) owner: usize,
     /// In bytes.
     pub(crate) outbox_limit: usize,
     /// In bytes.
@@ -134,20 +147,21 @@ impl Session {
     }
 
     /// Starts the watchdog and the reader. The writer starts when a packet has to wait for the first time.
-    /// `owner` identifies the client to [`is_reader_of`].
-    pub(crate) fn start(self: &Arc<Self>, listener: Box<dyn Listener>, owner: usize) -> Result<()> {
-        let started = self.spawn("eio-watchdog", |session| watchdog::run(&session)).and_then(|watchdog| {
-            self.spawn("eio-reader", move |s| reader::run(s, listener, watchdog, owner))
-        });
+    /// Returns the reader thread.
+    pub(crate) fn start(self: &Arc<Self>, listener: Box<dyn Listener>) -> Result<Thread> {
+        let started = self
+            .spawn("eio-watchdog", |session| watchdog::run(&session))
+            .and_then(|watchdog| self.spawn("eio-reader", move |s| reader::run(s, listener, watchdog)));
         if started.is_err() {
             self.end(Reason::TransportError, None);
         }
-        started.map(drop)
+        started
     }
 
     fn spawn(self: &Arc<Self>, name: &str, run: impl FnOnce(Arc<Self>) + Send + 'static) -> Result<Thread> {
         let session = self.clone();
         let run = move || {
+            OWNER.with(|owner| owner.set(Some(session.options.owner)));
             let panicking = Arc::downgrade(&session);
             if let (Err(panic), Some(session)) = (guarded(|| run(session)), panicking.upgrade()) {
                 session.end(Reason::TransportError, Some(panicked(panic)));
@@ -169,6 +183,8 @@ impl Session {
     /// otherwise.
     pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
+        // The writer thread cannot wait for itself, in a destructor of the user's.
+        let when_full = if writer::is_writer() { WhenFull::Exceed } else { when_full };
         match self.outbox.admit(packet, when_full)? {
             Admission::Queued => Ok(()),
             // The reader may not have noticed the silence yet if the machine has just woken from sleep.

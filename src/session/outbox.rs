@@ -77,6 +77,8 @@ enum Phase {
 pub(crate) enum WhenFull {
     Wait,
     Fail,
+    /// The limit does not count.
+    Exceed,
 }
 
 /// The next step of a thread that has given a packet to the outbox.
@@ -146,7 +148,8 @@ impl Outbox {
         if state.phase != Phase::Open {
             return Err(Error::SocketIsClosed);
         }
-        if !state.line.is_empty() || !self.has_room(&state, &packet) {
+        let full = !state.line.is_empty() || !self.has_room(&state, &packet);
+        if full && when_full != WhenFull::Exceed {
             if when_full == WhenFull::Fail {
                 return Err(Error::QueueFull);
             }
@@ -220,10 +223,12 @@ impl Outbox {
         Admission::Queued
     }
 
-    /// Records what the transport has written.
-    pub(super) fn written(&self, written: Written) {
+    /// Records packets that the transport has written, and calls `count` unless the session is over.
+    pub(super) fn written(&self, written: Written, count: impl FnOnce()) {
         let mut state = lock(&self.state);
         if state.ledger.write(written.traffic.messages) {
+            // Before a `flush` can return.
+            count();
             state.bytes -= written.memory;
             self.room.notify_all(state);
         }

@@ -93,6 +93,7 @@ impl Round {
         let interval = pick(chance, [5, 25_000]);
         let json = format!(r#"{{"sid":"s","pingInterval":{interval},"pingTimeout":{interval}}}"#);
         let options = SessionOptions {
+            owner: 0,
             outbox_limit: pick(chance, [300, 1 << 20]),
             inbox_limit: pick(chance, [300, 1 << 20]),
             close_timeout: Duration::from_millis(pick(chance, [1, 20]) as u64),
@@ -231,7 +232,7 @@ fn run(seed: u64) {
             });
         }
         // The other threads have begun, so the session may be closed before it has started.
-        round.session.start(handlers, 0).unwrap();
+        round.session.start(handlers).unwrap();
         scope.spawn(|| {
             thread::sleep(Duration::from_micros(chance.below(2_000)));
             round.session.close(Reason::ClientDisconnect);

@@ -1,6 +1,5 @@
 //! The reader thread, which runs the handlers, and all that is done with a received packet.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -13,21 +12,10 @@ use crate::net::TimeLeft;
 use crate::protocol::Packet;
 use crate::session::inbox::Next;
 use crate::stats::Traffic;
-use crate::sync::{Ordering, thread, thread_local};
-
-thread_local! {
-    /// The client whose reader this thread is.
-    static OWNER: Cell<Option<usize>> = const { Cell::new(None) };
-}
-
-/// True on a reader thread of the client `owner`. The client's handlers run on these threads.
-pub(crate) fn is_reader_of(owner: usize) -> bool {
-    OWNER.with(Cell::get) == Some(owner)
-}
+use crate::sync::{Ordering, thread};
 
 /// Runs the reader thread: the connect handler, every message in order, the disconnect handler.
-pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>, watchdog: Thread, owner: usize) {
-    OWNER.with(|cell| cell.set(Some(owner)));
+pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>, watchdog: Thread) {
     // A panic here must not keep the end from the listener.
     if let Err(panic) = guarded(|| deliver(&session, listener.as_mut())) {
         session.end(Reason::TransportError, Some(panicked(panic)));
@@ -67,9 +55,11 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {
-            // A sender waits for room. If a handler waits for that sender, nobody receives, and the server
-            // may not read before its own messages are received.
-            Next::Deliver if session.outbox.is_waited_for() => session.watchdog.stand_in(),
+            // Nobody receives while a handler runs. A sender that waits for room may need a server that is
+            // read from first, and a broken session waits for the server's last words.
+            Next::Deliver if session.outbox.is_waited_for() || !session.is_open() => {
+                session.watchdog.stand_in();
+            }
             Next::Deliver => {}
             Next::Receive => {
                 receive(session, &mut received);

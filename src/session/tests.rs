@@ -85,6 +85,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
     let (transport, server) = pair();
     let json = format!(r#"{{"sid":"s","pingInterval":{},"pingTimeout":{}}}"#, setup.interval, setup.timeout);
     let options = SessionOptions {
+        owner: 0,
         outbox_limit: setup.outbox,
         inbox_limit: setup.inbox,
         close_timeout: setup.close_timeout,
@@ -100,7 +101,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
         on_message: Box::new(on_message),
         accept: setup.accept,
     };
-    session.start(Box::new(listener), 0).unwrap();
+    session.start(Box::new(listener)).unwrap();
     Fixture { session, server, happened }
 }
 

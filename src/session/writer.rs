@@ -1,6 +1,7 @@
 //! The only callers of the transport's `send` and `try_send`: the writer thread, and threads that write
 //! directly.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::{Session, Thread, log_packets, panicked};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
 use crate::protocol::Packet;
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, thread_local};
 use crate::transport::{Progress, TransportError, TrySend, Written};
 
 /// The writer thread. It starts when a packet has to wait for the first time.
@@ -56,9 +57,7 @@ impl Writer {
 /// The transport's calls back while it writes.
 impl Progress for Session {
     fn written(&self, written: Written) {
-        // The counters come first, because a `flush` may return as soon as the outbox knows.
-        self.options.counters.sent.add(written.traffic);
-        self.outbox.written(written);
+        self.outbox.written(written, || self.options.counters.sent.add(written.traffic));
     }
 
     fn urgent(&self) -> Option<Packet> {
@@ -112,17 +111,27 @@ pub(super) fn refuse(session: &Session, message: bool, error: TransportError) ->
     if refused { Err(Error::SocketIsClosed) } else { Ok(Admission::Queued) }
 }
 
+thread_local! {
+    static IS_WRITER: Cell<bool> = const { Cell::new(false) };
+}
+
+/// True on the writer thread of a session.
+pub(super) fn is_writer() -> bool {
+    IS_WRITER.with(Cell::get)
+}
+
 /// Runs the writer thread: it takes everything that waits as one batch, and writes it.
 fn run(session: &Arc<Session>) {
-    let mut batch = VecDeque::new();
+    IS_WRITER.with(|is_writer| is_writer.set(true));
+    let (mut batch, mut spent) = (VecDeque::new(), Vec::new());
     while session.outbox.take(&mut batch) {
         log_packets(session, "sending", &batch);
-        let sent = guarded(|| session.transport.send(&mut batch, &**session));
+        let sent = guarded(|| session.transport.send(&mut batch, &mut spent, &**session));
         if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
             session.fail(e);
         }
-        // Unwritten packets belong to the user, so they are dropped after the session has ended.
-        batch.drain(..).for_each(drop_guarded);
         session.outbox.batch_done();
+        // Behind the turn and the end, as the messages are the user's: their destructors may do anything.
+        batch.drain(..).chain(spent.drain(..)).for_each(drop_guarded);
     }
 }

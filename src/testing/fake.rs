@@ -183,7 +183,12 @@ impl Transport for Fake {
         false
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
+    fn send(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        _: &mut Vec<Packet>,
+        progress: &dyn Progress,
+    ) -> Result<(), TransportError> {
         let stalled = |line: &Line| line.stalled && !line.closed;
         let mut line = self.0.changed.wait_while(lock(&self.0.line), None, stalled);
         line.check_writable()?;

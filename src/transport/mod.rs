@@ -97,7 +97,14 @@ pub(crate) trait Transport: Send + Sync {
     /// After an error, the batch holds the packets that were not passed to the system.
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
-    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError>;
+    ///
+    /// Messages that are written end in `spent`: they are the user's, and their destructors may do anything.
+    fn send(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        spent: &mut Vec<Packet>,
+        progress: &dyn Progress,
+    ) -> Result<(), TransportError>;
 
     /// Writes a packet if that is possible without waiting. It must not be called while `send` is running.
     /// The caller drops the rest of `packet`, unless the packet was refused.

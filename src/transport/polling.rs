@@ -11,7 +11,6 @@ use super::{
     timestamp,
 };
 use crate::error::Error;
-use crate::guarded::drop_guarded;
 use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
@@ -283,7 +282,12 @@ impl Transport for Polling {
         !packets.is_empty()
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
+    fn send(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        spent: &mut Vec<Packet>,
+        progress: &dyn Progress,
+    ) -> Result<(), TransportError> {
         while !batch.is_empty() {
             if let Some(packet) = progress.urgent() {
                 batch.push_front(packet);
@@ -298,7 +302,7 @@ impl Transport for Polling {
             answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;
             let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
-            batch.drain(..count).for_each(drop_guarded);
+            spent.extend(batch.drain(..count).filter(Packet::is_message));
             if last {
                 // The server need not answer the pending poll before its next ping.
                 self.close();

@@ -15,7 +15,7 @@ fn an_answer_is_written_directly_however_close_it_follows() {
         let packet = Packet::Text("answer".into());
         let written = Written::of(&packet);
         assert!(matches!(outbox.admit(packet.clone(), WhenFull::Wait), Ok(Admission::Direct(_))));
-        outbox.written(written);
+        outbox.written(written, || {});
         outbox.direct_done(TrySend::Sent, packet);
     }
     assert_eq!((outbox.unsent(), outbox.bytes()), (0, 0));
@@ -35,7 +35,7 @@ fn the_count_of_unsent_messages_is_frozen_at_the_end() {
         assert_eq!(outbox.unsent(), 1, "not known to be written");
         assert!(matches!(outbox.flush(Duration::MAX, || {}), Err(Error::SocketIsClosed)));
         if late {
-            outbox.written(written);
+            outbox.written(written, || {});
             outbox.direct_done(TrySend::Sent, packet);
         } else {
             outbox.direct_done(TrySend::Refused, packet);
@@ -55,11 +55,11 @@ fn a_flush_waits_for_what_was_sent_before_it_only() {
     thread::scope(|scope| {
         let flush = scope.spawn(|| outbox.flush(PATIENCE, || begun.send(()).unwrap()));
         begins.recv_timeout(PATIENCE).unwrap();
-        outbox.written(Written::of(&text(0)));
+        outbox.written(Written::of(&text(0)), || {});
         outbox.direct_done(TrySend::Sent, text(0));
         assert!(outbox.take(&mut batch));
         admitted.push(outbox.admit(text("later"), WhenFull::Wait).unwrap());
-        outbox.written(Written::of(&batch.pop_front().unwrap()));
+        outbox.written(Written::of(&batch.pop_front().unwrap()), || {});
         flush.join().unwrap().unwrap();
         outbox.batch_done();
         assert!(outbox.take(&mut batch), "the later one waits still");

@@ -126,7 +126,7 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     let f = start(&setup, move |session, _| {
         released.recv_timeout(PATIENCE).unwrap();
         session.close(Reason::ClientDisconnect);
-        eventually("it is over", || session.cannot_send());
+        eventually("it is over", || session.is_over());
     });
     f.server.be_rude();
     f.server.send([text("go"), Packet::Ping(String::new())]);
@@ -138,7 +138,7 @@ fn a_close_in_a_handler_has_an_end_though_the_server_goes_on() {
     release.send(()).unwrap();
     let (server, session) = (f.server.clone(), f.session.clone());
     let pings = thread::spawn(move || {
-        while !session.cannot_send() {
+        while !session.is_over() {
             server.send([Packet::Ping(String::new())]);
             thread::sleep(Duration::from_millis(10));
         }

@@ -67,6 +67,7 @@ fn start_with(
     let (transport, server) = pair();
     prepare(&server);
     let options = SessionOptions {
+        owner: 0,
         outbox_limit,
         inbox_limit,
         close_timeout: Duration::from_secs(5),
@@ -76,7 +77,7 @@ fn start_with(
     let session = Session::new(Box::new(transport), handshake(), Default::default(), options);
     let log = Log::default();
     let listener = Recorder { session: session.clone(), log: log.clone(), on_message: Box::new(on_message) };
-    session.start(Box::new(listener), 0).expect("threads start");
+    session.start(Box::new(listener)).expect("threads start");
     Model { session, server, log, accepted }
 }
 

@@ -14,7 +14,6 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
 use super::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
-use crate::guarded::drop_guarded;
 use crate::net::{LastActivity, TimeLeft, wait_for};
 use crate::protocol::Packet;
 use crate::sync::after;
@@ -102,7 +101,12 @@ impl Transport for WebSocket {
         false
     }
 
-    fn send(&self, batch: &mut VecDeque<Packet>, progress: &dyn Progress) -> Result<(), TransportError> {
+    fn send(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        spent: &mut Vec<Packet>,
+        progress: &dyn Progress,
+    ) -> Result<(), TransportError> {
         loop {
             if !batch.is_empty() {
                 // An empty batch gets no urgent packet, because the last packet of a batch may have been the
@@ -112,8 +116,7 @@ impl Transport for WebSocket {
             let mut given = 0;
             let flushed =
                 report(progress, self.frames.lock(), |frames| frames.write_burst(batch, &mut given));
-            // The packets are dropped without the lock, because binary messages own values of the user's.
-            batch.drain(..given).for_each(drop_guarded);
+            spent.extend(batch.drain(..given).filter(Packet::is_message));
             match flushed.map_err(|e| self.own(unwritable(e)))? {
                 true if batch.is_empty() => return Ok(()),
                 true => {}
