@@ -85,8 +85,7 @@ impl Core {
         if let Some(connection) = &ending.connection {
             connection.session.abort(Reason::ClientDisconnect);
         }
-        let what =
-            "disconnect does not wait any longer: a handler or a thread of the connection is still at work";
+        let what = "disconnect does not wait any longer: a handler is still running";
         log!(self.options.logger, Warn, "{what}");
     }
 
