@@ -156,10 +156,12 @@ mod sigint;
 mod stats;
 mod sync;
 mod task;
-#[cfg(any(test, shuttle))]
+#[cfg(any(test, shuttle, fuzz))]
 mod testing;
 mod transport;
 
+#[cfg(fuzz)]
+pub use testing::fuzz;
 #[cfg(shuttle)]
 pub use testing::models;
 

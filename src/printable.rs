@@ -46,18 +46,22 @@ impl Write for Escaping<'_, '_> {
     }
 }
 
-/// An error's cause as it may be shown. A cause whose texts have no control characters keeps its type.
+/// The longest text of a cause, in bytes. serde_json quotes a string of any length that it did not expect.
+const LONGEST: usize = 1000;
+
+/// An error's cause as it may be shown: its texts have no control characters, and are of limited length. A cause
+/// whose texts are so already keeps its type.
 pub(crate) fn printable_cause(cause: BoxError) -> BoxError {
     let first: &(dyn StdError + 'static) = &*cause;
     let mut chain = std::iter::successors(Some(first), |error| (*error).source());
-    if chain.any(|error| error.to_string().contains(is_control)) {
-        Box::new(Cause::of(&*cause))
-    } else {
-        cause
-    }
+    if chain.any(|error| !is_fine(&error.to_string())) { Box::new(Cause::of(&*cause)) } else { cause }
 }
 
-/// The texts of a cause that had control characters, and of its own causes.
+fn is_fine(text: &str) -> bool {
+    text.len() <= LONGEST && !text.contains(is_control)
+}
+
+/// The texts of a cause, and of its own causes, in place of those that could not be shown.
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct Cause {
@@ -68,7 +72,13 @@ struct Cause {
 impl Cause {
     fn of(error: &(dyn StdError + 'static)) -> Self {
         let source = error.source().map(|source| Box::new(Cause::of(source)));
-        Cause { text: printable(error.to_string()), source }
+        let mut text = printable(error.to_string());
+        if text.len() > LONGEST {
+            let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end));
+            text.truncate(end.unwrap_or(0));
+            text.push_str("...");
+        }
+        Cause { text, source }
     }
 }
 
@@ -111,5 +121,7 @@ mod tests {
         let cause = printable_cause(io::Error::other(io::Error::other("\u{9b}inner")).into());
         assert!(!cause.is::<io::Error>());
         assert_eq!(cause.to_string(), r"\u{9b}inner");
+        let long = printable_cause(io::Error::other("é".repeat(LONGEST)).into());
+        assert_eq!(long.to_string(), "é".repeat(LONGEST / 2) + "...");
     }
 }

@@ -6,6 +6,9 @@ mod buffers;
 mod connector;
 pub(crate) mod cookies;
 mod dial;
+#[cfg(any(test, fuzz))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
+pub(crate) mod fuzz;
 mod http;
 mod http_error;
 mod pem;
