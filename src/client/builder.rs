@@ -46,11 +46,17 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// How long the server may take for the handshake, for the websocket's opening (name lookup, TCP, TLS and
-    /// HTTP together), for the answer to the upgrade's probe, for each POST, and for a graceful disconnect.
-    /// Default: 5 s; 49 days at most.
+    /// The limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS, and the
+    /// wait for the server's answer; also for the server's answer to the upgrade's probe, and for a graceful
+    /// disconnect. Default: 5 s; 49 days at most.
     ///
-    /// A POST with a big message has to get through in that time, on a slow line too.
+    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So a POST
+    /// with a big message gets through on a slow line. The bytes of a request that were taken by the server's system,
+    /// or by a proxy, may still be on their way; the wait for the answer is longer by the time that they need at 4000
+    /// bytes a second. An answer that arrives more slowly than that stalls in the end.
+    ///
+    /// A long poll has no such limit. It ends when the server has been silent for too long, also while the poll is
+    /// still being written.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self

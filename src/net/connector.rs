@@ -1,7 +1,6 @@
 //! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
 use std::mem::replace;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,12 +8,10 @@ use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
-};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
-use super::buffers::HttpBuffers;
 use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
+use super::http_transport::HttpTransport;
 use super::proxy::{Proxy, Routes};
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
@@ -29,14 +26,19 @@ pub(super) struct Link {
     pub(super) routes: Routes,
     /// The user's own `Proxy-Authorization`.
     pub(super) proxy_authorization: Option<HeaderValue>,
+    /// The limit for each step of a request, and for a stall of it.
     pub(super) timeout: Duration,
     pub(super) handover: Mutex<Handover>,
-    /// Tells the reads of polls how long they may wait. Set by each poll.
+    /// Tells the reads and writes of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,
 }
 
-/// Marks the reads of a poll, which wait as long as the server lives.
+/// Marks the reads and writes of a poll, which wait as long as the server lives.
 pub(super) const WHILE_ALIVE: Duration = Duration::new(u32::MAX as u64, 1);
+
+/// Marks the reads of a body: the transport does not know by itself where the head of a response ends. No
+/// body takes this long.
+pub(super) const WHILE_MOVING: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The place where the stream of a 101 response leaves ureq: ureq drops the transport, which puts its stream
 /// here.
@@ -59,7 +61,7 @@ impl Link {
         replace(&mut lock(&self.handover), handover)
     }
 
-    fn hand_over(&self, stream: Stream, early: &[u8]) {
+    pub(super) fn hand_over(&self, stream: Stream, early: &[u8]) {
         let mut handover = lock(&self.handover);
         if !matches!(*handover, Handover::Off) {
             *handover = Handover::Done { stream, early: early.to_vec() };
@@ -148,8 +150,7 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        let buffers = HttpBuffers::new(details.config);
-        Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
+        Ok(Some(HttpTransport::new(stream, details.config, self.0.clone())))
     }
 }
 
@@ -160,76 +161,5 @@ pub(super) struct NoResolver;
 impl Resolver for NoResolver {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
-    }
-}
-
-/// A [`Stream`] as ureq sees it.
-pub(super) struct HttpTransport {
-    /// `None` only while the transport is dropped.
-    stream: Option<Stream>,
-    buffers: HttpBuffers,
-    link: Arc<Link>,
-}
-
-impl HttpTransport {
-    fn stream(&mut self, timeout: NextTimeout) -> std::io::Result<&mut Stream> {
-        let after = timeout.not_zero().map(|after| *after);
-        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
-        stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
-        Ok(stream)
-    }
-}
-
-impl Transport for HttpTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream(timeout.for_write())?;
-        // A call of `stream()` would borrow all of `self`, and the buffers are needed too.
-        if let Some(stream) = &mut self.stream {
-            stream.write_all(&self.buffers.output()[..amount])?;
-        }
-        Ok(())
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.buffers.written();
-        let server = lock(&self.link.server).clone();
-        let server = server.filter(|_| timeout.per_read.is_some_and(|limit| *limit == WHILE_ALIVE));
-        let stream = self.stream(timeout.for_read())?;
-        if let Some(server) = server {
-            stream.set_patience(Patience::Alive(server));
-        }
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        let count = stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(count);
-        Ok(count > 0)
-    }
-
-    /// An idle connection can carry another request if nothing has arrived on it: neither bytes nor the end.
-    fn is_open(&mut self) -> bool {
-        let Some(stream) = &self.stream else { return false };
-        let peeked = stream.socket().tcp().peek(&mut [0]);
-        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.stream.as_ref().is_some_and(Stream::is_tls)
-    }
-}
-
-impl Drop for HttpTransport {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            self.link.hand_over(stream, self.buffers.input());
-        }
-    }
-}
-
-impl fmt::Debug for HttpTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").finish_non_exhaustive()
     }
 }

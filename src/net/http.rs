@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
-use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE};
+use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE, WHILE_MOVING};
 use super::cookies::{self, OwnCookie};
 use super::dial::{AnsweredAddresses, KnownAddresses};
 use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
@@ -26,7 +26,8 @@ const IDLE: Duration = Duration::from_millis(1500);
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
-    /// The limit for a whole request, from the name lookup to the last byte of the body.
+    /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the answer,
+    /// and any stall of an upload or download.
     pub(crate) timeout: Duration,
     pub(crate) headers: Headers,
     /// The user's own agent. Its configuration and its cookies apply to the requests.
@@ -161,7 +162,7 @@ impl HttpClient {
         &self.link.activity
     }
 
-    /// Sends a GET, which has to end within the request timeout.
+    /// Sends a GET, which may take as long as each of its steps ends within the request timeout.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.get(url), &[]);
         let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
@@ -208,8 +209,15 @@ impl HttpClient {
         for (name, value) in own.iter().chain(plain) {
             request = request.header(name, value);
         }
-        let config = request.config().timeout_global(Some(self.settings.timeout));
-        config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
+        // The transport has its own limits for each step.
+        let body = self.agent.config().timeouts().recv_body.unwrap_or(WHILE_MOVING);
+        request
+            .config()
+            .timeout_recv_body(Some(body))
+            .http_status_as_error(false)
+            .save_redirect_history(true)
+            .max_idle_age(IDLE)
+            .build()
     }
 
     /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.
@@ -221,7 +229,7 @@ impl HttpClient {
         Ok(response)
     }
 
-    /// Sends a POST, which has to end within the request timeout.
+    /// Sends a POST, which may take as long as each of its steps ends within the request timeout.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
         // A client that follows a 301 or 302 sends a GET (RFC 9110, section 15.4): the body would be lost

@@ -8,6 +8,7 @@
 mod common;
 mod dial;
 mod lossy;
+mod stalls;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,6 +58,8 @@ fn child() {
         Ok("cable") => pull_the_cable(),
         Ok("two addresses") => dial::skip_a_dead_address(),
         Ok("thin") => send_much_over_a_thin_line(),
+        Ok("slow uploads") => stalls::upload_over_a_slow_line(),
+        Ok("unwritable poll") => stalls::write_a_poll_that_is_not_read(),
         Ok("lossy") => lossy::talk(),
         Ok("lossy-server") => lossy::serve(),
         _ => return,
