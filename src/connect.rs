@@ -121,6 +121,7 @@ impl Plan {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
+            proxy_tls: self.options.proxy_tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
             routes: Routes::new(&self.options.proxy, agent.as_ref())?,

@@ -167,15 +167,20 @@ impl ClientBuilder {
     /// | URL | proxy |
     /// |---|---|
     /// | `http://proxy:3128`, `proxy:3128` | HTTP; port 80 if none is given |
-    /// | `https://proxy:3129` | HTTP, reached by TLS, for which the client's TLS options hold; port 443 if none is given |
+    /// | `https://proxy:3129` | HTTP, reached by TLS; port 443 if none is given |
     /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
     ///
     /// With credentials it is `http://user:password@proxy:3128`, with what is special in them percent-encoded. HTTP
     /// proxies get them as `Basic`.
     ///
-    /// Every connection is a tunnel through the proxy (by `CONNECT`, on HTTP), to `http://` and `ws://` servers as
-    /// well, so that polling and websocket behave the same; an HTTP proxy may have to be told to allow that for
-    /// other ports than 443. The names of servers are resolved by the proxy, with `socks5://` too.
+    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything else goes
+    /// through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP proxies open tunnels
+    /// (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://` server fails there, and the
+    /// connection stays on polling. The names of servers are resolved by the proxy, with `socks5://` too.
+    ///
+    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one of
+    /// [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of its
+    /// [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
     ///
     /// In the environment, `https_proxy` is the proxy for `https://` and `wss://` servers, `http_proxy` that for
     /// `http://` and `ws://`, and `all_proxy` that for those without one of their own, all of them also in capitals.
@@ -193,6 +198,25 @@ impl ClientBuilder {
     /// ```
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.options.proxy = ProxySettings::Url(url.into());
+        self
+    }
+
+    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that the
+    /// system accepts. May be called more than once. Default: none.
+    ///
+    /// `pem` is the content of a PEM file, with one or more certificates.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = engineio::Client::builder()
+    ///     .proxy("https://proxy.example.org:3129")
+    ///     .proxy_ca_certificate(std::fs::read("proxy-ca.pem")?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn proxy_ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.options.proxy_tls.authorities.push(pem.as_ref().into());
         self
     }
 
@@ -365,6 +389,10 @@ impl ClientBuilder {
             }
         }
         options.tls.check()?;
+        options.proxy_tls.check().map_err(|e| match e {
+            Error::InvalidOption { reason, .. } => Error::option("proxy_ca_certificate", reason),
+            other => other,
+        })?;
         options.proxy.check()?;
         self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;

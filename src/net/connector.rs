@@ -12,7 +12,7 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Sh
 
 use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
 use super::http_transport::HttpTransport;
-use super::proxy::{Proxy, Routes};
+use super::proxy::{Forward, Proxy, Routes};
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) addresses: Arc<KnownAddresses>,
     pub(super) tls: TlsSettings,
+    /// The settings for TLS to a proxy. The server's settings do not hold for it.
+    pub(super) proxy_tls: TlsSettings,
     pub(super) routes: Routes,
     /// The user's own `Proxy-Authorization`.
     pub(super) proxy_authorization: Option<HeaderValue>,
@@ -61,6 +63,18 @@ impl Link {
         replace(&mut lock(&self.handover), handover)
     }
 
+    /// The way of a request to `target` through this proxy, if the proxy forwards it. A websocket needs a
+    /// tunnel.
+    fn forward(&self, proxy: &Proxy, target: &Uri) -> Option<Forward> {
+        let forward = proxy.forward(target, self.proxy_authorization.as_ref());
+        forward.filter(|_| matches!(*lock(&self.handover), Handover::Off))
+    }
+
+    /// The proxy that forwards plain requests to `target`, if there is one.
+    pub(super) fn forwarder(&self, target: &Uri) -> Option<Proxy> {
+        self.routes.find(target).ok().flatten().filter(|proxy| proxy.forward(target, None).is_some())
+    }
+
     pub(super) fn hand_over(&self, stream: Stream, early: &[u8]) {
         let mut handover = lock(&self.handover);
         if !matches!(*handover, Handover::Off) {
@@ -79,19 +93,27 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    fn dial(&self, details: &ConnectionDetails) -> Result<Stream> {
+    fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let secure = details.needs_tls();
         let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let limits = self.limits(details);
         let connector = if secure { Some(self.0.tls.connector()?) } else { None };
         let stream = match self.0.routes.find(details.uri)? {
-            Some(proxy) => self.tunnel(&proxy, (host, port), limits, details)?,
+            Some(proxy) => {
+                let mut stream = self.connect_to_proxy(&proxy, limits, details)?;
+                if let Some(forward) = self.0.forward(&proxy, details.uri) {
+                    return Ok((stream, Some(forward)));
+                }
+                stream.set_patience(Patience::Until(Some(limits.next())));
+                proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
+                stream
+            }
             None => Stream::Plain(self.tcp(host, port, limits, details)?),
         };
         match connector {
-            Some(connector) => dial::tls(&connector, host, stream, limits.next()),
-            None => Ok(stream),
+            Some(connector) => Ok((dial::tls(&connector, host, stream, limits.next())?, None)),
+            None => Ok((stream, None)),
         }
     }
 
@@ -114,24 +136,14 @@ impl Dialer {
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
     }
 
-    /// Opens a tunnel through a proxy.
-    fn tunnel(
-        &self,
-        proxy: &Proxy,
-        (host, port): (&str, u16),
-        limits: Limits,
-        details: &ConnectionDetails,
-    ) -> Result<Stream> {
+    fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
         let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
-        let mut stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
-        if proxy.is_secure() {
-            let connector = self.0.tls.connector()?;
-            stream = dial::tls(&connector, proxy.host(), stream, limits.next())
-                .map_err(|e| proxy.unreachable(e))?;
+        let stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
+        if !proxy.is_secure() {
+            return Ok(stream);
         }
-        stream.set_patience(Patience::Until(Some(limits.next())));
-        proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
-        Ok(stream)
+        let connector = self.0.proxy_tls.connector()?;
+        dial::tls(&connector, proxy.host(), stream, limits.next()).map_err(|e| proxy.unreachable(e))
     }
 }
 
@@ -149,8 +161,8 @@ impl Connector for Dialer {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
-        let stream = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        Ok(Some(HttpTransport::new(stream, details.config, self.0.clone())))
+        let (stream, forward) = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
+        Ok(Some(HttpTransport::new(stream, forward, details.config, self.0.clone())))
     }
 }
 

@@ -26,6 +26,8 @@ const IDLE: Duration = Duration::from_millis(1500);
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
+    /// The settings for TLS to a proxy.
+    pub(crate) proxy_tls: TlsSettings,
     /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the answer,
     /// and any stall of an upload or download.
     pub(crate) timeout: Duration,
@@ -115,6 +117,7 @@ impl HttpClient {
             activity: Arc::new(LastActivity::new()),
             addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
             tls: settings.tls.clone(),
+            proxy_tls: settings.proxy_tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
@@ -140,6 +143,7 @@ impl HttpClient {
             activity: Arc::new(LastActivity::new()),
             addresses: self.link.addresses.clone(),
             tls: self.link.tls.clone(),
+            proxy_tls: self.link.proxy_tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
             timeout: self.link.timeout,
@@ -222,10 +226,22 @@ impl HttpClient {
 
     /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.
     fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
+        let request = || self.without_refusal_by_proxy(url, request()?);
         let Some(lender) = &self.settings.agent else { return request() };
         let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
         let response = request()?;
         agent::return_cookies(lender, &self.agent, &before, &response);
+        Ok(response)
+    }
+
+    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this status.
+    fn without_refusal_by_proxy(&self, url: &str, response: ureq::http::Response<Body>) -> Answer {
+        if response.status() == 407 {
+            if let Some(proxy) = url.parse().ok().and_then(|uri| self.link.forwarder(&uri)) {
+                let error = proxy.wants_login(response.headers(), self.link.proxy_authorization.as_ref());
+                return Err(ureq::Error::Other(Box::new(error)));
+            }
+        }
         Ok(response)
     }
 
@@ -253,7 +269,11 @@ impl HttpClient {
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
             .header("Sec-WebSocket-Key", key);
-        let request = self.prepare(request, headers);
+        let mut request = self.prepare(request, headers);
+        if url.parse().is_ok_and(|uri| self.link.forwarder(&uri).is_some()) {
+            // An idle connection to the proxy forwards requests, and is no tunnel.
+            request = request.config().max_idle_age(Duration::ZERO).build();
+        }
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
         let response = self.run(url, || request.call());

@@ -11,6 +11,7 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::HttpBuffers;
 use super::connector::{Link, WHILE_ALIVE};
+use super::proxy::Forward;
 use super::socket::{Patience, Stream};
 use crate::error::Error;
 use crate::sync::lock;
@@ -20,12 +21,17 @@ pub(super) struct HttpTransport {
     /// `None` only while the transport is dropped.
     stream: Option<Stream>,
     buffers: HttpBuffers,
+    /// Set on a connection to a proxy that forwards the requests.
+    forward: Option<Forward>,
+    /// True until the first part of a request is written.
+    is_new_request: bool,
     link: Arc<Link>,
 }
 
 impl HttpTransport {
-    pub(super) fn new(stream: Stream, config: &Config, link: Arc<Link>) -> Self {
-        HttpTransport { stream: Some(stream), buffers: HttpBuffers::new(config), link }
+    pub(super) fn new(stream: Stream, forward: Option<Forward>, config: &Config, link: Arc<Link>) -> Self {
+        let buffers = HttpBuffers::new(config);
+        HttpTransport { stream: Some(stream), buffers, forward, is_new_request: true, link }
     }
 
     /// The behaviour of a read or write: a poll lasts as long as the server lives, any other request until it
@@ -66,12 +72,20 @@ impl Transport for HttpTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let patience = self.patience(timeout.for_write());
         let is_poll = matches!(patience, Patience::Alive(_));
+        let forward = self.forward.clone().filter(|_| std::mem::take(&mut self.is_new_request));
         let (stream, buffers) = self.stream(patience)?;
-        stream.write_all(&buffers.output()[..amount]).map_err(|e| unsent(e, is_poll))
+        let part = &buffers.output()[..amount];
+        let written = match forward {
+            Some(forward) => stream.write_all(&forward.rewrite(part)),
+            None => stream.write_all(part),
+        };
+        written.map_err(|e| unsent(e, is_poll))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.buffers.written();
+        self.is_new_request = true;
+        let is_forwarded = self.forward.is_some();
         let patience = self.patience(timeout.for_read());
         let is_poll = matches!(patience, Patience::Alive(_));
         let (stream, buffers) = self.stream(patience)?;
@@ -81,6 +95,10 @@ impl Transport for HttpTransport {
                 Ok(count > 0)
             }
             Err(e) if stream.socket().is_uploading() => Err(unsent(e, is_poll)),
+            Err(e) if e.kind() == ErrorKind::TimedOut && is_forwarded && !is_poll => {
+                let what = "waiting for the proxy's answer";
+                Err(ureq::Error::Other(Box::new(Error::Timeout { what })))
+            }
             Err(e) => Err(e.into()),
         }
     }
