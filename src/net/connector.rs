@@ -10,6 +10,7 @@ use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
+use super::buffers::LongestLine;
 use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
 use super::http_transport::HttpTransport;
 use super::proxy::{Forward, Proxy, Routes};
@@ -30,6 +31,7 @@ pub(super) struct Link {
     pub(super) proxy_authorization: Option<HeaderValue>,
     /// The limit for each step of a request, and for a stall of it.
     pub(super) timeout: Duration,
+    pub(super) longest_line: Arc<LongestLine>,
     pub(super) handover: Mutex<Handover>,
     /// Tells the reads and writes of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,

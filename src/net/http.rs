@@ -121,6 +121,7 @@ impl HttpClient {
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
+            longest_line: Arc::default(),
             handover: Mutex::default(),
             server: Mutex::default(),
         });
@@ -147,6 +148,7 @@ impl HttpClient {
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
             timeout: self.link.timeout,
+            longest_line: Arc::default(),
             handover: Mutex::default(),
             server: Mutex::default(),
         });
@@ -213,6 +215,7 @@ impl HttpClient {
         for (name, value) in own.iter().chain(plain) {
             request = request.header(name, value);
         }
+        self.count_lines(&request);
         // The transport has its own limits for each step.
         let body = self.agent.config().timeouts().recv_body.unwrap_or(WHILE_MOVING);
         request
@@ -222,6 +225,19 @@ impl HttpClient {
             .save_redirect_history(true)
             .max_idle_age(IDLE)
             .build()
+    }
+
+    /// Makes room for the longest line of the request's head.
+    fn count_lines<B>(&self, request: &RequestBuilder<B>) {
+        /// The rest of the line: the method and the version, or the colon, with the line's end.
+        const REST: usize = 32;
+        let url = request.uri_ref().map_or(0, |uri| uri.path().len() + uri.query().map_or(0, str::len));
+        let headers = request.headers_ref().into_iter().flatten();
+        let header = headers.map(|(name, value)| name.as_str().len() + value.len()).max().unwrap_or_default();
+        // The jar's cookies share a line.
+        let jar = self.agent.cookie_jar_lock();
+        let cookies: usize = jar.iter().map(|cookie| cookie.name().len() + cookie.value().len() + 3).sum();
+        self.link.longest_line.add(url.max(header).max(cookies) + REST);
     }
 
     /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.

@@ -30,7 +30,7 @@ pub(super) struct HttpTransport {
 
 impl HttpTransport {
     pub(super) fn new(stream: Stream, forward: Option<Forward>, config: &Config, link: Arc<Link>) -> Self {
-        let buffers = HttpBuffers::new(config);
+        let buffers = HttpBuffers::new(config, link.longest_line.clone());
         HttpTransport { stream: Some(stream), buffers, forward, is_new_request: true, link }
     }
 
@@ -44,6 +44,19 @@ impl HttpTransport {
         }
         let end = timeout.not_zero().and_then(|after| Instant::now().checked_add(*after));
         Patience::Moving { limit: self.link.timeout, end, body: timeout.reason == Timeout::RecvBody }
+    }
+
+    /// Sends what is held.
+    fn flush(&mut self, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if self.buffers.held().is_empty() {
+            return Ok(());
+        }
+        let patience = self.patience(timeout.for_write());
+        let is_poll = matches!(patience, Patience::Alive(_));
+        let (stream, buffers) = self.stream(patience)?;
+        stream.write_all(buffers.held()).map_err(|e| unsent(e, is_poll))?;
+        buffers.sent();
+        Ok(())
     }
 
     /// The stream with this patience, and the buffers.
@@ -70,19 +83,18 @@ impl Transport for HttpTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let patience = self.patience(timeout.for_write());
-        let is_poll = matches!(patience, Patience::Alive(_));
-        let forward = self.forward.clone().filter(|_| std::mem::take(&mut self.is_new_request));
-        let (stream, buffers) = self.stream(patience)?;
-        let part = &buffers.output()[..amount];
-        let written = match forward {
-            Some(forward) => stream.write_all(&forward.rewrite(part)),
-            None => stream.write_all(part),
-        };
-        written.map_err(|e| unsent(e, is_poll))
+        let can_wait = self.buffers.hold(amount);
+        if std::mem::take(&mut self.is_new_request) {
+            if let Some(forward) = &self.forward {
+                let rewritten = forward.rewrite(self.buffers.held());
+                self.buffers.replace_held(&rewritten);
+            }
+        }
+        if can_wait { Ok(()) } else { self.flush(timeout) }
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.flush(timeout)?;
         self.buffers.written();
         self.is_new_request = true;
         let is_forwarded = self.forward.is_some();
