@@ -127,6 +127,7 @@ impl Plan {
             routes: Routes::new(&self.options.proxy, agent.as_ref())?,
             agent,
             answered: self.answered.clone(),
+            zone: self.endpoint.zone().map(str::to_owned),
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.register(&http)?;

@@ -23,6 +23,7 @@ use crate::sync::{Mutex, lock};
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) addresses: Arc<KnownAddresses>,
+    pub(super) zone: Option<Zone>,
     pub(super) tls: TlsSettings,
     /// The settings for TLS to a proxy. The server's settings do not hold for it.
     pub(super) proxy_tls: TlsSettings,
@@ -35,6 +36,28 @@ pub(super) struct Link {
     pub(super) handover: Mutex<Handover>,
     /// Tells the reads and writes of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,
+}
+
+/// The zone of the server's address. It holds for no other host, such as that of a redirect.
+#[derive(Clone)]
+pub(super) struct Zone {
+    host: String,
+    /// The address with its zone, as the system's resolver reads it: `fe80::1%eth0`.
+    zoned: String,
+}
+
+impl Zone {
+    pub(super) fn new(url: &str, zone: Option<&str>) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let host = host(&uri).to_owned();
+        let zoned = format!("{host}%{}", zone?);
+        Some(Zone { host, zoned })
+    }
+}
+
+/// The host of a URL, without the brackets of an IPv6 address.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Marks the reads and writes of a poll, which wait as long as the server lives.
@@ -97,7 +120,7 @@ impl fmt::Debug for Dialer {
 impl Dialer {
     fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let secure = details.needs_tls();
-        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let host = host(details.uri);
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let limits = self.limits(details);
         let connector = if secure { Some(self.0.tls.connector()?) } else { None };
@@ -111,7 +134,11 @@ impl Dialer {
                 proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
                 stream
             }
-            None => Stream::Plain(self.tcp(host, port, limits, details)?),
+            None => {
+                let zone = self.0.zone.as_ref().filter(|zone| zone.host == host);
+                let host = zone.map_or(host, |zone| &zone.zoned);
+                Stream::Plain(self.tcp(host, port, limits, details)?)
+            }
         };
         match connector {
             Some(connector) => Ok((dial::tls(&connector, host, stream, limits.next())?, None)),

@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
-use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE, WHILE_MOVING};
+use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE, WHILE_MOVING, Zone};
 use super::cookies::{self, OwnCookie};
 use super::dial::{AnsweredAddresses, KnownAddresses};
 use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
@@ -37,6 +37,8 @@ pub(crate) struct HttpSettings {
     pub(crate) routes: Routes,
     /// The addresses that have answered the client so far.
     pub(crate) answered: Arc<AnsweredAddresses>,
+    /// The zone of the server's address, if that is a link-local IPv6 address.
+    pub(crate) zone: Option<String>,
 }
 
 /// The user's headers.
@@ -115,6 +117,7 @@ impl HttpClient {
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
+            zone: Zone::new(url, settings.zone.as_deref()),
             addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
             tls: settings.tls.clone(),
             proxy_tls: settings.proxy_tls.clone(),
@@ -142,6 +145,7 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
+            zone: self.link.zone.clone(),
             addresses: self.link.addresses.clone(),
             tls: self.link.tls.clone(),
             proxy_tls: self.link.proxy_tls.clone(),

@@ -221,6 +221,7 @@ mod tests {
             agent: None,
             routes: Routes::Direct,
             answered: Arc::default(),
+            zone: None,
             proxy_tls: TlsSettings::default(),
         };
         let client = HttpClient::new(http, &format!("http://{url}"));

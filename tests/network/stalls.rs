@@ -24,15 +24,15 @@ fn a_post_may_take_longer_than_the_request_timeout() {
     in_a_namespace(
         "slow uploads",
         // Packets to the server take the slow class, and those from it do not.
-        "ip link set lo mtu 1500 gso_max_segs 1 up && tc qdisc add dev lo root handle 1: htb && tc class add dev lo parent 1: \
-         classid 1:1 htb rate 1mbit && tc filter add dev lo parent 1: protocol ip u32 match ip dport 1 0xffff \
-         flowid 1:1",
+        "ip link set lo mtu 1500 gso_max_segs 1 up && tc qdisc add dev lo root handle 1: htb \
+         && tc class add dev lo parent 1: classid 1:1 htb rate 1mbit \
+         && tc filter add dev lo parent 1: protocol ip u32 match ip dport 1 0xffff flowid 1:1",
     );
 }
 
 /// Each message takes some four seconds.
 pub(crate) fn upload_over_a_slow_line() {
-    for (rate, size) in [("1mbit", 500_000), ("40kbit", 20_000)] {
+    for (rate, size) in [("1mbit", 500_000), ("80kbit", 40_000)] {
         let open = open_with(25_000, 20_000);
         let server = Scripted::start(move |exchange| match exchange.request.is_poll() {
             true => exchange.hold(),
@@ -47,6 +47,8 @@ pub(crate) fn upload_over_a_slow_line() {
         }
         let client = client();
         client.connect_with(server.url(), only(Polling)).unwrap();
+        // The packets of the poll's connection would wait behind those of the message.
+        server.wait_for("poll", Request::is_poll);
         let started = Instant::now();
         client.send("x".repeat(size)).unwrap();
         client.flush(PATIENCE).unwrap_or_else(|e| {

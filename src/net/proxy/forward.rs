@@ -52,8 +52,8 @@ mod tests {
         );
         assert_eq!(
             forward("http://user:password@[::1]/", Some(HeaderValue::from_static("Basic x"))),
-            "GET http://[::1]/engine.io/?EIO=4 HTTP/1.1\r\nProxy-Authorization: Basic x\r\nHost: h:81\r\nA: b c\r\n\r\n\
-             body"
+            "GET http://[::1]/engine.io/?EIO=4 HTTP/1.1\r\nProxy-Authorization: Basic x\r\nHost: h:81\r\n\
+             A: b c\r\n\r\nbody"
         );
     }
 }
