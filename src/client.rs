@@ -102,10 +102,10 @@ impl Client {
     /// Connects to the server at `url`, and returns when the connect handler has run.
     ///
     /// Schemes are `http`, `https`, `ws` and `wss`, of which the latter two mean the same as the former. The
-    /// URL's query goes to the server, its user and password as Basic authorization, its path nowhere: that is
-    /// [`ConnectOptions::path`]. Of the query, `EIO`, `transport`, `sid`, `j` and `b64` are left out, as the protocol
-    /// gives them a meaning: the client sets the first three itself. A link-local IPv6 address may name its zone, the
-    /// network interface, as in `http://[fe80::1%25eth0]:5000` (RFC 6874).
+    /// URL's query goes to the server, its user and password as Basic authorization, its path nowhere: that
+    /// is [`ConnectOptions::path`]. Of the query, `EIO`, `transport`, `sid`, `j` and `b64` are left out, as
+    /// the protocol gives them a meaning: the client sets the first three itself. A link-local IPv6 address
+    /// may name its zone, the network interface, as in `http://[fe80::1%25eth0]:5000` (RFC 6874).
     ///
     /// # Errors
     ///

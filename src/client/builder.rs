@@ -46,17 +46,18 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// The limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS, and the
-    /// wait for the server's answer; also for the server's answer to the upgrade's probe, and for a graceful
-    /// disconnect. Default: 5 s; 49 days at most.
+    /// The limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS,
+    /// and the wait for the server's answer; also for the server's answer to the upgrade's probe, and for a
+    /// graceful disconnect. Default: 5 s; 49 days at most.
     ///
-    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So a POST
-    /// with a big message gets through on a slow line. The bytes of a request that were taken by the server's system,
-    /// or by a proxy, may still be on their way; the wait for the answer is longer by the time that they need at 4000
-    /// bytes a second. An answer that arrives more slowly than that stalls in the end.
+    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
+    /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
+    /// server's system, or by a proxy, may still be on their way; the wait for the answer is longer by the
+    /// time that they need at 4000 bytes a second. An answer that arrives more slowly than that stalls in the
+    /// end.
     ///
-    /// A long poll has no such limit. It ends when the server has been silent for too long, also while the poll is
-    /// still being written.
+    /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
+    /// poll is still being written.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
@@ -173,14 +174,15 @@ impl ClientBuilder {
     /// With credentials it is `http://user:password@proxy:3128`, with what is special in them percent-encoded. HTTP
     /// proxies get them as `Basic`.
     ///
-    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything else goes
-    /// through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP proxies open tunnels
-    /// (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://` server fails there, and the
-    /// connection stays on polling. The names of servers are resolved by the proxy, with `socks5://` too.
+    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything
+    /// else goes through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP
+    /// proxies open tunnels (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://`
+    /// server fails there, and the connection stays on polling. The names of servers are resolved by the
+    /// proxy, with `socks5://` too.
     ///
-    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one of
-    /// [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of its
-    /// [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
+    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one
+    /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
+    /// its [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
     ///
     /// In the environment, `https_proxy` is the proxy for `https://` and `wss://` servers, `http_proxy` that for
     /// `http://` and `ws://`, and `all_proxy` that for those without one of their own, all of them also in capitals.
@@ -201,8 +203,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that the
-    /// system accepts. May be called more than once. Default: none.
+    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that
+    /// the system accepts. May be called more than once. Default: none.
     ///
     /// `pem` is the content of a PEM file, with one or more certificates.
     ///
