@@ -109,6 +109,9 @@ impl Client {
     /// `j` and `b64` are left out, because they have a meaning in the protocol; the client sets the first
     /// three itself.
     ///
+    /// A link-local IPv6 address may name its zone, the network interface, as in
+    /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
+    ///
     /// # Errors
     ///
     /// - [`Error::InvalidUrl`] or [`Error::InvalidOption`] if an argument is unusable.

@@ -122,11 +122,13 @@ impl Plan {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
+            proxy_tls: self.options.proxy_tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
             routes: Routes::new(&self.options.proxy, agent.as_ref())?,
             agent,
             answered: self.answered.clone(),
+            zone: self.endpoint.zone().map(str::to_owned),
         };
         let http = HttpClient::new(settings, &self.endpoint.to_string());
         attempt.register(&http)?;

@@ -48,11 +48,18 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// Sets the time limit for each of these steps: the handshake, the opening of the websocket (name lookup,
-    /// TCP, TLS and HTTP together), the answer to the upgrade's probe, each POST, and a graceful disconnect.
-    /// Default: 5 s. Values above 49 days count as 49 days.
+    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS,
+    /// and the wait for the server's answer; also for the server's answer to the upgrade's probe, and for a
+    /// graceful disconnect. Default: 5 s; 49 days at most.
     ///
-    /// A POST with a large message must complete within this time, also on a slow line.
+    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
+    /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
+    /// server's system, or by a proxy, may still be on their way; the wait for the answer is longer by the
+    /// time that they need at 4000 bytes a second. An answer that arrives more slowly than that stalls in the
+    /// end.
+    ///
+    /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
+    /// poll is still being written.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
@@ -166,16 +173,21 @@ impl ClientBuilder {
     /// | URL | proxy |
     /// |---|---|
     /// | `http://proxy:3128`, `proxy:3128` | HTTP; port 80 if none is given |
-    /// | `https://proxy:3129` | HTTP over TLS, with the client's TLS options; port 443 if none is given |
+    /// | `https://proxy:3129` | HTTP, reached by TLS; port 443 if none is given |
     /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
     ///
     /// A URL with credentials is `http://user:password@proxy:3128`, with special characters percent-encoded.
     /// HTTP proxies get the credentials as Basic authorization.
     ///
-    /// Every connection is a tunnel through the proxy (`CONNECT` on HTTP), also to `http://` and `ws://`
-    /// servers, so that polling and websocket behave the same. Some HTTP proxies allow tunnels only to port
-    /// 443 unless they are configured otherwise. The proxy resolves the names of servers, with `socks5://`
-    /// too.
+    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything
+    /// else goes through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP
+    /// proxies open tunnels (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://`
+    /// server fails there, and the connection stays on polling. The names of servers are resolved by the
+    /// proxy, with `socks5://` too.
+    ///
+    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one
+    /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
+    /// its [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
     ///
     /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, `http_proxy`
     /// that for `http://` and `ws://` servers, and `all_proxy` that for servers for which the other two name
@@ -199,6 +211,25 @@ impl ClientBuilder {
     /// ```
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.options.proxy = ProxySettings::Url(url.into());
+        self
+    }
+
+    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that
+    /// the system accepts. May be called more than once. Default: none.
+    ///
+    /// `pem` is the content of a PEM file, with one or more certificates.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let client = engineio::Client::builder()
+    ///     .proxy("https://proxy.example.org:3129")
+    ///     .proxy_ca_certificate(std::fs::read("proxy-ca.pem")?)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn proxy_ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.options.proxy_tls.authorities.push(pem.as_ref().into());
         self
     }
 
@@ -389,6 +420,10 @@ impl ClientBuilder {
             }
         }
         options.tls.check()?;
+        options.proxy_tls.check().map_err(|e| match e {
+            Error::InvalidOption { reason, .. } => Error::option("proxy_ca_certificate", reason),
+            other => other,
+        })?;
         options.proxy.check()?;
         self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;

@@ -1,14 +1,36 @@
+use std::sync::Arc;
+
 use ureq::config::Config;
 use ureq::unversioned::transport::Buffers;
+
+use crate::sync::{AtomicUsize, Ordering};
 
 /// The size of a read, in bytes. The input buffer grows beyond it only for the head of a response.
 const INPUT: usize = 32 * 1024;
 
-/// The smallest output buffer, in bytes.
-const OUTPUT: usize = 32 * 1024;
+/// The size of the output buffer, in bytes. It grows beyond it only for a longer line of a request's head.
+const OUTPUT: usize = 16 * 1024;
+
+/// The smallest limit for a line of a request's head, in bytes.
+const LINE: usize = 32 * 1024;
 
 /// The room for a part of a request's body, in bytes.
 const SCRATCH: usize = 10 * 1024;
+
+/// The length of the longest line in the heads of a client's requests so far, in bytes. ureq writes a line
+/// only as a whole, so the output buffer has to hold it.
+#[derive(Debug, Default)]
+pub(super) struct LongestLine(AtomicUsize);
+
+impl LongestLine {
+    pub(super) fn add(&self, length: usize) {
+        self.0.fetch_max(length, Ordering::Relaxed);
+    }
+
+    fn longest(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The buffers of one connection. ureq's own keep their full size as long as the connection lives, also while
 /// a long poll waits. These are allocated when they are needed, and freed afterwards.
@@ -21,13 +43,17 @@ pub(super) struct HttpBuffers {
     /// The limit for the size of `input`, in bytes.
     input_limit: usize,
     output: Vec<u8>,
-    output_size: usize,
+    /// The limit for the size of `output`, in bytes.
+    output_limit: usize,
+    line: Arc<LongestLine>,
+    /// The number of bytes at the beginning of `output` that are to be sent with what follows.
+    held: usize,
     /// True if the last call of `input_consume` consumed anything.
     progress: bool,
 }
 
 impl HttpBuffers {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, line: Arc<LongestLine>) -> Self {
         // With one byte more than the limit in the buffer, ureq sees that a head is too large.
         let head = config.max_response_header_size().saturating_add(1);
         HttpBuffers {
@@ -36,15 +62,49 @@ impl HttpBuffers {
             end: 0,
             input_limit: config.input_buffer_size().max(INPUT).max(head),
             output: Vec::new(),
-            // ureq writes a header only as a whole.
-            output_size: config.output_buffer_size().max(OUTPUT),
+            output_limit: config.output_buffer_size().max(LINE),
+            line,
+            held: 0,
             progress: false,
         }
+    }
+
+    /// Allocates the output buffer, unless a request is being written already.
+    fn make_output(&mut self) {
+        if self.output.is_empty() {
+            self.output = vec![0; self.line.longest().clamp(OUTPUT, self.output_limit)];
+        }
+    }
+
+    /// Adds the next bytes in the output buffer to those that are to be sent, and returns whether they can
+    /// wait: the body of a request follows its head, and both go out in one write.
+    pub(super) fn hold(&mut self, amount: usize) -> bool {
+        self.held += amount;
+        self.held().ends_with(b"\r\n\r\n") && self.held <= self.output.len() / 2
+    }
+
+    /// The bytes that are to be sent.
+    pub(super) fn held(&self) -> &[u8] {
+        &self.output[..self.held]
+    }
+
+    /// Replaces the bytes that are to be sent.
+    pub(super) fn replace_held(&mut self, bytes: &[u8]) {
+        let size = self.output.len().max(bytes.len() + OUTPUT);
+        self.output.resize(size, 0);
+        self.output[..bytes.len()].copy_from_slice(bytes);
+        self.held = bytes.len();
+    }
+
+    /// Takes note that the held bytes are sent.
+    pub(super) fn sent(&mut self) {
+        self.held = 0;
     }
 
     /// Frees the output buffer, once the request has been written.
     pub(super) fn written(&mut self) {
         self.output = Vec::new();
+        self.held = 0;
     }
 
     /// Makes room for `wanted` bytes behind the unconsumed input.
@@ -62,11 +122,8 @@ impl HttpBuffers {
 
 impl Buffers for HttpBuffers {
     fn output(&mut self) -> &mut [u8] {
-        if self.output.is_empty() {
-            // The allocator gives zeroed memory, which costs next to nothing at this size.
-            self.output = vec![0; self.output_size];
-        }
-        &mut self.output
+        self.make_output();
+        &mut self.output[self.held..]
     }
 
     fn input(&self) -> &[u8] {
@@ -96,9 +153,9 @@ impl Buffers for HttpBuffers {
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output();
+        self.make_output();
         self.make_room(SCRATCH);
-        (&mut self.input[self.end..], &mut self.output)
+        (&mut self.input[self.end..], &mut self.output[self.held..])
     }
 
     fn can_use_input(&self) -> bool {
@@ -127,7 +184,7 @@ mod tests {
     #[test]
     fn the_input_grows_to_its_limit_and_shrinks_again() {
         let config = Agent::config_builder().max_response_header_size(100_000).input_buffer_size(1).build();
-        let mut buffers = HttpBuffers::new(&config);
+        let mut buffers = HttpBuffers::new(&config, Arc::default());
         assert_eq!((buffers.input.capacity(), buffers.output.capacity()), (0, 0));
         let head: Vec<u8> = (0..100_001_u32).map(|n| n as u8).collect();
         append(&mut buffers, &head);
@@ -147,13 +204,37 @@ mod tests {
     #[test]
     fn the_output_is_there_for_the_request_alone() {
         let config = Agent::config_builder().output_buffer_size(50_000).build();
-        let mut buffers = HttpBuffers::new(&config);
-        assert_eq!(buffers.output().len(), 50_000);
-        append(&mut buffers, &[7; INPUT - 1]);
-        let (scratch, output) = buffers.tmp_and_output();
-        assert!(scratch.len() >= SCRATCH && output.len() == 50_000);
-        assert_eq!(buffers.input(), [7; INPUT - 1]);
-        buffers.written();
-        assert_eq!(buffers.output.capacity(), 0);
+        for (line, size) in [(0, OUTPUT), (40_000, 40_000), (60_000, 50_000)] {
+            let mut buffers = HttpBuffers::new(&config, Arc::default());
+            buffers.line.add(line);
+            assert_eq!(buffers.output().len(), size);
+            append(&mut buffers, &[7; INPUT - 1]);
+            let (scratch, output) = buffers.tmp_and_output();
+            assert!(scratch.len() >= SCRATCH && output.len() == size);
+            assert_eq!(buffers.input(), [7; INPUT - 1]);
+            buffers.written();
+            assert_eq!(buffers.output.capacity(), 0);
+        }
+    }
+
+    /// Writes into the output buffer as ureq does.
+    fn put(buffers: &mut HttpBuffers, bytes: &[u8]) -> bool {
+        buffers.output()[..bytes.len()].copy_from_slice(bytes);
+        buffers.hold(bytes.len())
+    }
+
+    #[test]
+    fn a_head_waits_for_its_body() {
+        let mut buffers = HttpBuffers::new(&Agent::config_builder().build(), Arc::default());
+        assert!(!put(&mut buffers, b"POST / HTTP/1.1\r\n"), "the head goes on");
+        assert!(put(&mut buffers, b"A: b\r\n\r\n"));
+        buffers.replace_held(b"POST http://h/ HTTP/1.1\r\n\r\n");
+        assert!(!put(&mut buffers, b"body"));
+        assert_eq!(buffers.held(), b"POST http://h/ HTTP/1.1\r\n\r\nbody");
+        buffers.sent();
+        assert_eq!((buffers.held().len(), buffers.output().len() >= OUTPUT), (0, true));
+        // A large head leaves too little room for a body.
+        let large = [&[b'x'; OUTPUT][..], b"\r\n\r\n"].concat();
+        assert!(!put(&mut buffers, &large));
     }
 }

@@ -1,7 +1,6 @@
 //! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
 use std::mem::replace;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -9,13 +8,12 @@ use std::time::{Duration, Instant};
 use ureq::config::Config;
 use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
-};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
-use super::buffers::HttpBuffers;
+use super::buffers::LongestLine;
 use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
-use super::proxy::{Proxy, Routes};
+use super::http_transport::HttpTransport;
+use super::proxy::{Forward, Proxy, Routes};
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
@@ -25,18 +23,49 @@ use crate::sync::{Mutex, lock};
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) addresses: Arc<KnownAddresses>,
+    pub(super) zone: Option<Zone>,
     pub(super) tls: TlsSettings,
+    /// The settings for TLS to a proxy. The server's settings do not hold for it.
+    pub(super) proxy_tls: TlsSettings,
     pub(super) routes: Routes,
     /// The user's own `Proxy-Authorization`.
     pub(super) proxy_authorization: Option<HeaderValue>,
+    /// The limit for each step of a request, and for a stall of it.
     pub(super) timeout: Duration,
+    pub(super) longest_line: Arc<LongestLine>,
     pub(super) handover: Mutex<Handover>,
-    /// Tells the reads of polls how long they may wait. Set by each poll.
+    /// Tells the reads and writes of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,
 }
 
-/// Marks the reads of a poll, which wait as long as the server lives.
+/// The zone of the server's address. It holds for no other host, such as that of a redirect.
+#[derive(Clone)]
+pub(super) struct Zone {
+    host: String,
+    /// The address with its zone, as the system's resolver reads it: `fe80::1%eth0`.
+    zoned: String,
+}
+
+impl Zone {
+    pub(super) fn new(url: &str, zone: Option<&str>) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        let host = host(&uri).to_owned();
+        let zoned = format!("{host}%{}", zone?);
+        Some(Zone { host, zoned })
+    }
+}
+
+/// The host of a URL, without the brackets of an IPv6 address.
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Marks the reads and writes of a poll, which wait as long as the server lives.
 pub(super) const WHILE_ALIVE: Duration = Duration::new(u32::MAX as u64, 1);
+
+/// Marks the reads of a body: the transport does not know by itself where the head of a response ends. No
+/// body takes this long.
+pub(super) const WHILE_MOVING: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The place where the stream of a 101 response leaves ureq: ureq drops the transport, which puts its stream
 /// here.
@@ -59,7 +88,19 @@ impl Link {
         replace(&mut lock(&self.handover), handover)
     }
 
-    fn hand_over(&self, stream: Stream, early: &[u8]) {
+    /// The way of a request to `target` through this proxy, if the proxy forwards it. A websocket needs a
+    /// tunnel.
+    fn forward(&self, proxy: &Proxy, target: &Uri) -> Option<Forward> {
+        let forward = proxy.forward(target, self.proxy_authorization.as_ref());
+        forward.filter(|_| matches!(*lock(&self.handover), Handover::Off))
+    }
+
+    /// The proxy that forwards plain requests to `target`, if there is one.
+    pub(super) fn forwarder(&self, target: &Uri) -> Option<Proxy> {
+        self.routes.find(target).ok().flatten().filter(|proxy| proxy.forward(target, None).is_some())
+    }
+
+    pub(super) fn hand_over(&self, stream: Stream, early: &[u8]) {
         let mut handover = lock(&self.handover);
         if !matches!(*handover, Handover::Off) {
             *handover = Handover::Done { stream, early: early.to_vec() };
@@ -77,19 +118,31 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    fn dial(&self, details: &ConnectionDetails) -> Result<Stream> {
+    fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let secure = details.needs_tls();
-        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let host = host(details.uri);
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let limits = self.limits(details);
         let connector = if secure { Some(self.0.tls.connector()?) } else { None };
         let stream = match self.0.routes.find(details.uri)? {
-            Some(proxy) => self.tunnel(&proxy, (host, port), limits, details)?,
-            None => Stream::Plain(self.tcp(host, port, limits, details)?),
+            Some(proxy) => {
+                let mut stream = self.connect_to_proxy(&proxy, limits, details)?;
+                if let Some(forward) = self.0.forward(&proxy, details.uri) {
+                    return Ok((stream, Some(forward)));
+                }
+                stream.set_patience(Patience::Until(Some(limits.next())));
+                proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
+                stream
+            }
+            None => {
+                let zone = self.0.zone.as_ref().filter(|zone| zone.host == host);
+                let host = zone.map_or(host, |zone| &zone.zoned);
+                Stream::Plain(self.tcp(host, port, limits, details)?)
+            }
         };
         match connector {
-            Some(connector) => dial::tls(&connector, host, stream, limits.next()),
-            None => Ok(stream),
+            Some(connector) => Ok((dial::tls(&connector, host, stream, limits.next())?, None)),
+            None => Ok((stream, None)),
         }
     }
 
@@ -112,24 +165,14 @@ impl Dialer {
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
     }
 
-    /// Opens a tunnel through a proxy.
-    fn tunnel(
-        &self,
-        proxy: &Proxy,
-        (host, port): (&str, u16),
-        limits: Limits,
-        details: &ConnectionDetails,
-    ) -> Result<Stream> {
+    fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
         let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
-        let mut stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
-        if proxy.is_secure() {
-            let connector = self.0.tls.connector()?;
-            stream = dial::tls(&connector, proxy.host(), stream, limits.next())
-                .map_err(|e| proxy.unreachable(e))?;
+        let stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
+        if !proxy.is_secure() {
+            return Ok(stream);
         }
-        stream.set_patience(Patience::Until(Some(limits.next())));
-        proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
-        Ok(stream)
+        let connector = self.0.proxy_tls.connector()?;
+        dial::tls(&connector, proxy.host(), stream, limits.next()).map_err(|e| proxy.unreachable(e))
     }
 }
 
@@ -147,9 +190,8 @@ impl Connector for Dialer {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
-        let stream = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        let buffers = HttpBuffers::new(details.config);
-        Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
+        let (stream, forward) = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
+        Ok(Some(HttpTransport::new(stream, forward, details.config, self.0.clone())))
     }
 }
 
@@ -160,76 +202,5 @@ pub(super) struct NoResolver;
 impl Resolver for NoResolver {
     fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
         Ok(self.empty())
-    }
-}
-
-/// A [`Stream`] as ureq sees it.
-pub(super) struct HttpTransport {
-    /// `None` only while the transport is dropped.
-    stream: Option<Stream>,
-    buffers: HttpBuffers,
-    link: Arc<Link>,
-}
-
-impl HttpTransport {
-    fn stream(&mut self, timeout: NextTimeout) -> std::io::Result<&mut Stream> {
-        let after = timeout.not_zero().map(|after| *after);
-        let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
-        stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
-        Ok(stream)
-    }
-}
-
-impl Transport for HttpTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream(timeout.for_write())?;
-        // A call of `stream()` would borrow all of `self`, and the buffers are needed too.
-        if let Some(stream) = &mut self.stream {
-            stream.write_all(&self.buffers.output()[..amount])?;
-        }
-        Ok(())
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.buffers.written();
-        let server = lock(&self.link.server).clone();
-        let server = server.filter(|_| timeout.per_read.is_some_and(|limit| *limit == WHILE_ALIVE));
-        let stream = self.stream(timeout.for_read())?;
-        if let Some(server) = server {
-            stream.set_patience(Patience::Alive(server));
-        }
-        let Some(stream) = &mut self.stream else { return Ok(false) };
-        let count = stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(count);
-        Ok(count > 0)
-    }
-
-    /// An idle connection can carry another request if nothing has arrived on it: neither bytes nor the end.
-    fn is_open(&mut self) -> bool {
-        let Some(stream) = &self.stream else { return false };
-        let peeked = stream.socket().tcp().peek(&mut [0]);
-        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
-    }
-
-    fn is_tls(&self) -> bool {
-        self.stream.as_ref().is_some_and(Stream::is_tls)
-    }
-}
-
-impl Drop for HttpTransport {
-    fn drop(&mut self) {
-        if let Some(stream) = self.stream.take() {
-            self.link.hand_over(stream, self.buffers.input());
-        }
-    }
-}
-
-impl fmt::Debug for HttpTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpTransport").finish_non_exhaustive()
     }
 }

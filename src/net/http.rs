@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use ureq::{Agent, Body, RequestBuilder, ResponseExt};
 
 use super::agent;
-use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE};
+use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE, WHILE_MOVING, Zone};
 use super::cookies::{self, OwnCookie};
 use super::dial::{AnsweredAddresses, KnownAddresses};
 use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
@@ -26,7 +26,10 @@ const IDLE: Duration = Duration::from_millis(1500);
 #[derive(Clone)]
 pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
-    /// The limit for a whole request, from the name lookup to the last byte of the body.
+    /// The settings for TLS to a proxy.
+    pub(crate) proxy_tls: TlsSettings,
+    /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the answer,
+    /// and any stall of an upload or download.
     pub(crate) timeout: Duration,
     pub(crate) headers: Headers,
     /// The user's own agent. Its configuration and its cookies apply to the requests.
@@ -34,6 +37,8 @@ pub(crate) struct HttpSettings {
     pub(crate) routes: Routes,
     /// The addresses that have answered the client so far.
     pub(crate) answered: Arc<AnsweredAddresses>,
+    /// The zone of the server's address, if that is a link-local IPv6 address.
+    pub(crate) zone: Option<String>,
 }
 
 /// The user's headers.
@@ -112,11 +117,14 @@ impl HttpClient {
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
+            zone: Zone::new(url, settings.zone.as_deref()),
             addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
             tls: settings.tls.clone(),
+            proxy_tls: settings.proxy_tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
+            longest_line: Arc::default(),
             handover: Mutex::default(),
             server: Mutex::default(),
         });
@@ -137,11 +145,14 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
+            zone: self.link.zone.clone(),
             addresses: self.link.addresses.clone(),
             tls: self.link.tls.clone(),
+            proxy_tls: self.link.proxy_tls.clone(),
             routes: self.link.routes.clone(),
             proxy_authorization: self.link.proxy_authorization.clone(),
             timeout: self.link.timeout,
+            longest_line: Arc::default(),
             handover: Mutex::default(),
             server: Mutex::default(),
         });
@@ -161,7 +172,7 @@ impl HttpClient {
         &self.link.activity
     }
 
-    /// Sends a GET, which has to end within the request timeout.
+    /// Sends a GET, which may take as long as each of its steps ends within the request timeout.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.get(url), &[]);
         let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
@@ -208,12 +219,34 @@ impl HttpClient {
         for (name, value) in own.iter().chain(plain) {
             request = request.header(name, value);
         }
-        let config = request.config().timeout_global(Some(self.settings.timeout));
-        config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
+        self.count_lines(&request);
+        // The transport has its own limits for each step.
+        let body = self.agent.config().timeouts().recv_body.unwrap_or(WHILE_MOVING);
+        request
+            .config()
+            .timeout_recv_body(Some(body))
+            .http_status_as_error(false)
+            .save_redirect_history(true)
+            .max_idle_age(IDLE)
+            .build()
+    }
+
+    /// Makes room for the longest line of the request's head.
+    fn count_lines<B>(&self, request: &RequestBuilder<B>) {
+        /// The rest of the line: the method and the version, or the colon, with the line's end.
+        const REST: usize = 32;
+        let url = request.uri_ref().map_or(0, |uri| uri.path().len() + uri.query().map_or(0, str::len));
+        let headers = request.headers_ref().into_iter().flatten();
+        let header = headers.map(|(name, value)| name.as_str().len() + value.len()).max().unwrap_or_default();
+        // The jar's cookies share a line.
+        let jar = self.agent.cookie_jar_lock();
+        let cookies: usize = jar.iter().map(|cookie| cookie.name().len() + cookie.value().len() + 3).sum();
+        self.link.longest_line.add(url.max(header).max(cookies) + REST);
     }
 
     /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.
     fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
+        let request = || self.without_refusal_by_proxy(url, request()?);
         let Some(lender) = &self.settings.agent else { return request() };
         let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
         let response = request()?;
@@ -221,7 +254,18 @@ impl HttpClient {
         Ok(response)
     }
 
-    /// Sends a POST, which has to end within the request timeout.
+    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this status.
+    fn without_refusal_by_proxy(&self, url: &str, response: ureq::http::Response<Body>) -> Answer {
+        if response.status() == 407 {
+            if let Some(proxy) = url.parse().ok().and_then(|uri| self.link.forwarder(&uri)) {
+                let error = proxy.wants_login(response.headers(), self.link.proxy_authorization.as_ref());
+                return Err(ureq::Error::Other(Box::new(error)));
+            }
+        }
+        Ok(response)
+    }
+
+    /// Sends a POST, which may take as long as each of its steps ends within the request timeout.
     pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
         let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
         // A client that follows a 301 or 302 sends a GET (RFC 9110, section 15.4): the body would be lost
@@ -245,7 +289,11 @@ impl HttpClient {
             .header("Upgrade", "websocket")
             .header("Sec-WebSocket-Version", "13")
             .header("Sec-WebSocket-Key", key);
-        let request = self.prepare(request, headers);
+        let mut request = self.prepare(request, headers);
+        if url.parse().is_ok_and(|uri| self.link.forwarder(&uri).is_some()) {
+            // An idle connection to the proxy forwards requests, and is no tunnel.
+            request = request.config().max_idle_age(Duration::ZERO).build();
+        }
         self.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
         let response = self.run(url, || request.call());

@@ -9,6 +9,7 @@ use native_tls::TlsStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::progress::Progress;
 use crate::clock::Moment;
 use crate::sync::after;
 
@@ -53,6 +54,10 @@ pub(crate) enum Patience {
     None,
     /// Wait until this time, and then fail with `TimedOut`; without a time, wait for as long as it takes.
     Until(Option<Instant>),
+    /// Wait until the request has not moved for `limit`, or until `end`, and then fail with `TimedOut`.
+    /// What arrives counts as progress only in the `body` of the answer: a head can be preceded by any
+    /// number of others.
+    Moving { limit: Duration, end: Option<Instant>, body: bool },
     /// Wait as long as the server lives, and fail with `TimedOut`.
     Alive(Arc<dyn TimeLeft>),
 }
@@ -67,6 +72,8 @@ pub(crate) trait TimeLeft: Send + Sync {
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
+    /// Kept up to date under [`Patience::Moving`].
+    progress: Progress,
     activity: Arc<LastActivity>,
 }
 
@@ -76,7 +83,8 @@ impl Socket {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.set_nodelay(true)?;
-        Ok(Socket { tcp, patience: Patience::None, activity })
+        let progress = Progress::new(Instant::now());
+        Ok(Socket { tcp, patience: Patience::None, progress, activity })
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
@@ -84,10 +92,24 @@ impl Socket {
     }
 
     pub(crate) fn set_patience(&mut self, patience: Patience) {
+        if let (Patience::Moving { body: false, .. }, Patience::Moving { body: true, .. }) =
+            (&self.patience, &patience)
+        {
+            self.progress.answered(Instant::now());
+        }
         self.patience = patience;
     }
 
-    fn retry<T>(&self, flags: PollFlags, mut io: impl FnMut(&TcpStream) -> io::Result<T>) -> io::Result<T> {
+    /// True if the peer may still be taking what was written.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.progress.is_uploading()
+    }
+
+    fn retry<T>(
+        &mut self,
+        flags: PollFlags,
+        mut io: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
         loop {
             match io(&self.tcp) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -98,9 +120,10 @@ impl Socket {
     }
 
     /// Waits until the socket may be ready, or fails: with `refusal` if nothing is waited for.
-    fn wait(&self, flags: PollFlags, refusal: io::Error) -> io::Result<()> {
+    fn wait(&mut self, flags: PollFlags, refusal: io::Error) -> io::Result<()> {
         match &self.patience {
             Patience::None => Err(refusal),
+            Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
             Patience::Until(deadline) => wait_for(&self.tcp, flags, *deadline),
             Patience::Alive(server) => match server.time_left() {
                 Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
@@ -109,6 +132,26 @@ impl Socket {
                     _ => Ok(()),
                 },
             },
+        }
+    }
+
+    /// Waits until the socket may be ready, or until nothing has moved for `limit`.
+    fn wait_moving(&mut self, flags: PollFlags, limit: Duration, end: Option<Instant>) -> io::Result<()> {
+        loop {
+            let now = Instant::now();
+            let stalled = self.progress.deadline(limit);
+            let deadline = end.map_or(stalled, |end| end.min(stalled));
+            if now >= deadline {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            // Looks now and then whether the upload moves. Most answers come before the first look.
+            let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
+            match wait_for(&self.tcp, flags, Some(until)) {
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                    self.progress.look(&self.tcp, Instant::now());
+                }
+                ready => return ready,
+            }
         }
     }
 }
@@ -124,6 +167,13 @@ impl Read for Socket {
         let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
         if count > 0 {
             self.activity.mark_received(Moment::now());
+            match self.patience {
+                Patience::Moving { body: true, .. } => self.progress.received(count, Instant::now()),
+                Patience::Moving { limit, .. } if !self.progress.in_time(limit, Instant::now()) => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                _ => {}
+            }
         }
         Ok(count)
     }
@@ -133,6 +183,9 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
         self.activity.mark_sent(Moment::now());
+        if let Patience::Moving { .. } = self.patience {
+            self.progress.written(count, Instant::now());
+        }
         Ok(count)
     }
 

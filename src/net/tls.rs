@@ -221,6 +221,8 @@ mod tests {
             agent: None,
             routes: Routes::Direct,
             answered: Arc::default(),
+            zone: None,
+            proxy_tls: TlsSettings::default(),
         };
         let client = HttpClient::new(http, &format!("http://{url}"));
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");

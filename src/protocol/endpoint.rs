@@ -3,7 +3,7 @@ use std::fmt;
 use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
-use super::user_url::{credentials, own_query, read_scheme, redacted};
+use super::user_url::{credentials, own_query, read_scheme, redacted, split_zone};
 
 /// The address of the server, from which the URL of each request is made.
 ///
@@ -17,6 +17,8 @@ pub(crate) struct Endpoint {
     /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
     credentials: Option<(String, String)>,
+    /// The zone of a link-local IPv6 address.
+    zone: Option<String>,
     drops_path: bool,
 }
 
@@ -52,6 +54,7 @@ impl Endpoint {
             return Err("it has no host".into());
         }
         let scheme = if secure { "https" } else { "http" };
+        let (rest, zone) = split_zone(rest)?;
         let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| e.to_string())?;
         let own_path = url.path().trim_matches('/').to_owned();
         url.set_path(&format!("/{path}/"));
@@ -63,6 +66,7 @@ impl Endpoint {
             path: url.path().to_owned(),
             query: own_query(&url),
             credentials: credentials(&url)?,
+            zone,
             drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
         };
         // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
@@ -94,6 +98,11 @@ impl Endpoint {
     /// The user and the password of the URL, percent-decoded.
     pub(crate) fn credentials(&self) -> Option<(&str, &str)> {
         self.credentials.as_ref().map(|(user, password)| (user.as_str(), password.as_str()))
+    }
+
+    /// The zone of the URL's IPv6 address: the name or the number of a network interface.
+    pub(crate) fn zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 
     /// True if the user's URL has a path that is dropped.
@@ -220,6 +229,28 @@ mod tests {
             let endpoint = endpoint(url);
             assert_eq!(endpoint.credentials(), expected);
             assert_eq!(endpoint.request_url("x", None, None), "http://h/engine.io/?EIO=4&transport=x");
+        }
+    }
+
+    #[test]
+    fn zones_are_apart_from_every_url() {
+        let table = [
+            ("http://[fe80::1%25eth0]:5000/x", "http://[fe80::1]:5000/engine.io/", Some("eth0")),
+            ("wss://u:p%25@[fe80::1%25en1.2~x]?a=[%25b]", "https://[fe80::1]/engine.io/", Some("en1.2~x")),
+            ("http://[fe80::1%eth0]", "http://[fe80::1]/engine.io/", Some("eth0")),
+            ("http://[fe80::1%253]", "http://[fe80::1]/engine.io/", Some("3")),
+            ("http://[fe80::1]/[::2%25eth0]", "http://[fe80::1]/engine.io/", None),
+            ("http://h?a=[::2%25eth0]", "http://h/engine.io/", None),
+        ];
+        for (url, shown, zone) in table {
+            let endpoint = endpoint(url);
+            assert_eq!((endpoint.to_string().as_str(), endpoint.zone()), (shown, zone), "{url}");
+        }
+        for url in
+            ["http://[fe80::1%25]", "http://[fe80::1%]", "http://[fe80::1%25a b]", "http://[fe80::1%25%41]"]
+        {
+            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            assert!(error.to_string().contains("the zone of its IPv6 address"), "{url}: {error}");
         }
     }
 

@@ -29,6 +29,25 @@ fn split_scheme(url: &str) -> Option<(&str, &str)> {
     is_scheme.then_some((scheme, rest))
 }
 
+/// Takes the zone out of the authority of a URL with an IPv6 host, such as `[fe80::1%25eth0]` (RFC 6874).
+/// `rest` is the URL behind its scheme. The zone is for this machine alone, and the URL of no request has
+/// it.
+pub(super) fn split_zone(rest: &str) -> Result<(String, Option<String>), String> {
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let start = rest[..end].rfind('@').map_or(0, |at| at + 1);
+    let host = &rest[start..end];
+    let bracket = host.find(']').filter(|_| host.starts_with('[')).unwrap_or(0);
+    // People write the percent sign as it is, too.
+    let Some(percent) = host[..bracket].find('%') else { return Ok((rest.to_owned(), None)) };
+    let zone = &host[percent + 1..bracket];
+    let zone = zone.strip_prefix("25").unwrap_or(zone);
+    if zone.is_empty() || !zone.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c)) {
+        return Err("the zone of its IPv6 address is not the name or the number of an interface".into());
+    }
+    let without = format!("{}{}", &rest[..start + percent], &rest[start + bracket..]);
+    Ok((without, Some(zone.to_owned())))
+}
+
 /// The user's query without the reserved parameters, as it was written. It is empty or ends in `&`.
 pub(super) fn own_query(url: &Url) -> String {
     let is_own = |pair: &&str| {

@@ -25,7 +25,7 @@ use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Request, Scripted};
 use engineio::{Client, ConnectOptions, TransportKind};
 
 pub(crate) use TransportKind::{Polling, WebSocket};
-pub(crate) use common::{WAYS, by};
+pub(crate) use common::{WAYS, abort, by};
 
 /// A server that accepts every client and offers the upgrade. Its first response sets the cookie `set`.
 pub(crate) fn server() -> Scripted {

@@ -1,12 +1,16 @@
 //! Heads of requests and responses that are as large as ureq allows, and larger.
 
 use std::error::Error as _;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engineio::{Client, Error};
 use ureq::Agent;
 
-use super::common::scripted::Scripted;
-use super::{WAYS, by, serve, server, visit};
+use super::common::scripted::{OPEN, Scripted};
+use super::{PATIENCE, Polling, WAYS, abort, by, serve, server, visit};
 
 /// Response headers of `kib` KiB.
 fn headers(kib: usize) -> String {
@@ -73,4 +77,44 @@ fn a_request_header_above_the_limit_is_said_to_be() {
         let agent: Agent = Agent::config_builder().proxy(None).output_buffer_size(300 << 10).build().into();
         visit(&Client::builder().http_agent(agent).build().unwrap(), server.url(), options);
     }
+}
+
+/// A server that answers each request as soon as something of it has arrived, and adds to `split` if that
+/// was only a part of a POST. It serves one connection after the other.
+fn hasty(listener: &TcpListener, split: &AtomicUsize) {
+    for tcp in listener.incoming() {
+        let mut tcp = tcp.unwrap();
+        let mut request = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = tcp.read(&mut request) {
+            let request = String::from_utf8_lossy(&request[..count]);
+            if request.starts_with("GET") && request.contains("sid=") {
+                // The poll is never answered, and its connection stays open.
+                std::mem::forget(tcp);
+                break;
+            }
+            let answer = if request.starts_with("GET") { OPEN } else { "ok" };
+            if answer == "ok" && !request.ends_with("4hello") {
+                split.fetch_add(1, Ordering::SeqCst);
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+            tcp.write_all(format!("{head}{answer}").as_bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_head_and_the_body_of_a_post_are_one_write() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let split = Arc::new(AtomicUsize::new(0));
+    let count = split.clone();
+    std::thread::spawn(move || hasty(&listener, &count));
+    let client = Client::new();
+    client.connect_with(url, by(&[Polling])).unwrap();
+    for _ in 0..50 {
+        client.send("hello").unwrap();
+        client.flush(PATIENCE).unwrap();
+    }
+    abort(&client);
+    assert_eq!(split.load(Ordering::SeqCst), 0);
 }

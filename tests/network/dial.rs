@@ -70,6 +70,32 @@ pub(crate) fn skip_a_dead_address() {
     }
 }
 
+/// Runs in the namespace: the link-local address is ambiguous without its zone (RFC 6874).
+pub(crate) fn connect_to_a_zone() {
+    let server = Scripted::start_at("fe80::1%lo", |exchange| match &exchange.request {
+        request if request.is_websocket() => {
+            exchange.open_websocket(OPEN)?;
+            exchange.hold()
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.answer(OPEN),
+    });
+    let port = server.url().rsplit(':').next().unwrap();
+    let client = Client::new();
+    for zone in ["%25lo", "%lo", "%251"] {
+        for transport in [Polling, WebSocket] {
+            client.connect_with(format!("http://[fe80::1{zone}]:{port}"), only(transport)).unwrap();
+            abort(&client);
+            client.wait();
+        }
+    }
+    // The zone is nobody else's business.
+    let host = format!("[fe80::1]:{port}");
+    assert!(server.requests().iter().all(|request| request.header("host") == [&host]));
+    let error = client.connect(format!("http://[fe80::1%25none]:{port}")).unwrap_err();
+    assert!(error.to_string().contains("fe80::1%none"), "{error}");
+}
+
 #[test]
 fn disconnect_ends_an_attempt_to_connect_at_once() {
     let _alone = alone();

@@ -8,6 +8,7 @@
 mod common;
 mod dial;
 mod lossy;
+mod stalls;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -57,6 +58,9 @@ fn child() {
         Ok("cable") => pull_the_cable(),
         Ok("two addresses") => dial::skip_a_dead_address(),
         Ok("thin") => send_much_over_a_thin_line(),
+        Ok("zone") => dial::connect_to_a_zone(),
+        Ok("slow uploads") => stalls::upload_over_a_slow_line(),
+        Ok("unwritable poll") => stalls::write_a_poll_that_is_not_read(),
         Ok("lossy") => lossy::talk(),
         Ok("lossy-server") => lossy::serve(),
         _ => return,
@@ -78,6 +82,11 @@ fn a_line_may_lose_packets_and_take_its_time() {
 #[test]
 fn an_address_that_swallows_packets_costs_little_and_that_once() {
     in_a_namespace("two addresses", dial::SETUP);
+}
+
+#[test]
+fn an_address_may_have_a_zone() {
+    in_a_namespace("zone", "ip link set lo up && ip addr add fe80::1/64 dev lo nodad");
 }
 
 #[test]

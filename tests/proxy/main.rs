@@ -1,5 +1,6 @@
-//! Proxies: both transports and the upgrade go through a tunnel by HTTP CONNECT or SOCKS 5, to plain and to
-//! TLS servers. The tests check the requests to the proxy, its refusals, and the environment variables.
+//! Proxies: an HTTP proxy forwards plain requests, and everything else goes through a tunnel by HTTP
+//! CONNECT or SOCKS 5. The tests check the requests to the proxy, its refusals, and the environment
+//! variables.
 
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
@@ -10,6 +11,8 @@ mod common;
 mod environment;
 mod refusals;
 mod server;
+#[cfg(target_os = "linux")]
+mod squid;
 mod ways;
 
 use engineio::{Client, ClientBuilder, Error, Message, TransportKind};

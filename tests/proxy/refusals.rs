@@ -15,10 +15,14 @@ fn client(scheme: &str, port: u16) -> Client {
     builder().proxy(format!("{scheme}://user:{SECRET}@127.0.0.1:{port}")).build().unwrap()
 }
 
-/// Checks that every way of connecting fails with this status and this text.
+/// Checks that every way of connecting fails with this status and this text, if it needs a tunnel.
 fn assert_refused(client: &Client, port: u16, expected: &str, expected_status: Option<u16>) {
+    assert_refused_at("https://127.0.0.1:9", client, port, expected, expected_status);
+}
+
+fn assert_refused_at(url: &str, client: &Client, port: u16, expected: &str, expected_status: Option<u16>) {
     for way in WAYS {
-        let error = client.connect_with("http://127.0.0.1:9", by(way)).unwrap_err();
+        let error = client.connect_with(url, by(way)).unwrap_err();
         let Error::Connection { message, status, .. } = &error else { panic!("{error:?}") };
         assert!(message.contains(&format!("the proxy 127.0.0.1:{port} (set by `proxy`)")), "{message}");
         assert!(message.contains(expected), "{message}");
@@ -34,9 +38,11 @@ fn wrong_credentials() {
         (Kind::Socks5, "socks5", "did not accept the user name and the password", None),
     ] {
         let proxy = Proxy::with_credentials(kind, "others");
-        assert_refused(&client(scheme, proxy.port), proxy.port, expected, status);
+        for url in ["https://127.0.0.1:9", "http://127.0.0.1:9"] {
+            assert_refused_at(url, &client(scheme, proxy.port), proxy.port, expected, status);
+        }
         // The proxy was asked once for each way, so no other transport was tried.
-        assert_eq!(proxy.asked().len(), WAYS.len());
+        assert_eq!(proxy.asked().len(), 2 * WAYS.len());
     }
 }
 
@@ -45,7 +51,9 @@ fn no_credentials() {
     for (kind, scheme, status) in [(Kind::Http, "http", Some(407)), (Kind::Socks5, "socks5", None)] {
         let proxy = Proxy::with_credentials(kind, "wanted");
         let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
-        assert_refused(&client, proxy.port, "put them into its URL", status);
+        for url in ["https://127.0.0.1:9", "http://127.0.0.1:9"] {
+            assert_refused_at(url, &client, proxy.port, "put them into its URL", status);
+        }
     }
 }
 

@@ -6,7 +6,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::certificates::Identity;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::server::{WantsServerCert, WebPkiClientVerifier};
+use tokio_rustls::rustls::{ConfigBuilder, RootCertStore, ServerConfig};
+
+use crate::certificates::{Authority, Identity};
 use crate::common::PATIENCE;
 
 /// The behaviour of a proxy.
@@ -20,9 +24,11 @@ pub(crate) enum Kind {
     Silent,
 }
 
-/// A request for a tunnel.
+/// A request for a tunnel, or a request to forward.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Asked {
+    /// False for a request in absolute form, which the proxy forwards.
+    pub(crate) tunnel: bool,
     /// The target, as `host:port`.
     pub(crate) target: String,
     /// The value of the header, or `user:password` with SOCKS.
@@ -41,7 +47,8 @@ struct Setup {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     asked: Arc<Mutex<Vec<Asked>>>,
-    /// The bytes that clients have sent through tunnels.
+    /// The bytes that clients have sent through tunnels, and the requests that were forwarded, as they were
+    /// sent on.
     sent: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -63,9 +70,19 @@ impl Proxy {
         let (asked, sent) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
         let (setup, log, bytes) = (Arc::new(setup), asked.clone(), sent.clone());
         let port = listen(move |client| {
-            if let Some(server) = open(&client, &setup, &log)? {
+            if let Some((server, head)) = open(&client, &setup, &log)? {
                 let bytes = bytes.clone();
-                relay(client, server, move |chunk| bytes.lock().unwrap().extend(chunk));
+                let seen = move |chunk: &[u8]| bytes.lock().unwrap().extend(chunk);
+                client.set_read_timeout(None)?;
+                relay_answers(&client, &server)?;
+                // A tunnel has no head of a request.
+                let relayed = if head.is_empty() {
+                    relay(&client, &server, seen)
+                } else {
+                    relay_requests(&client, &server, head, seen, &log)
+                };
+                let _ = server.shutdown(Shutdown::Write);
+                return relayed;
             }
             Ok(())
         });
@@ -101,13 +118,18 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -
     port
 }
 
-/// Opens the connection that the client asks for, if the proxy allows it. The request is in the log before it
-/// is answered.
-fn open(mut client: &TcpStream, setup: &Setup, log: &Mutex<Vec<Asked>>) -> io::Result<Option<TcpStream>> {
+/// Opens the connection that the client asks for, if the proxy allows it, and returns the bytes to send on
+/// it first. The request is in the log before it is answered.
+fn open(
+    mut client: &TcpStream,
+    setup: &Setup,
+    log: &Mutex<Vec<Asked>>,
+) -> io::Result<Option<(TcpStream, Vec<u8>)>> {
     client.set_read_timeout(Some(PATIENCE))?;
     client.set_nodelay(true)?;
+    let mut forwarded = Vec::new();
     let asked = match setup.kind {
-        Kind::Http => read_connect(client)?,
+        Kind::Http => read_http(client, &mut forwarded)?,
         Kind::Socks5 => read_socks(client, setup)?,
         Kind::Answers(answer) => {
             assert!(client.read(&mut [0; 1024])? > 0);
@@ -138,16 +160,20 @@ fn open(mut client: &TcpStream, setup: &Setup, log: &Mutex<Vec<Asked>>) -> io::R
     log.lock().unwrap().push(asked.clone());
     let server = TcpStream::connect(setup.leads_to.as_ref().unwrap_or(&asked.target))?;
     server.set_nodelay(true)?;
+    if !asked.tunnel {
+        return Ok(Some((server, forwarded)));
+    }
     let answer: &[u8] = if http {
         b"HTTP/1.1 200 Connection established\r\nProxy-Agent: a test\r\n\r\n"
     } else {
         b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
     };
     client.write_all(answer)?;
-    Ok(Some(server))
+    Ok(Some((server, Vec::new())))
 }
 
-fn read_connect(mut client: &TcpStream) -> io::Result<Asked> {
+/// Reads a CONNECT, or else the head of a request to forward. Its form for servers goes into `forwarded`.
+fn read_http(mut client: &TcpStream, forwarded: &mut Vec<u8>) -> io::Result<Asked> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -155,11 +181,55 @@ fn read_connect(mut client: &TcpStream) -> io::Result<Asked> {
         head.push(byte[0]);
     }
     let head = String::from_utf8(head).unwrap();
-    let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next());
-    let target = target.unwrap_or_else(|| panic!("no CONNECT: {head}")).to_owned();
-    assert!(head.contains(&format!("\r\nHost: {target}\r\n")), "{head}");
     let header = |line: &str| line.strip_prefix("Proxy-Authorization: ").map(Into::into);
-    Ok(Asked { target, credentials: head.lines().find_map(header) })
+    let credentials = head.lines().find_map(header);
+    let Some(target) = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()) else {
+        let target = forward(&head, forwarded);
+        return Ok(Asked { tunnel: false, target, credentials });
+    };
+    assert!(head.contains(&format!("\r\nHost: {target}\r\n")), "{head}");
+    Ok(Asked { tunnel: true, target: target.into(), credentials })
+}
+
+/// Turns the head of a request in absolute form into the one for the server, and returns the target. The
+/// connection may carry more requests, to the same target.
+fn forward(head: &str, forwarded: &mut Vec<u8>) -> String {
+    let (method, rest) =
+        head.split_once(" http://").unwrap_or_else(|| panic!("not in absolute form: {head}"));
+    let (host, rest) = rest.split_once('/').unwrap();
+    let (line, headers) = rest.split_once("\r\n").unwrap();
+    assert!(headers.to_ascii_lowercase().contains(&format!("host: {host}\r\n")), "{head}");
+    let headers: String = headers
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with("Proxy-"))
+        .map(|line| format!("{line}\r\n"))
+        .collect();
+    forwarded.extend(format!("{method} /{line}\r\n{headers}\r\n").into_bytes());
+    if host.contains(':') { host.into() } else { format!("{host}:80") }
+}
+
+/// Forwards the requests of a client until its end. The first one has this head.
+fn relay_requests(
+    client: &TcpStream,
+    server: &TcpStream,
+    mut head: Vec<u8>,
+    seen: impl Fn(&[u8]),
+    log: &Mutex<Vec<Asked>>,
+) -> io::Result<()> {
+    loop {
+        seen(&head);
+        relay_request(client, server, &head)?;
+        head.clear();
+        let asked = read_http(client, &mut head)?;
+        log.lock().unwrap().push(asked);
+    }
+}
+
+fn relay_request(client: &TcpStream, mut server: &TcpStream, head: &[u8]) -> io::Result<()> {
+    server.write_all(head)?;
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+    io::copy(&mut client.take(length.parse().unwrap()), &mut server).map(drop)
 }
 
 fn read_socks(mut client: &TcpStream, setup: &Setup) -> io::Result<Asked> {
@@ -187,7 +257,7 @@ fn read_socks(mut client: &TcpStream, setup: &Setup) -> io::Result<Asked> {
         credentials =
             Some(format!("{}:{}", String::from_utf8_lossy(&user), String::from_utf8_lossy(&password)));
     }
-    Ok(Asked { target: String::new(), credentials })
+    Ok(Asked { tunnel: true, target: String::new(), credentials })
 }
 
 fn read_socks_target(mut client: &TcpStream) -> io::Result<String> {
@@ -210,31 +280,46 @@ fn read_socks_target(mut client: &TcpStream) -> io::Result<String> {
     Ok(format!("{host}:{}", u16::from_be_bytes(port)))
 }
 
-/// Copies in both directions until both have ended.
-fn relay(client: TcpStream, server: TcpStream, seen: impl Fn(&[u8])) {
-    let _ = client.set_read_timeout(None);
-    let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+/// Copies from the server to the client, on a thread of its own.
+fn relay_answers(client: &TcpStream, server: &TcpStream) -> io::Result<()> {
+    let (mut server, mut client) = (server.try_clone()?, client.try_clone()?);
     thread::spawn(move || {
-        let _ = io::copy(&mut from_server, &mut to_client);
-        let _ = to_client.shutdown(Shutdown::Write);
+        let _ = io::copy(&mut server, &mut client);
+        let _ = client.shutdown(Shutdown::Write);
     });
-    let (mut client, mut server, mut buffer) = (client, server, [0; 4096]);
+    Ok(())
+}
+
+/// Copies from the client to the server until the end.
+fn relay(mut client: &TcpStream, mut server: &TcpStream, seen: impl Fn(&[u8])) -> io::Result<()> {
+    let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = client.read(&mut buffer) {
         seen(&buffer[..count]);
-        if server.write_all(&buffer[..count]).is_err() {
-            break;
-        }
+        server.write_all(&buffer[..count])?;
     }
-    let _ = server.shutdown(Shutdown::Write);
+    Ok(())
 }
 
 /// Starts a TLS front for a plain server or proxy, and returns its port.
 pub(crate) fn tls_front(identity: &Identity, backend: String) -> u16 {
-    use tokio_rustls::TlsAcceptor;
-    use tokio_rustls::rustls::ServerConfig;
+    tls_front_with(ServerConfig::builder().with_no_client_auth(), identity, backend)
+}
 
+/// Starts a TLS front that accepts only clients with a certificate of this authority, and returns its port.
+pub(crate) fn tls_front_for(clients: &Authority, identity: &Identity, backend: String) -> u16 {
+    let mut roots = RootCertStore::empty();
+    roots.add(clients.der()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(roots.into()).build().unwrap();
+    tls_front_with(ServerConfig::builder().with_client_cert_verifier(verifier), identity, backend)
+}
+
+fn tls_front_with(
+    config: ConfigBuilder<ServerConfig, WantsServerCert>,
+    identity: &Identity,
+    backend: String,
+) -> u16 {
     let (chain, key) = identity.der();
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let config = config.with_single_cert(chain, key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -5,11 +5,11 @@ use std::time::Duration;
 use engineio::{Client, ConnectOptions, Error, Message, WebSocketOptions};
 
 use crate::certificates::Authority;
-use crate::common::Watch;
 use crate::common::real::Server;
 use crate::common::scripted::{OPEN, Scripted};
-use crate::server::{Asked, Kind, Proxy, address, tls_front};
-use crate::{Polling, WAYS, WebSocket, builder, carrier, only, visit};
+use crate::common::{Watch, in_full};
+use crate::server::{Asked, Kind, Proxy, address, tls_front, tls_front_for};
+use crate::{Polling, WAYS, WebSocket, builder, carrier, only, try_visit, visit};
 
 #[test]
 fn every_way_through_every_proxy() {
@@ -20,9 +20,17 @@ fn every_way_through_every_proxy() {
             let client = builder().proxy(format!("{scheme}://127.0.0.1:{}", proxy.port)).build().unwrap();
             visit(&client, server.url(), way);
             let asked = proxy.asked();
-            let expected = Asked { target: address(server.url()).into(), credentials: None };
-            assert!(!asked.is_empty() && asked.iter().all(|asked| *asked == expected), "{asked:?}");
-            // The tunnel carries requests in the form for servers, not in the form for proxies.
+            let is_expected =
+                |asked: &Asked| asked.target == address(server.url()) && asked.credentials.is_none();
+            assert!(!asked.is_empty() && asked.iter().all(is_expected), "{asked:?}");
+            // A SOCKS proxy has tunnels only. An HTTP proxy forwards all but websockets.
+            let is_tunnel = |asked: &&Asked| asked.tunnel;
+            match (&kind, carrier(way)) {
+                (Kind::Http, Polling) => assert_eq!(asked.iter().filter(is_tunnel).count(), 0),
+                (Kind::Http, WebSocket) => assert_eq!(asked.iter().filter(is_tunnel).count(), 1),
+                _ => assert_eq!(asked.iter().filter(is_tunnel).count(), asked.len()),
+            }
+            // The server gets requests in the form for servers, not in the form for proxies.
             let sent = proxy.sent();
             assert!(sent.starts_with("GET /engine.io/?"), "{sent}");
             assert_eq!(
@@ -68,7 +76,7 @@ fn tls_to_the_proxy() {
     let secure = tls_front(&identity, address(server.url()).into());
     let proxy = Proxy::start(Kind::Http);
     let front = tls_front(&identity, format!("127.0.0.1:{}", proxy.port));
-    let client = builder().ca_certificate(authority.pem());
+    let client = builder().ca_certificate(authority.pem()).proxy_ca_certificate(authority.pem());
     let client = client.proxy(format!("https://localhost:{front}")).build().unwrap();
     for url in [server.url(), &format!("https://localhost:{secure}")] {
         for way in WAYS {
@@ -88,9 +96,61 @@ fn tls_to_the_proxy() {
     }
     sending.join().unwrap();
     client.disconnect().unwrap();
-    let untrusting = builder().proxy(format!("https://localhost:{front}")).build().unwrap();
-    let error = untrusting.connect(server.url()).unwrap_err();
-    assert!(error.to_string().contains(&format!("cannot connect to the proxy localhost:{front}")), "{error}");
+}
+
+#[test]
+fn a_proxy_is_not_trusted_as_the_server_is() {
+    let server = Server::start();
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let proxy = Proxy::start(Kind::Http);
+    let front = tls_front(&identity, format!("127.0.0.1:{}", proxy.port));
+    let agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .tls_config(ureq::tls::TlsConfig::builder().disable_verification(true).build());
+    for untrusting in [
+        builder(),
+        builder().ssl_verify(false),
+        builder().ca_certificate(authority.pem()),
+        builder().http_agent(agent.build().into()),
+    ] {
+        let client = untrusting.proxy(format!("https://localhost:{front}")).build().unwrap();
+        let error = client.connect(server.url()).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("cannot connect to the proxy localhost:{front}")),
+            "{error}"
+        );
+    }
+    // What holds for the proxy does not hold for the server.
+    let secure = tls_front(&identity, address(server.url()).into());
+    let client = builder().proxy_ca_certificate(authority.pem());
+    let client = client.proxy(format!("https://localhost:{front}")).build().unwrap();
+    visit(&client, server.url(), &[Polling]);
+    let error = client.connect(format!("https://localhost:{secure}")).unwrap_err();
+    assert!(error.to_string().contains("is not signed by a known authority"), "{error}");
+    let error = builder().proxy_ca_certificate("no certificate").build().unwrap_err();
+    assert!(matches!(error, Error::InvalidOption { option: "proxy_ca_certificate", .. }), "{error:?}");
+}
+
+#[test]
+fn a_proxy_is_not_shown_the_client_certificate() {
+    let server = Server::start();
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let secure = tls_front_for(&authority, &identity, address(server.url()).into());
+    let proxy = Proxy::start(Kind::Http);
+    let behind = format!("127.0.0.1:{}", proxy.port);
+    let (asking, open) = (tls_front_for(&authority, &identity, behind.clone()), tls_front(&identity, behind));
+    let connect = |front: u16| {
+        let client = builder().ca_certificate(authority.pem()).proxy_ca_certificate(authority.pem());
+        let client = client.client_certificate(identity.pem(), identity.key_pem());
+        let client = client.proxy(format!("https://localhost:{front}")).build().unwrap();
+        try_visit(&client, &format!("https://localhost:{secure}"), &[Polling])
+    };
+    // The server gets the certificate through the proxy, and the proxy that asks for it gets none.
+    connect(open).unwrap();
+    let error = connect(asking).unwrap_err();
+    assert!(in_full(&error).contains(&format!("the proxy localhost:{asking}")), "{}", in_full(&error));
 }
 
 #[test]
@@ -148,8 +208,10 @@ fn credentials_are_for_the_proxy_alone() {
         for transport in [Polling, WebSocket] {
             connect_and_leave(&client, server.url(), only(transport));
         }
-        let expected = Asked { target: address(server.url()).into(), credentials: Some(expected.into()) };
-        assert!(proxy.asked().iter().all(|asked| *asked == expected), "{:?}", proxy.asked());
+        let is_expected = |asked: &Asked| {
+            asked.target == address(server.url()) && asked.credentials.as_deref() == Some(expected)
+        };
+        assert!(proxy.asked().iter().all(is_expected), "{:?}", proxy.asked());
         assert_hidden_from_the_server(&server);
     }
 }

@@ -29,11 +29,12 @@ impl AnsweredAddresses {
 /// The addresses that a connection knows.
 #[derive(Debug, Default)]
 pub(crate) struct KnownAddresses {
-    /// The addresses that have answered this connection. A session lives on one of the machines behind a host's
-    /// name, so later requests go to the same address as long as it answers. They need no name lookup either.
+    /// The addresses that have answered this connection. A session lives on one of the machines behind a
+    /// host's name, so later requests go to the same address as long as it answers. They need no name
+    /// lookup either.
     own: AnsweredAddresses,
-    /// The addresses that have answered the client, over all of its connections. They only come first among the
-    /// addresses that a lookup finds, because the name may have moved to other machines.
+    /// The addresses that have answered the client, over all of its connections. They only come first among
+    /// the addresses that a lookup finds, because the name may have moved to other machines.
     client: Arc<AnsweredAddresses>,
 }
 
@@ -58,8 +59,8 @@ impl KnownAddresses {
     }
 }
 
-/// Alternates between the address families, and keeps the system's order within each (RFC 8305, section 4). The
-/// `preferred` address comes first, if it is among those found.
+/// Alternates between the address families, and keeps the system's order within each (RFC 8305, section 4).
+/// The `preferred` address comes first, if it is among those found.
 fn interleaved(mut found: Vec<SocketAddr>, preferred: Option<SocketAddr>) -> Vec<SocketAddr> {
     if let Some(index) = found.iter().position(|address| Some(*address) == preferred) {
         found[..=index].rotate_right(1);

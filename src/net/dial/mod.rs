@@ -48,8 +48,8 @@ impl Limits {
     }
 }
 
-/// Opens a TCP connection: to the address that has answered this connection before, or else to the first address
-/// of the host that answers.
+/// Opens a TCP connection: to the address that has answered this connection before, or else to the first
+/// address of the host that answers.
 pub(super) fn tcp(
     host: &str,
     port: u16,

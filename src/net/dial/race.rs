@@ -36,7 +36,8 @@ struct Race<'a> {
     register: Register<'a>,
 }
 
-/// Connects to the first of the addresses that answers, before the deadline. Every attempt can be interrupted.
+/// Connects to the first of the addresses that answers, before the deadline. Every attempt can be
+/// interrupted.
 pub(super) fn race(
     addresses: Vec<SocketAddr>,
     deadline: Instant,

@@ -27,7 +27,7 @@ pub(super) fn open_tunnel<S: Read + Write>(
     match status.as_u16() {
         // A successful answer has no body, whatever length it states (RFC 9110, section 9.3.6).
         200..=299 => Ok(()),
-        407 => Err(refused(status, wants_login(&head, authorization.is_some()))),
+        407 => Err(refused(status, wants_login(&ways(&head), authorization.is_some()))),
         403 | 405 => Err(refused(
             status,
             format!("refused a tunnel to {target} ({status}); many proxies allow port 443 only"),
@@ -75,13 +75,18 @@ fn status(head: &[u8]) -> Option<StatusCode> {
     StatusCode::from_bytes(words.next()?).ok()
 }
 
-fn wants_login(head: &[u8], logged_in: bool) -> String {
+/// The values of `Proxy-Authenticate`.
+fn ways(head: &[u8]) -> Vec<String> {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    head.lines().filter_map(|line| line.strip_prefix("proxy-authenticate:")).map(str::to_owned).collect()
+}
+
+/// Explains a 407, whose `Proxy-Authenticate` headers name these ways to log in.
+pub(super) fn wants_login(ways: &[String], logged_in: bool) -> String {
     if logged_in {
         return "did not accept the credentials".into();
     }
-    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let mut ways = head.lines().filter_map(|line| line.strip_prefix("proxy-authenticate:")).peekable();
-    if ways.peek().is_some() && !ways.any(|way| way.contains("basic")) {
+    if !ways.is_empty() && !ways.iter().any(|way| way.to_ascii_lowercase().contains("basic")) {
         return "requires an authentication scheme that this client does not know; it supports only Basic"
             .into();
     }

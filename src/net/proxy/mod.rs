@@ -1,22 +1,25 @@
-//! Proxies: the choice of the proxy for a connection, and the tunnel through it.
+//! Proxies: the choice of the proxy for a connection, and the way through it.
 //!
-//! Every connection through a proxy is a tunnel, also one to an `http://` target, for which HTTP has another
-//! way too. A websocket needs the tunnel: so either both transports get through a proxy or neither does. The
-//! proxy does not see cookies or paths.
+//! An HTTP proxy forwards plain requests, which have the target in absolute form. Many proxies open no
+//! tunnel to any other port than 443, so this is the only way to a plain server. A websocket, TLS, and any
+//! connection through a SOCKS proxy need a tunnel.
 
 mod connect;
 mod environment;
+mod forward;
 mod socks5;
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 
-use ureq::http::{HeaderValue, Uri};
+use ureq::http::header::PROXY_AUTHENTICATE;
+use ureq::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use ureq::{Agent, ProxyProtocol};
 
 use super::authorization::basic;
 use crate::error::{Error, Result};
 use environment::Environment;
+pub(super) use forward::Forward;
 
 /// The name of the builder's option.
 const OPTION: &str = "proxy";
@@ -150,6 +153,32 @@ impl Proxy {
         self.inner.protocol() == ProxyProtocol::Https
     }
 
+    /// The way of plain requests to `target` through this proxy, if it forwards them. An HTTP proxy gets
+    /// `authorization`, if given, in place of the credentials in the proxy's URL.
+    pub(super) fn forward(&self, target: &Uri, authorization: Option<&HeaderValue>) -> Option<Forward> {
+        let is_http = matches!(self.inner.protocol(), ProxyProtocol::Http | ProxyProtocol::Https);
+        let forwards = is_http && target.scheme_str() == Some("http");
+        forwards.then(|| Forward::new(target, authorization.cloned().or_else(|| self.authorization())))
+    }
+
+    /// The error of a request that the proxy has not forwarded, as it wants other credentials or any.
+    pub(super) fn wants_login(&self, answer: &HeaderMap, authorization: Option<&HeaderValue>) -> Error {
+        let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        let ways = answer.get_all(PROXY_AUTHENTICATE).iter();
+        let ways: Vec<_> = ways.map(|way| String::from_utf8_lossy(way.as_bytes()).into_owned()).collect();
+        let what = connect::wants_login(&ways, authorization.is_some() || self.authorization().is_some());
+        self.refused(Some(status.as_u16()), &what)
+    }
+
+    fn refused(&self, status: Option<u16>, what: &str) -> Error {
+        Error::refused(format!("{self} {what}"), status, None)
+    }
+
+    /// The value of `Proxy-Authorization` for the credentials in the URL.
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.credentials().map(|(user, password)| basic(user, password))
+    }
+
     fn credentials(&self) -> Option<(&str, &str)> {
         let (user, password) = (self.inner.username(), self.inner.password());
         (user.is_some() || password.is_some())
@@ -168,7 +197,7 @@ impl Proxy {
     ) -> Result<()> {
         let opened = match self.inner.protocol() {
             ProxyProtocol::Http | ProxyProtocol::Https => {
-                let own = self.credentials().map(|(user, password)| basic(user, password));
+                let own = self.authorization();
                 connect::open_tunnel(stream, host, port, authorization.or(own.as_ref()))
             }
             _ => socks5::open_tunnel(stream, host, port, self.credentials()),
@@ -181,7 +210,7 @@ impl Proxy {
                 Error::connection(format!("{self} closed the connection"))
             }
             Refusal::Io(e) => Error::connection_from(format!("the connection to {self} broke"), e),
-            Refusal::Answer { status, what } => Error::refused(format!("{self} {what}"), status, None),
+            Refusal::Answer { status, what } => self.refused(status, &what),
         })
     }
 
