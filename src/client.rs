@@ -260,15 +260,15 @@ impl Client {
     /// handler runs waits for that handler, whichever side has ended the connection. Without a connection the
     /// call only returns the count of the last one.
     ///
-    /// In a handler this returns at once. From then on nothing can be sent, and the disconnect handler runs
-    /// when the current handler has returned.
+    /// In a handler this returns `Ok` at once, if there is a connection. From then on nothing can be sent, and
+    /// the disconnect handler runs when the current handler has returned.
     ///
     /// # Errors
     ///
     /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
     /// the connection that this call ends, or of the last one if there is no connection any more. A message
     /// counts as unsent if it is not known to be written. In a handler the count is not known before the
-    /// connection is over: see [`Stats::unsent`].
+    /// connection is over: see [`Stats::unsent`](crate::Stats::unsent).
     ///
     /// # Examples
     ///

@@ -23,7 +23,8 @@ pub enum Reason {
     TransportError,
     /// Nothing came from the server for `pingInterval + pingTimeout`. Time in which the client itself stopped
     /// reading, because the inbox was full, does not count; time in which the machine sleeps does. This is
-    /// also the reason if for that long neither side has read the other's messages.
+    /// also the reason if both sides only write: for that long the server has read nothing, and the client
+    /// could not read either, because its inbox was full.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),

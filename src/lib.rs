@@ -68,8 +68,10 @@
 //! from `send` means that the message was accepted. [`Client::flush`] waits until all messages that were
 //! accepted before the call are written. [`Client::disconnect`] writes all accepted messages before it ends
 //! the connection, or returns [`Error::Unsent`] with the number of messages that are not known to be written.
-//! If the connection was lost before, it returns the count of that connection, until there is a new one.
-//! [`Stats::unsent`] is the count for all connections.
+//! If the connection is already lost, it returns that connection's count. After a reconnection it no longer
+//! does: [`Stats::unsent`] is the count of all connections.
+//!
+//! Between two connections nothing is kept: [`Client::send`] returns [`Error::SocketIsClosed`].
 //!
 //! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
 //! connection, but the end of `main` does not wait for that.
@@ -81,10 +83,10 @@
 //! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
 //! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
 //! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
-//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect |
+//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect; with a policy, wait for the connect handler |
 //! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
 //! | [`Error::QueueFull`] | wait, or drop the message |
-//! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
+//! | [`Error::Unsent`] | if the last accepted messages matter, send them again: some may arrive twice |
 //!
 //! # TLS and proxies
 //!

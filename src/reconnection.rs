@@ -18,9 +18,9 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 /// clients. A connection that the client itself has ended is not made again, and
 /// [`Client::disconnect`](crate::Client::disconnect) ends the attempts at once.
 ///
-/// Each attempt repeats the last `connect` call that tried to connect, with its URL and options, even if that
-/// call failed. A call that was refused, because of its URL, its options or
-/// [`Error::AlreadyConnected`](crate::Error::AlreadyConnected), does not count. After a failed attempt there
+/// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. Calls
+/// that are refused at once ([`InvalidUrl`](Error::InvalidUrl), [`InvalidOption`](Error::InvalidOption),
+/// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there
 /// is another one, whatever the error was. If the URL or the options expire, as a token does, connect with
 /// new ones in the disconnect handler, which takes precedence over the policy.
 ///

@@ -291,6 +291,10 @@ impl ClientBuilder {
     /// [`Client::wait`] waits through the reconnections. Your own [`connect`](Client::connect), in the
     /// disconnect handler or during a pause, takes precedence; if it fails, the policy goes on.
     /// [`Client::disconnect`] ends the reconnection.
+    ///
+    /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
+    /// next connection. In a `select!` loop over [`Client::events`], `client.wait_timeout(Duration::ZERO)` is
+    /// true once the policy has given up.
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self

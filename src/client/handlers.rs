@@ -44,6 +44,12 @@ impl Client {
     ///     count += 1;
     ///     client.send(format!("{count}: {message}"))
     /// });
+    /// // A handler with more than one `?` names its error.
+    /// client.on_message(|client, message| -> engineio::Result<()> {
+    ///     client.send("received")?;
+    ///     client.send(message)?;
+    ///     Ok(())
+    /// });
     /// ```
     pub fn on_message<F, R>(&self, mut handler: F)
     where
@@ -130,9 +136,10 @@ impl Client {
     ///
     /// The events of one connection come before those of the next. If a disconnect handler has connected
     /// again, no events of the new connection are delivered until that handler has returned. While there is a
-    /// channel, such a handler must not wait for a message.
+    /// channel, do not wait in that handler for a message of the new connection: it comes only after the
+    /// handler has returned.
     ///
-    /// To unsubscribe, drop the receiver. The receiver does not keep the client alive: the channel ends when
+    /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not keep the client alive: the channel ends when
     /// the last handle of the client is dropped and its connection is over.
     ///
     /// # Examples
