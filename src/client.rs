@@ -260,8 +260,8 @@ impl Client {
     /// handler runs waits for that handler, whichever side has ended the connection. Without a connection the
     /// call only returns the count of the last one.
     ///
-    /// In a handler this returns `Ok` at once, if there is a connection. From then on nothing can be sent, and
-    /// the disconnect handler runs when the current handler has returned.
+    /// In a handler this returns `Ok` at once, if there is a connection. From then on nothing can be sent,
+    /// and the disconnect handler runs when the current handler has returned.
     ///
     /// # Errors
     ///

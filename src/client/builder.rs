@@ -48,9 +48,9 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS,
-    /// and the wait for the server's answer; also for the server's answer to the upgrade's probe, and for a
-    /// graceful disconnect. Default: 5 s; 49 days at most.
+    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
+    /// answer, TLS, and the wait for the server's answer; also for the server's answer to the upgrade's
+    /// probe, and for a graceful disconnect. Default: 5 s; 49 days at most.
     ///
     /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
     /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the

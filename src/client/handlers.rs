@@ -139,8 +139,9 @@ impl Client {
     /// channel, do not wait in that handler for a message of the new connection: it comes only after the
     /// handler has returned.
     ///
-    /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not keep the client alive: the channel ends when
-    /// the last handle of the client is dropped and its connection is over.
+    /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not
+    /// keep the client alive: the channel ends when the last handle of the client is dropped and its
+    /// connection is over.
     ///
     /// # Examples
     ///

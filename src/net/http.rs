@@ -28,8 +28,8 @@ pub(crate) struct HttpSettings {
     pub(crate) tls: TlsSettings,
     /// The settings for TLS to a proxy.
     pub(crate) proxy_tls: TlsSettings,
-    /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the answer,
-    /// and any stall of an upload or download.
+    /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the
+    /// answer, and any stall of an upload or download.
     pub(crate) timeout: Duration,
     pub(crate) headers: Headers,
     /// The user's own agent. Its configuration and its cookies apply to the requests.
@@ -254,7 +254,8 @@ impl HttpClient {
         Ok(response)
     }
 
-    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this status.
+    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this
+    /// status.
     fn without_refusal_by_proxy(&self, url: &str, response: ureq::http::Response<Body>) -> Answer {
         if response.status() == 407 {
             if let Some(proxy) = url.parse().ok().and_then(|uri| self.link.forwarder(&uri)) {
