@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header::SET_COOKIE;
 use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Cookie, ResponseExt};
+use ureq::{Agent, Body, Cookie};
 
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
@@ -143,14 +143,10 @@ pub(super) fn return_cookies(
     agent: &Agent,
     before: &[StoredCookie],
     response: &Response<Body>,
+    uri: &Uri,
 ) {
-    // ureq follows redirects by itself, and puts their cookies into the jar of the connection's agent only.
-    let history = response.get_redirect_history().unwrap_or_default();
-    if let [hops @ .., _] = history {
-        hops.iter().for_each(|uri| return_changes(lender, agent, before, uri));
-    }
+    return_changes(lender, agent, before, uri);
     let mut jar = lender.cookie_jar_lock();
-    let uri = response.get_uri();
     for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
         if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
             // A cookie that the jar refuses is expired, or for another host.

@@ -3,23 +3,32 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::http::header::{PROXY_AUTHORIZATION, USER_AGENT};
+use ureq::Agent;
+use ureq::http::header::{
+    CONNECTION, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
-use ureq::{Agent, Body, RequestBuilder, ResponseExt};
+use url::Url;
 
 use super::agent;
-use super::connector::{Dialer, Handover, Link, NoResolver, WHILE_ALIVE};
+use super::connector::{Dialer, Handover, Link, NoResolver};
 use super::cookies::{self, OwnCookie};
-use super::http_error::{ERROR_BODY, HttpError, failed, redacted, refused, unanswered};
+use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::Routes;
 use super::socket::{LastActivity, Patience, Stream, TimeLeft};
 use super::tls::TlsSettings;
+use super::user_agent::{Answer, Failure, Place, Request, UserAgent};
 use crate::error::{Error, Result};
+use crate::logger::Logger;
 use crate::sync::{Mutex, lock};
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s
 /// (Node, uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
-const IDLE: Duration = Duration::from_millis(1500);
+pub(super) const IDLE: Duration = Duration::from_millis(1500);
+
+/// The `User-Agent` of requests, unless the user sets one.
+const DEFAULT_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
 
 /// Settings for every HTTP request of a client.
 #[derive(Clone)]
@@ -31,6 +40,7 @@ pub(crate) struct HttpSettings {
     /// The user's own agent. Its configuration and its cookies apply to the requests.
     pub(crate) agent: Option<Agent>,
     pub(crate) routes: Routes,
+    pub(crate) logger: Logger,
 }
 
 /// The user's headers.
@@ -50,14 +60,6 @@ impl Headers {
         self.plain.retain(|(name, _)| *name != PROXY_AUTHORIZATION);
         Some(value)
     }
-
-    /// Adds a `User-Agent` with the name and version of this crate, unless the user has set one.
-    fn add_user_agent(&mut self) {
-        if !self.plain.iter().any(|(name, _)| *name == USER_AGENT) {
-            let value = HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
-            self.plain.push((USER_AGENT, value));
-        }
-    }
 }
 
 /// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
@@ -66,21 +68,13 @@ impl Headers {
 /// both. The agent belongs to this connection alone, because `close` shuts it down for good. Creating an
 /// agent is cheap: sockets and TLS come from our own connector.
 #[derive(Clone)]
-pub(crate) struct HttpClient {
-    agent: Agent,
-    link: Arc<Link>,
-    settings: Arc<HttpSettings>,
-}
-
-/// The result that ureq returns for a request.
-type Answer = Result<ureq::http::Response<Body>, ureq::Error>;
+pub(crate) struct HttpClient(Arc<UserAgent>);
 
 /// A successful response.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
-    /// Set after a redirect: the URL that answered, without its query, which may be secret.
-    pub(crate) redirected: Option<String>,
+    pub(crate) place: Place,
 }
 
 /// A connection after `101 Switching Protocols`.
@@ -95,7 +89,7 @@ pub(crate) struct Upgraded {
 
 impl HttpClient {
     /// Creates a client for the server at `url`.
-    pub(crate) fn new(mut settings: HttpSettings, url: &str) -> Self {
+    pub(crate) fn new(mut settings: HttpSettings, url: &str) -> Result<Self> {
         let config = match &settings.agent {
             Some(lender) => lender.config().clone(),
             None => Agent::config_builder().proxy(None).build(),
@@ -103,9 +97,7 @@ impl HttpClient {
         if settings.agent.is_some() {
             settings.tls = settings.tls.with_agent(config.tls_config());
         }
-        if agent::wants_default_user_agent(&config) {
-            settings.headers.add_user_agent();
-        }
+        let user_agent = agent::wants_default_user_agent(&config).then_some(DEFAULT_USER_AGENT);
         settings.timeout = agent::shorter(settings.timeout, &config);
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
@@ -117,6 +109,7 @@ impl HttpClient {
             handover: Mutex::default(),
             server: Mutex::default(),
         });
+        let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
         let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
         if let Ok(uri) = url.parse::<Uri>() {
             if let Some(lender) = &settings.agent {
@@ -126,7 +119,15 @@ impl HttpClient {
             // user's agent.
             cookies::insert(&agent, &settings.headers.cookies, &uri);
         }
-        HttpClient { agent, link, settings: Arc::new(settings) }
+        let settings = Arc::new(settings);
+        Ok(HttpClient(Arc::new(UserAgent {
+            agent,
+            link,
+            settings,
+            home,
+            user_agent,
+            warned: Mutex::default(),
+        })))
     }
 
     /// Creates a fresh client with the same settings and cookies, for one last request after this one was
@@ -134,38 +135,42 @@ impl HttpClient {
     pub(crate) fn reopened(&self, url: &str) -> Self {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
-            answered: self.link.answered.clone(),
-            tls: self.link.tls.clone(),
-            routes: self.link.routes.clone(),
-            proxy_authorization: self.link.proxy_authorization.clone(),
-            timeout: self.link.timeout,
+            answered: self.0.link.answered.clone(),
+            tls: self.0.link.tls.clone(),
+            routes: self.0.link.routes.clone(),
+            proxy_authorization: self.0.link.proxy_authorization.clone(),
+            timeout: self.0.link.timeout,
             handover: Mutex::default(),
             server: Mutex::default(),
         });
-        let agent = Agent::with_parts(self.agent.config().clone(), Dialer(link.clone()), NoResolver);
+        let agent = Agent::with_parts(self.0.agent.config().clone(), Dialer(link.clone()), NoResolver);
         if let Ok(uri) = url.parse::<Uri>() {
-            agent::copy_cookies(&self.agent, &agent, &uri);
+            agent::copy_cookies(&self.0.agent, &agent, &uri);
         }
-        HttpClient { agent, link, settings: self.settings.clone() }
+        HttpClient(Arc::new(UserAgent {
+            agent,
+            link,
+            settings: self.0.settings.clone(),
+            home: self.0.home.clone(),
+            user_agent: self.0.user_agent.clone(),
+            warned: Mutex::default(),
+        }))
     }
 
     /// The proxy that requests to `url` go through, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
-        url.parse::<Uri>().ok().and_then(|uri| self.link.routes.find(&uri).ok().flatten())
+        url.parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())
     }
 
     pub(crate) fn activity(&self) -> &Arc<LastActivity> {
-        &self.link.activity
+        &self.0.link.activity
     }
 
     /// Sends a GET, which has to end within the request timeout.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
-        let request = self.prepare(self.agent.get(url), &[]);
-        let response = self.run(url, || request.call()).map_err(|e| unanswered(e, url))?;
-        let location = redacted(response.get_uri());
-        let redirected = url.parse().is_ok_and(|asked| redacted(&asked) != location).then_some(location);
-        let response = read(response, max_body)?.map_err(failed)?;
-        Ok(Response { redirected, ..response })
+        let answer = self.0.send(url, &Request::default());
+        let answer = answer.map_err(|failure| failure.told(|e| unanswered(e, url)))?;
+        read(answer, max_body)?.map_err(|failure| failure.told(failed))
     }
 
     /// Sends a GET that may take for ever, as long as the server lives. Returns `None` when the server has been silent
@@ -176,55 +181,29 @@ impl HttpClient {
         server: &Arc<dyn TimeLeft>,
         max_body: usize,
     ) -> Result<Option<Response>, HttpError> {
-        *lock(&self.link.server) = Some(server.clone());
-        let silent = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() == ErrorKind::TimedOut);
-        let request = self.prepare(self.agent.get(url), &[]).config();
-        // The agent's timeouts that do not bound the wait for the server's answer stay.
-        let request = request.timeout_global(None).timeout_per_call(None).timeout_per_read(Some(WHILE_ALIVE));
-        let request = request.timeout_recv_response(None).timeout_recv_body(None).build();
-        let answer = match self.run(url, || request.call()) {
-            Ok(response) => read(response, max_body)?,
-            Err(e) => Err(e),
+        *lock(&self.0.link.server) = Some(server.clone());
+        let silent = |failure: &Failure| matches!(failure, Failure::Exchange { error: ureq::Error::Io(e), .. } if e.kind() == ErrorKind::TimedOut);
+        let answer = match self.0.send(url, &Request { while_alive: true, ..Request::default() }) {
+            Ok(answer) => read(answer, max_body)?,
+            Err(failure) => Err(failure),
         };
         match answer {
             Ok(response) => Ok(Some(response)),
-            Err(e) if silent(&e) => Ok(None),
-            Err(e) => Err(failed(e)),
+            Err(failure) if silent(&failure) => Ok(None),
+            Err(failure) => Err(failure.told(failed)),
         }
-    }
-
-    /// Adds the client's settings and headers. The headers in `own` are for this request alone, and replace
-    /// the user's headers of the same name.
-    fn prepare<B>(
-        &self,
-        mut request: RequestBuilder<B>,
-        own: &[(HeaderName, HeaderValue)],
-    ) -> RequestBuilder<B> {
-        let replaced = |name: &HeaderName| own.iter().any(|(other, _)| other == name);
-        let plain = self.settings.headers.plain.iter().filter(|(name, _)| !replaced(name));
-        for (name, value) in own.iter().chain(plain) {
-            request = request.header(name, value);
-        }
-        let config = request.config().timeout_global(Some(self.settings.timeout));
-        config.http_status_as_error(false).save_redirect_history(true).max_idle_age(IDLE).build()
-    }
-
-    /// Runs a request to `url`, and passes the cookies that its responses set on to the user's agent.
-    fn run(&self, url: &str, request: impl FnOnce() -> Answer) -> Answer {
-        let Some(lender) = &self.settings.agent else { return request() };
-        let before = url.parse().map_or_else(|_| Vec::new(), |uri| agent::matching(&self.agent, &uri));
-        let response = request()?;
-        agent::return_cookies(lender, &self.agent, &before, &response);
-        Ok(response)
     }
 
     /// Sends a POST, which has to end within the request timeout.
-    pub(crate) fn post(&self, url: &str, content_type: &str, body: &[u8]) -> Result<Response, HttpError> {
-        let request = self.prepare(self.agent.post(url).header("Content-Type", content_type), &[]);
-        // A client that follows a 301 or 302 sends a GET (RFC 9110, section 15.4): the body would be lost
-        // silently.
-        let request = request.config().max_redirects(0).build();
-        read(self.run(url, || request.send(body)).map_err(failed)?, ERROR_BODY)?.map_err(failed)
+    pub(crate) fn post(
+        &self,
+        url: &str,
+        content_type: &'static str,
+        body: &[u8],
+    ) -> Result<Response, HttpError> {
+        let request = Request { post: Some((content_type, body)), ..Request::default() };
+        let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed))?;
+        read(answer, ERROR_BODY)?.map_err(|failure| failure.told(failed))
     }
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
@@ -235,21 +214,21 @@ impl HttpClient {
         key: &str,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Upgraded, HttpError> {
-        let request = self
-            .agent
-            .get(url)
-            .header("Connection", "Upgrade")
-            .header("Upgrade", "websocket")
-            .header("Sec-WebSocket-Version", "13")
-            .header("Sec-WebSocket-Key", key);
-        let request = self.prepare(request, headers);
-        self.link.set_handover(Handover::Wanted);
+        let key =
+            HeaderValue::try_from(key).map_err(|e| HttpError::reached(Error::connection(e.to_string())))?;
+        let fixed = [
+            (CONNECTION, HeaderValue::from_static("Upgrade")),
+            (UPGRADE, HeaderValue::from_static("websocket")),
+            (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+            (SEC_WEBSOCKET_KEY, key),
+        ];
+        self.0.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
-        let response = self.run(url, || request.call());
-        let handover = self.link.set_handover(Handover::Off);
-        let response = response.map_err(|e| unanswered(e, url))?;
-        if response.status() != 101 {
-            return Err(refused(response));
+        let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });
+        let handover = self.0.link.set_handover(Handover::Off);
+        let answer = answer.map_err(|failure| failure.told(|e| unanswered(e, url)))?;
+        if answer.response.status() != 101 {
+            return Err(refused(answer));
         }
         let Handover::Done { mut stream, early } = handover else {
             return Err(HttpError::reached(Error::connection(
@@ -260,14 +239,14 @@ impl HttpClient {
         Ok(Upgraded {
             stream,
             early,
-            headers: response.headers().clone(),
-            activity: self.link.activity.clone(),
+            headers: answer.response.headers().clone(),
+            activity: self.0.link.activity.clone(),
         })
     }
 
     /// Ends every request in flight at once, and makes every later one fail.
     pub(crate) fn close(&self) {
-        self.agent.clone().shutdown();
+        self.0.agent.clone().shutdown();
     }
 }
 
@@ -279,14 +258,14 @@ impl fmt::Debug for HttpClient {
 
 /// Reads the body of a successful response. The outer error stands for any other status, the inner one for a
 /// failure to read.
-fn read(
-    response: ureq::http::Response<Body>,
-    max: usize,
-) -> Result<Result<Response, ureq::Error>, HttpError> {
-    if !response.status().is_success() {
-        return Err(refused(response));
+fn read(answer: Answer, max: usize) -> Result<Result<Response, Failure>, HttpError> {
+    if !answer.response.status().is_success() {
+        return Err(refused(answer));
     }
+    let Answer { response, place } = answer;
     let limit = u64::try_from(max).unwrap_or(u64::MAX);
-    let body = response.into_body().with_config().limit(limit).read_to_vec();
-    Ok(body.map(|body| Response { body, redirected: None }))
+    Ok(match response.into_body().with_config().limit(limit).read_to_vec() {
+        Ok(body) => Ok(Response { body, place }),
+        Err(error) => Err(Failure::Exchange { error, place: Box::new(place) }),
+    })
 }

@@ -2,12 +2,11 @@
 
 use std::io::{self, ErrorKind};
 
-use serde_json::Value;
-use ureq::http::Uri;
-use ureq::{Body, ResponseExt};
-
+use super::redirect::redacted;
 use super::tls_error;
+use super::user_agent::{Answer, Failure, Place};
 use crate::error::Error;
+use serde_json::Value;
 
 /// The limit for the body of an error response, in bytes: enough for any JSON that explains a refusal.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
@@ -30,10 +29,10 @@ impl HttpError {
 }
 
 /// Builds the error for an unexpected status. Servers send different bodies with it: any JSON is kept.
-pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
+pub(super) fn refused(answer: Answer) -> HttpError {
+    let Answer { response, place } = answer;
     let status = response.status();
-    let (path, query) =
-        (response.get_uri().path().to_owned(), response.get_uri().query().unwrap_or_default());
+    let (path, query) = (place.shown(), place.url.query().unwrap_or_default());
     let sid = query.split('&').find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default().to_owned();
     let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
     let body: Option<Value> = serde_json::from_slice(&body).ok();
@@ -50,6 +49,35 @@ pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
         body: body.map(Box::new),
         source: None,
     })
+}
+
+impl Place {
+    /// The path, or all of a place that a redirect led to. The query may be secret.
+    fn shown(&self) -> String {
+        if self.redirected {
+            format!("{} (after a redirect)", redacted(&self.url))
+        } else {
+            self.url.path().into()
+        }
+    }
+}
+
+impl Failure {
+    /// Builds the error, with `translate` for an error of ureq's. It names the place that a redirect led to.
+    pub(super) fn told(self, translate: impl FnOnce(ureq::Error) -> HttpError) -> HttpError {
+        match self {
+            Failure::Redirect(error) => HttpError::reached(error),
+            Failure::Exchange { error, place } => {
+                let mut told = translate(error);
+                if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
+                    (place.redirected, &mut told.error)
+                {
+                    message.push_str(&format!("; a redirect led to {}", redacted(&place.url)));
+                }
+                told
+            }
+        }
+    }
 }
 
 /// A hint for the user, as the end of the error's text.
@@ -109,7 +137,7 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
         }
         // ureq's own text shows the whole URL, whose query may be secret.
         ureq::Error::RequireHttpsOnly(url) => {
-            let location = url.parse().map_or_else(|_| "a server".into(), |uri| redacted(&uri));
+            let location = url.parse().map_or_else(|_| "a server".into(), |url| redacted(&url));
             let what = format!("ureq's agent allows https only, and {location} is not https");
             return HttpError { error: Error::connection(what), reached: false };
         }
@@ -143,12 +171,4 @@ fn io_failed(error: io::Error) -> HttpError {
 
 fn timed_out() -> Error {
     Error::Timeout { what: "waiting for the server's HTTP response" }
-}
-
-/// The URL without its credentials and query, which may be secret.
-pub(super) fn redacted(uri: &Uri) -> String {
-    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-    let port =
-        uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
-    format!("{scheme}://{host}{}{}", port.map_or(String::new(), |port| format!(":{port}")), uri.path())
 }

@@ -9,11 +9,14 @@ mod dial;
 mod http;
 mod http_error;
 mod pem;
+mod printable;
 mod proxy;
 mod read_ahead;
+mod redirect;
 mod socket;
 mod tls;
 mod tls_error;
+mod user_agent;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;

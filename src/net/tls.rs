@@ -183,6 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::logger::Logger;
     use crate::net::{Headers, HttpClient, HttpSettings, Routes};
 
     /// Settings that no other test uses.
@@ -214,8 +215,9 @@ mod tests {
         tls.check().unwrap();
         let url = format!("{address}/");
         let headers = Headers::default();
-        let http = HttpSettings { tls: tls.clone(), timeout, headers, agent: None, routes: Routes::Direct };
-        let client = HttpClient::new(http, &format!("http://{url}"));
+        let (routes, logger) = (Routes::Direct, Logger::default());
+        let http = HttpSettings { tls: tls.clone(), timeout, headers, agent: None, routes, logger };
+        let client = HttpClient::new(http, &format!("http://{url}")).unwrap();
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));
         client.get(&format!("https://{url}"), 100).unwrap_err();

@@ -45,9 +45,9 @@ impl ConnectOptions {
     /// of the default one. A `Proxy-Authorization` is for an HTTP proxy, in place of the credentials in its URL,
     /// and is not sent to the server. Those that frame a request, such as `Content-Type`, are refused by `connect_with`.
     ///
-    /// When the server redirects to another host, headers follow, but for `Authorization` and `Cookie`: a secret in a
-    /// header of another name is safe from that with a server that is trusted, or with an
-    /// [agent](crate::ClientBuilder::http_agent) that follows no redirects.
+    /// When the server redirects within its origin, or from http to https on its host, all headers follow. They stay
+    /// behind on a redirect to any other place, with the cookies of a `Cookie` header and the credentials of the URL,
+    /// and a warning in the log names them.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

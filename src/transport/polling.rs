@@ -129,16 +129,21 @@ impl Polling {
     }
 
     /// The first request of a session: the packets of its answer, of which the first should be `open`. They may take
-    /// `max_body` bytes, as may the body. Also where it came from, if the server has redirected the request.
+    /// `max_body` bytes, as may the body. Also the endpoint of the session, which is the place that the answer came from.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<(VecDeque<Packet>, Option<String>), HttpError> {
+    ) -> Result<(VecDeque<Packet>, Endpoint), HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
+        let place = &response.place;
+        let endpoint = match place.redirected {
+            true => endpoint.moved_to(&place.url, timestamps),
+            false => endpoint.clone(),
+        };
         let wrong = |what: String| {
             HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
         };
@@ -156,7 +161,7 @@ impl Polling {
             }
             packets.push_back(packet);
         }
-        Ok((packets, response.redirected))
+        Ok((packets, endpoint))
     }
 
     /// Ends a session that nobody will use, of an attempt whose client is closed: the server would keep it until its ping

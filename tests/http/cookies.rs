@@ -1,11 +1,12 @@
-use engineio::{Client, Disconnect};
+use engineio::Client;
 
 use super::balancer::Balancer;
 use super::certificates::Authority;
-use super::common::connected;
 use super::common::real::{Event, Server};
 use super::common::scripted::Scripted;
+use super::common::{abort, connected};
 use super::front::{address, tls_front};
+use super::redirects::moved;
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 
 /// The cookies of each request, sorted.
@@ -48,7 +49,7 @@ fn they_merge_with_the_users_own() {
 }
 
 #[test]
-fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
+fn no_cookie_goes_out_in_clear_text() {
     for way in [&[Polling][..], &[WebSocket]] {
         let plain = server();
         // A jar treats 127.0.0.1 as secure without TLS, but not its other name 0.0.0.0.
@@ -59,12 +60,40 @@ fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
         let identity = Authority::new().identity(&["0.0.0.0"]);
         let port = tls_front(&identity, address(secure.url()).into());
         let client = Client::builder().ssl_verify(false).build().unwrap();
-        // The result of the connection to the second server does not matter.
-        let _ = client
-            .connect_with(format!("https://0.0.0.0:{port}"), by(way).header("Cookie", "own=1"))
-            .and_then(|()| client.disconnect_with(Disconnect::new().abort(true)));
+        let options = by(way).header("Cookie", "own=1");
+        let error = client.connect_with(format!("https://0.0.0.0:{port}"), options).unwrap_err();
+        assert!(error.to_string().contains("without encryption"), "{error}");
         assert_eq!(cookies(&secure), [["own=1"]], "{way:?}");
-        assert_eq!(cookies(&plain)[0], [""; 0], "{way:?}");
+        assert!(plain.requests().is_empty(), "{way:?}");
+    }
+}
+
+/// A poll or a websocket that is sent from https to http on the same host.
+#[test]
+fn a_session_is_not_led_out_of_tls() {
+    for attacked in [Polling, WebSocket] {
+        let plain = server();
+        let target = format!("{}/engine.io/", plain.url().replace("127.0.0.1", "0.0.0.0"));
+        let secure = Scripted::start(move |exchange| match &exchange.request {
+            request if !request.query.contains_key("sid") => {
+                serve(exchange, "Set-Cookie: session=secret; Path=/; Secure\r\n")
+            }
+            request if request.is_websocket() || attacked == Polling => moved(exchange, "307 Moved", &target),
+            _ => exchange.hold(),
+        });
+        let port = tls_front(&Authority::new().identity(&["0.0.0.0"]), address(secure.url()).into());
+        let client = Client::builder().ssl_verify(false).build().unwrap();
+        let way = if attacked == Polling { &[Polling][..] } else { &[Polling, WebSocket] };
+        client.connect_with(format!("https://0.0.0.0:{port}"), by(way)).unwrap();
+        if attacked == Polling {
+            client.wait();
+            assert!(client.last_error().unwrap().to_string().contains("without encryption"));
+        } else {
+            assert_eq!(client.transport().unwrap(), Polling);
+            abort(&client);
+        }
+        assert_eq!(cookies(&secure)[1], ["session=secret"]);
+        assert!(plain.requests().is_empty());
     }
 }
 

@@ -15,6 +15,7 @@ mod agent;
 mod balancer;
 mod cookies;
 mod headers;
+mod redirects;
 mod secrets;
 mod sizes;
 

@@ -1,0 +1,246 @@
+//! The user agent: one loop for every request, with redirects of our own over ureq, which follows none here.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use ureq::http::header::{HOST, LOCATION, USER_AGENT};
+use ureq::http::{HeaderName, HeaderValue, Response, Uri};
+use ureq::{Agent, Body, RequestBuilder};
+use url::Url;
+
+use super::agent;
+use super::connector::{Link, WHILE_ALIVE};
+use super::http::{HttpSettings, IDLE};
+use super::redirect;
+use crate::error::{Error, Result};
+use crate::logger::log;
+use crate::sync::{Mutex, after, lock};
+
+/// The most bytes that are read of a redirect's body, to use its connection again.
+const REDIRECT_BODY: u64 = 16 * 1024;
+
+/// A request, which may be sent to several places in turn.
+#[derive(Default)]
+pub(super) struct Request<'a> {
+    /// The content type and the body of a POST. Without them the request is a GET.
+    pub(super) post: Option<(&'static str, &'a [u8])>,
+    /// Headers that the request needs wherever it is sent.
+    pub(super) fixed: &'a [(HeaderName, HeaderValue)],
+    /// The user's headers for this request alone. They replace the user's other headers of the same name.
+    pub(super) own: &'a [(HeaderName, HeaderValue)],
+    /// Set if the response may take as long as the server lives. Otherwise the request timeout bounds it.
+    pub(super) while_alive: bool,
+}
+
+/// A response, and the place that it came from.
+pub(super) struct Answer {
+    pub(super) response: Response<Body>,
+    pub(super) place: Place,
+}
+
+/// The place that a response or a failure came from.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) url: Url,
+    /// True if a redirect led there.
+    pub(crate) redirected: bool,
+}
+
+/// A request without a response.
+pub(super) enum Failure {
+    Exchange { error: ureq::Error, place: Box<Place> },
+    Redirect(Error),
+}
+
+/// The user agent of one connection.
+pub(super) struct UserAgent {
+    pub(super) agent: Agent,
+    pub(super) link: Arc<Link>,
+    pub(super) settings: Arc<HttpSettings>,
+    /// The URL that the user gave headers and cookies for.
+    pub(super) home: Url,
+    /// The `User-Agent` in place of one of the user's. `None` if the user's own agent has one.
+    pub(super) user_agent: Option<HeaderValue>,
+    /// The place that the last warning about headers left behind named.
+    pub(super) warned: Mutex<String>,
+}
+
+impl UserAgent {
+    /// Sends a request, and follows redirects.
+    pub(super) fn send(&self, url: &str, request: &Request<'_>) -> Result<Answer, Failure> {
+        let url = Url::parse(url).map_err(|e| Failure::Redirect(Error::connection(e.to_string())))?;
+        let mut place = Place { url, redirected: false };
+        let mut visited = Vec::new();
+        let deadline = after(self.settings.timeout);
+        loop {
+            let response = match self.exchange(request, &place.url, deadline) {
+                Ok(response) => response,
+                Err(error) => return Err(Failure::Exchange { error, place: Box::new(place) }),
+            };
+            let Some(location) = location(&response) else { return Ok(Answer { response, place }) };
+            let status = response.status().as_u16();
+            let to = self.follow(request, status, &place.url, location).map_err(Failure::Redirect)?;
+            visited.push(std::mem::replace(&mut place.url, to));
+            place.redirected = true;
+            self.check_count(&visited, &place.url, status).map_err(Failure::Redirect)?;
+            // A failure costs nothing but the connection, which is not used again.
+            let _ = response.into_body().with_config().limit(REDIRECT_BODY).read_to_vec();
+        }
+    }
+
+    /// Sends a request to one place, without following a redirect.
+    fn exchange(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let uri: Uri = url.as_str().parse().map_err(|e| ureq::Error::Http(ureq::http::Error::from(e)))?;
+        let Some(lender) = &self.settings.agent else { return self.call(request, url, &uri, deadline) };
+        let before = agent::matching(&self.agent, &uri);
+        let response = self.call(request, url, &uri, deadline)?;
+        agent::return_cookies(lender, &self.agent, &before, &response, &uri);
+        Ok(response)
+    }
+
+    fn call(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        uri: &Uri,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ureq::Error> {
+        match request.post {
+            Some((content_type, body)) => {
+                let builder = self.agent.post(uri).header("Content-Type", content_type);
+                self.prepare(builder, request, url, deadline)?.send(body)
+            }
+            None => self.prepare(self.agent.get(uri), request, url, deadline)?.call(),
+        }
+    }
+
+    /// Adds the headers and the settings.
+    fn prepare<B>(
+        &self,
+        mut builder: RequestBuilder<B>,
+        request: &Request<'_>,
+        url: &Url,
+        deadline: Instant,
+    ) -> Result<RequestBuilder<B>, ureq::Error> {
+        for (name, value) in self.headers(request, url) {
+            builder = builder.header(name, value);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() && !request.while_alive {
+            return Err(ureq::Error::Timeout(ureq::Timeout::Global));
+        }
+        let config = builder.config().http_status_as_error(false).max_redirects(0).max_idle_age(IDLE);
+        Ok(match request.while_alive {
+            false => config.timeout_global(Some(left)).build(),
+            // The agent's timeouts that do not bound the wait for the server's answer stay.
+            true => config
+                .timeout_global(None)
+                .timeout_per_call(None)
+                .timeout_per_read(Some(WHILE_ALIVE))
+                .timeout_recv_response(None)
+                .timeout_recv_body(None)
+                .build(),
+        })
+    }
+
+    /// The headers for a request to that URL.
+    fn headers<'a>(&'a self, request: &'a Request<'_>, url: &Url) -> Vec<(&'a HeaderName, &'a HeaderValue)> {
+        let mut headers: Vec<_> = request.fixed.iter().map(|(name, value)| (name, value)).collect();
+        if redirect::is_at_home(&self.home, url) {
+            let replaced = |name: &HeaderName| request.own.iter().any(|(other, _)| other == name);
+            let plain = self.settings.headers.plain.iter().filter(|(name, _)| !replaced(name));
+            headers.extend(request.own.iter().chain(plain).map(|(name, value)| (name, value)));
+        }
+        if let (Some(value), false) = (&self.user_agent, headers.iter().any(|(name, _)| *name == USER_AGENT))
+        {
+            headers.push((&USER_AGENT, value));
+        }
+        headers
+    }
+
+    /// Decides where a redirect leads.
+    ///
+    /// # Errors
+    ///
+    /// The redirect must not be followed, or leads nowhere.
+    fn follow(&self, request: &Request<'_>, status: u16, from: &Url, location: &[u8]) -> Result<Url> {
+        let here = redirect::redacted(from);
+        let refused = |what| Err(refused(status, what));
+        let to = match redirect::resolve(from, location) {
+            Ok(to) => to,
+            Err(reason) => {
+                let shown = redirect::quoted(location);
+                let what = format!("{here} redirects to the invalid location {shown:?}: {reason}");
+                return Err(Error::protocol(what));
+            }
+        };
+        let there = redirect::redacted(&to);
+        if redirect::is_downgrade(from, &to) {
+            return refused(format!("{here} redirects to {there}, without encryption: that is not followed"));
+        }
+        if request.post.is_some() && !redirect::keeps_method(status) {
+            let what = "a redirect that asks for a GET, so that the messages would be lost";
+            return refused(format!("{here} answered a POST with {status} and {there}, {what}"));
+        }
+        if self.most_redirects() == 0 {
+            return refused(format!("{here} redirects to {there}, and ureq's agent follows no redirects"));
+        }
+        self.warn_of_headers(request, &here, &to);
+        Ok(to)
+    }
+
+    /// The most redirects that are followed. A ureq agent of the user's may allow fewer of them.
+    fn most_redirects(&self) -> u32 {
+        let of_agent = self.settings.agent.as_ref().map(|agent| agent.config().max_redirects());
+        of_agent.map_or(redirect::MOST, |most| most.min(redirect::MOST))
+    }
+
+    fn check_count(&self, visited: &[Url], to: &Url, status: u16) -> Result<()> {
+        let most = self.most_redirects();
+        if visited.len() <= most as usize {
+            return Ok(());
+        }
+        let shown = redirect::redacted(to);
+        let what = match visited.contains(to) {
+            true => format!("the server redirects in a loop, to {shown} again and again"),
+            false => format!("the server redirects more than {most} times, the last time to {shown}"),
+        };
+        Err(refused(status, what))
+    }
+
+    /// Tells which headers do not follow a redirect to another origin: once for each place.
+    fn warn_of_headers(&self, request: &Request<'_>, here: &str, to: &Url) {
+        if redirect::is_at_home(&self.home, to) {
+            return;
+        }
+        let headers = &self.settings.headers;
+        let own = request.own.iter().chain(&headers.plain).map(|(name, _)| name.as_str());
+        let mut names: Vec<&str> = own.filter(|name| *name != HOST.as_str()).collect();
+        if !headers.cookies.is_empty() {
+            names.push("cookie");
+        }
+        names.sort_unstable();
+        names.dedup();
+        let origin = to.origin().ascii_serialization();
+        if !names.is_empty() && std::mem::replace(&mut *lock(&self.warned), origin.clone()) != origin {
+            let names = names.join(", ");
+            log!(self.settings.logger, Warn, "{here} redirects to {origin}; headers left behind: {names}");
+        }
+    }
+}
+
+/// Builds the error for a redirect that is not followed.
+fn refused(status: u16, message: String) -> Error {
+    Error::Connection { message, status: Some(status), body: None, source: None }
+}
+
+/// The value of `Location`, if the response is a redirect.
+fn location(response: &Response<Body>) -> Option<&[u8]> {
+    let location = response.headers().get_all(LOCATION).iter().next_back()?;
+    redirect::is_redirect(response.status().as_u16()).then_some(location.as_bytes())
+}
