@@ -11,13 +11,13 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use url::Url;
 
 use super::agent;
-use super::connector::{Dialer, Handover, Link, NoResolver};
-use super::cookies::{self, OwnCookie};
+use super::connector::{Handover, Link};
+use super::cookies::OwnCookie;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::Routes;
 use super::socket::{LastActivity, Patience, Stream, TimeLeft};
 use super::tls::TlsSettings;
-use super::user_agent::{Answer, Failure, Place, Request, UserAgent};
+use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
 use crate::error::{Error, Result};
 use crate::logger::Logger;
 use crate::sync::{Mutex, lock};
@@ -48,7 +48,7 @@ pub(crate) struct HttpSettings {
 pub(crate) struct Headers {
     /// All headers except `Cookie`.
     pub(crate) plain: Vec<(HeaderName, HeaderValue)>,
-    /// The cookies of the user's `Cookie` headers.
+    /// The content of the user's `Cookie` headers.
     pub(crate) cookies: Vec<OwnCookie>,
 }
 
@@ -64,9 +64,9 @@ impl Headers {
 
 /// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
 ///
-/// Both go through one ureq agent, so that cookies, headers, redirects, TLS and timeouts are the same for
-/// both. The agent belongs to this connection alone, because `close` shuts it down for good. Creating an
-/// agent is cheap: sockets and TLS come from our own connector.
+/// Both go through one user agent, so that cookies, headers, redirects, TLS and timeouts are the same for
+/// both. It belongs to this connection alone, because `close` shuts its ureq agents down for good. Creating
+/// one is cheap: sockets and TLS come from our own connector.
 #[derive(Clone)]
 pub(crate) struct HttpClient(Arc<UserAgent>);
 
@@ -110,29 +110,25 @@ impl HttpClient {
             server: Mutex::default(),
         });
         let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
-        let agent = Agent::with_parts(config, Dialer(link.clone()), NoResolver);
-        if let Ok(uri) = url.parse::<Uri>() {
-            if let Some(lender) = &settings.agent {
-                agent::copy_cookies(lender, &agent, &uri);
-            }
-            // The user's own `Cookie` headers go in last, to win over cookies of the same name from the
-            // user's agent.
-            cookies::insert(&agent, &settings.headers.cookies, &uri);
-        }
-        let settings = Arc::new(settings);
-        Ok(HttpClient(Arc::new(UserAgent {
-            agent,
+        let agent = UserAgent {
+            lanes: Lanes::new(config, &link),
+            jar: Arc::default(),
+            lent: Mutex::default(),
             link,
-            settings,
+            settings: Arc::new(settings),
             home,
             user_agent,
             warned: Mutex::default(),
-        })))
+        };
+        // The user's own cookies go in last, to win over those of the user's agent.
+        agent.lend(&agent.home);
+        lock(&agent.jar).add_own(&agent.settings.headers.cookies, &agent.home);
+        Ok(HttpClient(Arc::new(agent)))
     }
 
     /// Creates a fresh client with the same settings and cookies, for one last request after this one was
     /// closed.
-    pub(crate) fn reopened(&self, url: &str) -> Self {
+    pub(crate) fn reopened(&self) -> Self {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
             answered: self.0.link.answered.clone(),
@@ -143,12 +139,10 @@ impl HttpClient {
             handover: Mutex::default(),
             server: Mutex::default(),
         });
-        let agent = Agent::with_parts(self.0.agent.config().clone(), Dialer(link.clone()), NoResolver);
-        if let Ok(uri) = url.parse::<Uri>() {
-            agent::copy_cookies(&self.0.agent, &agent, &uri);
-        }
         HttpClient(Arc::new(UserAgent {
-            agent,
+            lanes: Lanes::new(self.0.lanes.config().clone(), &link),
+            jar: self.0.jar.clone(),
+            lent: Mutex::new(lock(&self.0.lent).clone()),
             link,
             settings: self.0.settings.clone(),
             home: self.0.home.clone(),
@@ -173,8 +167,8 @@ impl HttpClient {
         read(answer, max_body)?.map_err(|failure| failure.told(failed))
     }
 
-    /// Sends a GET that may take for ever, as long as the server lives. Returns `None` when the server has been silent
-    /// for too long.
+    /// Sends a GET that may take for ever, as long as the server lives. Returns `None` when the server has
+    /// been silent for too long.
     pub(crate) fn poll(
         &self,
         url: &str,
@@ -182,7 +176,10 @@ impl HttpClient {
         max_body: usize,
     ) -> Result<Option<Response>, HttpError> {
         *lock(&self.0.link.server) = Some(server.clone());
-        let silent = |failure: &Failure| matches!(failure, Failure::Exchange { error: ureq::Error::Io(e), .. } if e.kind() == ErrorKind::TimedOut);
+        let silent = |failure: &Failure| match failure {
+            Failure::Exchange { error: ureq::Error::Io(e), .. } => e.kind() == ErrorKind::TimedOut,
+            _ => false,
+        };
         let answer = match self.0.send(url, &Request { while_alive: true, ..Request::default() }) {
             Ok(answer) => read(answer, max_body)?,
             Err(failure) => Err(failure),
@@ -246,7 +243,7 @@ impl HttpClient {
 
     /// Ends every request in flight at once, and makes every later one fail.
     pub(crate) fn close(&self) {
-        self.0.agent.clone().shutdown();
+        self.0.lanes.shutdown();
     }
 }
 

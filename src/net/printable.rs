@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// Replaces what a terminal or a log would act upon: control characters (C0, C1), line and paragraph separators, and
-/// marks that change the direction of text.
+/// Replaces what a terminal or a log would act upon: control characters (C0, C1), line and paragraph
+/// separators, and marks that change the direction of text.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let acts = |c: char| {
         c.is_control()

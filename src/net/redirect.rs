@@ -35,7 +35,8 @@ pub(super) fn resolve(from: &Url, location: &[u8]) -> Result<Url, String> {
         return Err("it is neither http nor https".into());
     }
     to.set_fragment(None);
-    // Credentials that a server puts into a URL are not sent: browsers drop them too, except in a page's address.
+    // Credentials that a server puts into a URL are not sent: browsers drop them too, except in a page's
+    // address.
     let cleared = to.set_username("").and_then(|()| to.set_password(None));
     cleared.map_err(|()| "it has no host")?;
     if to.as_str().len() > LONGEST_URL {
@@ -67,8 +68,8 @@ pub(super) fn redacted(url: &Url) -> String {
     format!("{}{}", url.origin().ascii_serialization(), url.path())
 }
 
-/// True if a request to `to` may carry what the user gave for `home`: headers, cookies and certificates. That holds
-/// for the same origin, and for the same host by https in place of http.
+/// True if a request to `to` may carry what the user gave for `home`: headers, cookies and certificates. That
+/// holds for the same origin, and for the same host by https in place of http.
 pub(super) fn is_at_home(home: &Url, to: &Url) -> bool {
     let same_host = home.host() == to.host();
     let same_origin =
@@ -154,7 +155,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_location_is_resolved_or_refused(
-            location in prop_oneof![any::<Vec<u8>>(), "(https?:)?//[-a-z0-9.:@\\[\\]{}%é]{0,12}/?.{0,8}".prop_map(String::into_bytes)],
+            location in prop_oneof![
+                any::<Vec<u8>>(),
+                "(https?:)?//[-a-z0-9.:@\\[\\]{}%é]{0,12}/?.{0,8}".prop_map(String::into_bytes),
+            ],
         ) {
             quoted(&location);
             if let Ok(to) = resolve(&url("http://h/engine.io/"), &location) {

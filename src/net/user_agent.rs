@@ -1,15 +1,18 @@
-//! The user agent: one loop for every request, with redirects of our own over ureq, which follows none here.
+//! The user agent: one loop for every request, with redirects and cookies of our own over ureq, whose own
+//! stay unused.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use ureq::http::header::{HOST, LOCATION, USER_AGENT};
+use ureq::config::Config;
+use ureq::http::header::{COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 use url::Url;
 
 use super::agent;
-use super::connector::{Link, WHILE_ALIVE};
+use super::connector::{Dialer, Link, NoResolver, WHILE_ALIVE};
+use super::cookies::Jar;
 use super::http::{HttpSettings, IDLE};
 use super::redirect;
 use crate::error::{Error, Result};
@@ -18,6 +21,9 @@ use crate::sync::{Mutex, after, lock};
 
 /// The most bytes that are read of a redirect's body, to use its connection again.
 const REDIRECT_BODY: u64 = 16 * 1024;
+
+/// The most hosts for which the user's agent lends cookies.
+const MOST_LENT: usize = 32;
 
 /// A request, which may be sent to several places in turn.
 #[derive(Default)]
@@ -52,9 +58,43 @@ pub(super) enum Failure {
     Redirect(Error),
 }
 
+/// The ureq agents of a connection: one for the GETs, which come one after the other, and one for the POSTs.
+///
+/// So a poll finds the connection of the last one again, and a POST does not take it. An agent for one
+/// request at a time holds at most one idle connection to a host, which is the newest by that. (A ureq agent
+/// for all of them would give out the oldest.)
+pub(super) struct Lanes {
+    gets: Agent,
+    posts: Agent,
+}
+
+impl Lanes {
+    pub(super) fn new(config: Config, link: &Arc<Link>) -> Self {
+        let lane = |config| Agent::with_parts(config, Dialer(link.clone()), NoResolver);
+        Lanes { gets: lane(config.clone()), posts: lane(config) }
+    }
+
+    fn of(&self, request: &Request<'_>) -> &Agent {
+        if request.post.is_some() { &self.posts } else { &self.gets }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        self.gets.config()
+    }
+
+    /// Ends every request in flight at once, and makes every later one fail.
+    pub(super) fn shutdown(&self) {
+        self.gets.clone().shutdown();
+        self.posts.clone().shutdown();
+    }
+}
+
 /// The user agent of one connection.
 pub(super) struct UserAgent {
-    pub(super) agent: Agent,
+    pub(super) lanes: Lanes,
+    pub(super) jar: Arc<Mutex<Jar>>,
+    /// The hosts for which the user's agent has lent its cookies.
+    pub(super) lent: Mutex<Vec<String>>,
     pub(super) link: Arc<Link>,
     pub(super) settings: Arc<HttpSettings>,
     /// The URL that the user gave headers and cookies for.
@@ -96,26 +136,40 @@ impl UserAgent {
         deadline: Instant,
     ) -> Result<Response<Body>, ureq::Error> {
         let uri: Uri = url.as_str().parse().map_err(|e| ureq::Error::Http(ureq::http::Error::from(e)))?;
-        let Some(lender) = &self.settings.agent else { return self.call(request, url, &uri, deadline) };
-        let before = agent::matching(&self.agent, &uri);
-        let response = self.call(request, url, &uri, deadline)?;
-        agent::return_cookies(lender, &self.agent, &before, &response, &uri);
+        self.lend(url);
+        let agent = self.lanes.of(request);
+        let response = match request.post {
+            Some((content_type, body)) => {
+                let builder = agent.post(uri).header("Content-Type", content_type);
+                self.prepare(builder, request, url, deadline)?.send(body)
+            }
+            None => self.prepare(agent.get(uri), request, url, deadline)?.call(),
+        };
+        // ureq's own jar would send what it has learned beside our own cookies.
+        agent.cookie_jar_lock().clear();
+        let response = response?;
+        self.receive_cookies(&response, url);
         Ok(response)
     }
 
-    fn call(
-        &self,
-        request: &Request<'_>,
-        url: &Url,
-        uri: &Uri,
-        deadline: Instant,
-    ) -> Result<Response<Body>, ureq::Error> {
-        match request.post {
-            Some((content_type, body)) => {
-                let builder = self.agent.post(uri).header("Content-Type", content_type);
-                self.prepare(builder, request, url, deadline)?.send(body)
+    /// Lends the cookies of the user's agent for the host, when it is first met.
+    pub(super) fn lend(&self, url: &Url) {
+        let (Some(lender), Some(host)) = (&self.settings.agent, url.host_str()) else { return };
+        let mut lent = lock(&self.lent);
+        if lent.len() < MOST_LENT && !lent.iter().any(|known| known == host) {
+            lent.push(host.to_owned());
+            agent::lend(lender, &mut lock(&self.jar), url);
+        }
+    }
+
+    /// Stores the cookies of a response, and tells the user's agent of them.
+    fn receive_cookies(&self, response: &Response<Body>, url: &Url) {
+        let now = SystemTime::now();
+        for header in response.headers().get_all(SET_COOKIE) {
+            let changes = lock(&self.jar).receive(header.as_bytes(), url, now);
+            if let Some(lender) = &self.settings.agent {
+                changes.iter().for_each(|change| agent::give_back(lender, change, url));
             }
-            None => self.prepare(self.agent.get(uri), request, url, deadline)?.call(),
         }
     }
 
@@ -129,6 +183,10 @@ impl UserAgent {
     ) -> Result<RequestBuilder<B>, ureq::Error> {
         for (name, value) in self.headers(request, url) {
             builder = builder.header(name, value);
+        }
+        let at_home = redirect::is_at_home(&self.home, url);
+        if let Some(cookies) = lock(&self.jar).header(url, at_home, SystemTime::now()) {
+            builder = builder.header(COOKIE, cookies);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() && !request.while_alive {

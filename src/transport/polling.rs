@@ -175,7 +175,7 @@ impl Polling {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), stamp.as_deref());
         let (body, _) = payload::encode(&VecDeque::from([Packet::Close]), 1, None);
-        http.reopened(&url).post(&url, CONTENT_TYPE, &body).map(drop)
+        http.reopened().post(&url, CONTENT_TYPE, &body).map(drop)
     }
 
     fn request_url(&self) -> String {
