@@ -1,37 +1,46 @@
 //! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::mem::replace;
 use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use native_tls::TlsConnector;
 use ureq::config::Config;
 use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, ShutdownHandle, Transport,
 };
+use url::Url;
 
 use super::buffers::HttpBuffers;
 use super::dial::{self, AnsweredAddresses};
+use super::exchange::Exchange;
+use super::http::IDLE;
 use super::proxy::{Proxy, Routes};
+use super::redirect;
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// The state that the connector, its transports and the client share.
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) answered: Arc<AnsweredAddresses>,
+    /// The URL whose host may see the user's client certificate.
+    pub(super) home: Url,
     pub(super) tls: TlsSettings,
     pub(super) routes: Routes,
     /// The user's own `Proxy-Authorization`.
     pub(super) proxy_authorization: Option<HeaderValue>,
     pub(super) timeout: Duration,
     pub(super) handover: Mutex<Handover>,
+    /// Set when the server has closed an idle connection early.
+    pub(super) closes_early: AtomicBool,
     /// Tells the reads of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,
 }
@@ -55,6 +64,12 @@ pub(super) enum Handover {
 }
 
 impl Link {
+    /// The TLS for a server. A redirect to another host does not show it the user's certificate.
+    fn tls_for(&self, uri: &Uri) -> Result<TlsConnector> {
+        let at_home = Url::parse(&uri.to_string()).is_ok_and(|url| redirect::is_at_home(&self.home, &url));
+        if at_home { self.tls.connector() } else { self.tls.without_identity().connector() }
+    }
+
     /// Sets the handover and returns the one before.
     pub(super) fn set_handover(&self, handover: Handover) -> Handover {
         replace(&mut lock(&self.handover), handover)
@@ -69,7 +84,10 @@ impl Link {
 }
 
 /// The connector that opens every connection through [`dial`].
-pub(super) struct Dialer(pub(super) Arc<Link>);
+pub(super) struct Dialer {
+    pub(super) link: Arc<Link>,
+    pub(super) exchange: Arc<Exchange>,
+}
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,16 +101,18 @@ impl Dialer {
         let secure = details.needs_tls();
         let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let limit = details.timeout.not_zero().map_or(self.0.timeout, |left| *left).min(self.0.timeout);
+        let limit = details.timeout.not_zero().map_or(self.link.timeout, |left| *left).min(self.link.timeout);
         let deadline = Instant::now() + limit;
-        let connector = if secure { Some(self.0.tls.connector().map_err(other)?) } else { None };
-        let proxy = self.0.routes.find(details.uri).map_err(other)?;
+        let connector = if secure { Some(self.link.tls_for(details.uri).map_err(other)?) } else { None };
+        let proxy = self.link.routes.find(details.uri).map_err(other)?;
         let socket = match &proxy {
             Some(proxy) => {
-                dial::tcp(proxy.host(), proxy.port(), deadline, &self.0.answered, &self.0.activity)
+                dial::tcp(proxy.host(), proxy.port(), deadline, &self.link.answered, &self.link.activity)
                     .map_err(|e| other(proxy.unreachable(e)))?
             }
-            None => dial::tcp(host, port, deadline, &self.0.answered, &self.0.activity).map_err(other)?,
+            None => {
+                dial::tcp(host, port, deadline, &self.link.answered, &self.link.activity).map_err(other)?
+            }
         };
         // From here on `HttpClient::close` can interrupt this connection.
         let handle: Weak<TcpStream> = Arc::downgrade(socket.tcp());
@@ -117,12 +137,12 @@ impl Dialer {
     ) -> Result<Stream> {
         let mut stream = Stream::Plain(socket);
         if proxy.is_secure() {
-            let connector = self.0.tls.connector()?;
+            let connector = self.link.tls.connector()?;
             stream =
                 dial::tls(&connector, proxy.host(), stream, deadline).map_err(|e| proxy.unreachable(e))?;
         }
         stream.set_patience(Patience::Until(Some(deadline)));
-        proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
+        proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
         Ok(stream)
     }
 }
@@ -137,7 +157,8 @@ impl Connector for Dialer {
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let stream = self.dial(details)?;
         let buffers = HttpBuffers::new(details.config);
-        Ok(Some(HttpTransport { stream: Some(stream), buffers, link: self.0.clone() }))
+        let (link, exchange) = (self.link.clone(), self.exchange.clone());
+        Ok(Some(HttpTransport { stream: Some(stream), buffers, link, exchange, phase: Phase::New }))
     }
 }
 
@@ -157,10 +178,22 @@ pub(super) struct HttpTransport {
     stream: Option<Stream>,
     buffers: HttpBuffers,
     link: Arc<Link>,
+    exchange: Arc<Exchange>,
+    phase: Phase,
+}
+
+/// The place of a connection between its requests and responses.
+#[derive(Clone, Copy)]
+enum Phase {
+    New,
+    /// A request is being written, and no byte of its response has come.
+    Asked,
+    /// Bytes of a response have come, the last of them at that time.
+    Answered(Instant),
 }
 
 impl HttpTransport {
-    fn stream(&mut self, timeout: NextTimeout) -> std::io::Result<&mut Stream> {
+    fn stream(&mut self, timeout: NextTimeout) -> io::Result<&mut Stream> {
         let after = timeout.not_zero().map(|after| *after);
         let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
         stream.set_patience(Patience::Until(after.and_then(|after| Instant::now().checked_add(after))));
@@ -174,6 +207,10 @@ impl Transport for HttpTransport {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        if !matches!(self.phase, Phase::Asked) {
+            self.exchange.begin(matches!(self.phase, Phase::Answered(_)));
+            self.phase = Phase::Asked;
+        }
         self.stream(timeout.for_write())?;
         // A call of `stream()` would borrow all of `self`, and the buffers are needed too.
         if let Some(stream) = &mut self.stream {
@@ -191,8 +228,14 @@ impl Transport for HttpTransport {
             stream.set_patience(Patience::Alive(server));
         }
         let Some(stream) = &mut self.stream else { return Ok(false) };
-        let count = stream.read(self.buffers.input_append_buf())?;
+        let count = read(stream, self.buffers.input_append_buf())?;
         self.buffers.input_appended(count);
+        if count > 0 {
+            if matches!(self.phase, Phase::Asked) {
+                self.exchange.answered(self.buffers.input());
+            }
+            self.phase = Phase::Answered(Instant::now());
+        }
         Ok(count > 0)
     }
 
@@ -200,13 +243,33 @@ impl Transport for HttpTransport {
     fn is_open(&mut self) -> bool {
         let Some(stream) = &self.stream else { return false };
         let peeked = stream.socket().tcp().peek(&mut [0]);
-        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
+        let is_open = matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock);
+        if !is_open && matches!(self.phase, Phase::Answered(at) if at.elapsed() < IDLE) {
+            self.link.closes_early.store(true, Ordering::Relaxed);
+        }
+        is_open
     }
 
     fn is_tls(&self) -> bool {
         self.stream.as_ref().is_some_and(Stream::is_tls)
     }
 }
+
+/// Reads, and fails with `BrokenPipe` where the connection ends in any way but a clean one: ureq takes other
+/// errors for the end of a body without a length.
+fn read(stream: &mut Stream, buf: &mut [u8]) -> io::Result<usize> {
+    match stream.read(buf) {
+        Ok(0) if stream.is_cut() => {
+            let what = "the connection ended without TLS's close_notify";
+            Err(io::Error::new(ErrorKind::BrokenPipe, what))
+        }
+        Err(e) if BROKEN.contains(&e.kind()) => Err(io::Error::new(ErrorKind::BrokenPipe, e)),
+        done => done,
+    }
+}
+
+const BROKEN: [ErrorKind; 3] =
+    [ErrorKind::UnexpectedEof, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
 
 impl Drop for HttpTransport {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use url::Url;
 
 use super::agent;
+use super::body::{self, BodyError};
 use super::connector::{Handover, Link};
 use super::cookies::OwnCookie;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
@@ -20,7 +21,7 @@ use super::tls::TlsSettings;
 use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
 use crate::error::{Error, Result};
 use crate::logger::Logger;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, lock};
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s
 /// (Node, uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
@@ -99,17 +100,19 @@ impl HttpClient {
         }
         let user_agent = agent::wants_default_user_agent(&config).then_some(DEFAULT_USER_AGENT);
         settings.timeout = agent::shorter(settings.timeout, &config);
+        let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
             answered: Arc::default(),
+            home: home.clone(),
             tls: settings.tls.clone(),
             routes: settings.routes.clone(),
             proxy_authorization: settings.headers.take_proxy_authorization(),
             timeout: settings.timeout,
             handover: Mutex::default(),
+            closes_early: AtomicBool::new(false),
             server: Mutex::default(),
         });
-        let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
         let agent = UserAgent {
             lanes: Lanes::new(config, &link),
             jar: Arc::default(),
@@ -132,11 +135,13 @@ impl HttpClient {
         let link = Arc::new(Link {
             activity: Arc::new(LastActivity::new()),
             answered: self.0.link.answered.clone(),
+            home: self.0.home.clone(),
             tls: self.0.link.tls.clone(),
             routes: self.0.link.routes.clone(),
             proxy_authorization: self.0.link.proxy_authorization.clone(),
             timeout: self.0.link.timeout,
             handover: Mutex::default(),
+            closes_early: AtomicBool::new(false),
             server: Mutex::default(),
         });
         HttpClient(Arc::new(UserAgent {
@@ -260,9 +265,9 @@ fn read(answer: Answer, max: usize) -> Result<Result<Response, Failure>, HttpErr
         return Err(refused(answer));
     }
     let Answer { response, place } = answer;
-    let limit = u64::try_from(max).unwrap_or(u64::MAX);
-    Ok(match response.into_body().with_config().limit(limit).read_to_vec() {
+    Ok(match body::read(response, max) {
         Ok(body) => Ok(Response { body, place }),
-        Err(error) => Err(Failure::Exchange { error, place: Box::new(place) }),
+        Err(BodyError::Transport(error)) => Err(Failure::Exchange { error, place: Box::new(place) }),
+        Err(BodyError::Encoding(error)) => Err(Failure::Body { error, place: Box::new(place) }),
     })
 }

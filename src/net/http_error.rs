@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
+use super::body;
 use super::redirect::redacted;
 use super::tls_error;
 use super::user_agent::{Answer, Failure, Place};
@@ -34,7 +35,7 @@ pub(super) fn refused(answer: Answer) -> HttpError {
     let status = response.status();
     let (path, query) = (place.shown(), place.url.query().unwrap_or_default());
     let sid = query.split('&').find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default().to_owned();
-    let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
+    let body = body::read_some(response, ERROR_BODY);
     let body: Option<Value> = serde_json::from_slice(&body).ok();
     // engine.io and engineioxide send an object with a `message`, python-engineio sends a string.
     let said = body.as_ref().and_then(|body| body.get("message").unwrap_or(body).as_str());
@@ -65,18 +66,17 @@ impl Place {
 impl Failure {
     /// Builds the error, with `translate` for an error of ureq's. It names the place that a redirect led to.
     pub(super) fn told(self, translate: impl FnOnce(ureq::Error) -> HttpError) -> HttpError {
-        match self {
-            Failure::Redirect(error) => HttpError::reached(error),
-            Failure::Exchange { error, place } => {
-                let mut told = translate(error);
-                if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
-                    (place.redirected, &mut told.error)
-                {
-                    message.push_str(&format!("; a redirect led to {}", redacted(&place.url)));
-                }
-                told
-            }
+        let (mut told, place) = match self {
+            Failure::Redirect(error) => return HttpError::reached(error),
+            Failure::Body { error, place } => (HttpError::reached(error), place),
+            Failure::Exchange { error, place } => (translate(error), place),
+        };
+        if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
+            (place.redirected, &mut told.error)
+        {
+            message.push_str(&format!("; a redirect led to {}", redacted(&place.url)));
         }
+        told
     }
 }
 

@@ -2,10 +2,12 @@
 
 mod agent;
 pub(crate) mod authorization;
+mod body;
 mod buffers;
 mod connector;
 pub(crate) mod cookies;
 mod dial;
+mod exchange;
 mod http;
 mod http_error;
 mod pem;

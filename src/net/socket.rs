@@ -68,6 +68,8 @@ pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
     activity: Arc<LastActivity>,
+    /// Set when a read has met the end of the connection.
+    ended: bool,
 }
 
 impl Socket {
@@ -76,7 +78,7 @@ impl Socket {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.set_nodelay(true)?;
-        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, activity })
+        Ok(Socket { tcp: Arc::new(tcp), patience: Patience::None, activity, ended: false })
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
@@ -122,8 +124,9 @@ impl fmt::Debug for Socket {
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
-        if count > 0 {
-            self.activity.mark_received(Moment::now());
+        match count {
+            0 => self.ended = true,
+            _ => self.activity.mark_received(Moment::now()),
         }
         Ok(count)
     }
@@ -185,6 +188,12 @@ impl Stream {
             Stream::Tls(tls) => tls.get_mut().set_patience(patience),
             Stream::TlsInTls(tls) => tls.get_mut().get_mut().set_patience(patience),
         }
+    }
+
+    /// True if the connection has ended without the close_notify of TLS: someone may have cut it (RFC 8446, section
+    /// 6.1). OpenSSL's reads do not tell the two apart. They read nothing behind a close_notify.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_tls() && self.socket().ended
     }
 
     pub(crate) fn is_tls(&self) -> bool {

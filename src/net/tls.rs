@@ -89,6 +89,11 @@ impl TlsSettings {
         if self.identity()?.is_some() { self.connector().map(drop) } else { Ok(()) }
     }
 
+    /// The settings for a server that must not see the user's certificate.
+    pub(super) fn without_identity(&self) -> Self {
+        TlsSettings { identity: None, ..self.clone() }
+    }
+
     /// The connector for these settings. All connections of the process share it, because building one takes
     /// 40 ms: it parses the system's roots.
     pub(crate) fn connector(&self) -> Result<TlsConnector> {

@@ -1,23 +1,26 @@
 //! The user agent: one loop for every request, with redirects and cookies of our own over ureq, whose own
 //! stay unused.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use ureq::config::Config;
-use ureq::http::header::{COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
+use ureq::config::{AutoHeaderValue, Config};
+use ureq::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
 use ureq::http::{HeaderName, HeaderValue, Response, Uri};
 use ureq::{Agent, Body, RequestBuilder};
 use url::Url;
 
 use super::agent;
+use super::body;
 use super::connector::{Dialer, Link, NoResolver, WHILE_ALIVE};
 use super::cookies::Jar;
+use super::exchange::Exchange;
 use super::http::{HttpSettings, IDLE};
 use super::redirect;
 use crate::error::{Error, Result};
 use crate::logger::log;
-use crate::sync::{Mutex, after, lock};
+use crate::sync::{Mutex, Ordering, after, lock};
 
 /// The most bytes that are read of a redirect's body, to use its connection again.
 const REDIRECT_BODY: u64 = 16 * 1024;
@@ -52,9 +55,18 @@ pub(crate) struct Place {
     pub(crate) redirected: bool,
 }
 
-/// A request without a response.
+/// A request without a response that can be used.
 pub(super) enum Failure {
-    Exchange { error: ureq::Error, place: Box<Place> },
+    Exchange {
+        error: ureq::Error,
+        place: Box<Place>,
+    },
+    /// The body could not be decoded.
+    Body {
+        error: Error,
+        place: Box<Place>,
+    },
+    /// A redirect leads nowhere.
     Redirect(Error),
 }
 
@@ -64,28 +76,38 @@ pub(super) enum Failure {
 /// request at a time holds at most one idle connection to a host, which is the newest by that. (A ureq agent
 /// for all of them would give out the oldest.)
 pub(super) struct Lanes {
-    gets: Agent,
-    posts: Agent,
+    gets: Lane,
+    posts: Lane,
+}
+
+/// A ureq agent, and what its connector has seen of the request in flight.
+struct Lane {
+    agent: Agent,
+    exchange: Arc<Exchange>,
 }
 
 impl Lanes {
     pub(super) fn new(config: Config, link: &Arc<Link>) -> Self {
-        let lane = |config| Agent::with_parts(config, Dialer(link.clone()), NoResolver);
+        let lane = |config| {
+            let exchange = Arc::<Exchange>::default();
+            let dialer = Dialer { link: link.clone(), exchange: exchange.clone() };
+            Lane { agent: Agent::with_parts(config, dialer, NoResolver), exchange }
+        };
         Lanes { gets: lane(config.clone()), posts: lane(config) }
     }
 
-    fn of(&self, request: &Request<'_>) -> &Agent {
+    fn of(&self, request: &Request<'_>) -> &Lane {
         if request.post.is_some() { &self.posts } else { &self.gets }
     }
 
     pub(super) fn config(&self) -> &Config {
-        self.gets.config()
+        self.gets.agent.config()
     }
 
     /// Ends every request in flight at once, and makes every later one fail.
     pub(super) fn shutdown(&self) {
-        self.gets.clone().shutdown();
-        self.posts.clone().shutdown();
+        self.gets.agent.clone().shutdown();
+        self.posts.agent.clone().shutdown();
     }
 }
 
@@ -137,19 +159,38 @@ impl UserAgent {
     ) -> Result<Response<Body>, ureq::Error> {
         let uri: Uri = url.as_str().parse().map_err(|e| ureq::Error::Http(ureq::http::Error::from(e)))?;
         self.lend(url);
-        let agent = self.lanes.of(request);
-        let response = match request.post {
-            Some((content_type, body)) => {
-                let builder = agent.post(uri).header("Content-Type", content_type);
-                self.prepare(builder, request, url, deadline)?.send(body)
-            }
-            None => self.prepare(agent.get(uri), request, url, deadline)?.call(),
-        };
-        // ureq's own jar would send what it has learned beside our own cookies.
-        agent.cookie_jar_lock().clear();
+        let lane = self.lanes.of(request);
+        let mut response = self.call(lane, request, url, &uri, deadline);
+        // A server may close an idle connection just as the next request is sent on it (RFC 9112, section
+        // 9.3.1). A GET is sent again then. A POST may have arrived, so it is not.
+        let is_closed = |e: &ureq::Error| matches!(e, ureq::Error::Io(e) if e.kind() != ErrorKind::TimedOut);
+        if request.post.is_none() && response.as_ref().is_err_and(is_closed) && lane.exchange.was_stale() {
+            response = self.call(lane, request, url, &uri, deadline);
+        }
         let response = response?;
         self.receive_cookies(&response, url);
         Ok(response)
+    }
+
+    fn call(
+        &self,
+        lane: &Lane,
+        request: &Request<'_>,
+        url: &Url,
+        uri: &Uri,
+        deadline: Instant,
+    ) -> Result<Response<Body>, ureq::Error> {
+        lane.exchange.reset();
+        let response = match request.post {
+            Some((content_type, body)) => {
+                let builder = lane.agent.post(uri).header(CONTENT_TYPE, content_type);
+                self.prepare(builder, request, url, deadline)?.send(body)
+            }
+            None => self.prepare(lane.agent.get(uri), request, url, deadline)?.call(),
+        };
+        // ureq's own jar would send what it has learned beside our own cookies.
+        lane.agent.cookie_jar_lock().clear();
+        response
     }
 
     /// Lends the cookies of the user's agent for the host, when it is first met.
@@ -192,7 +233,10 @@ impl UserAgent {
         if left.is_zero() && !request.while_alive {
             return Err(ureq::Error::Timeout(ureq::Timeout::Global));
         }
-        let config = builder.config().http_status_as_error(false).max_redirects(0).max_idle_age(IDLE);
+        // A server that closes idle connections at once would lose a POST on one of them.
+        let never_idle = request.post.is_some() && self.link.closes_early.load(Ordering::Relaxed);
+        let idle = if never_idle { Duration::ZERO } else { IDLE };
+        let config = builder.config().http_status_as_error(false).max_redirects(0).max_idle_age(idle);
         Ok(match request.while_alive {
             false => config.timeout_global(Some(left)).build(),
             // The agent's timeouts that do not bound the wait for the server's answer stay.
@@ -213,6 +257,9 @@ impl UserAgent {
             let replaced = |name: &HeaderName| request.own.iter().any(|(other, _)| other == name);
             let plain = self.settings.headers.plain.iter().filter(|(name, _)| !replaced(name));
             headers.extend(request.own.iter().chain(plain).map(|(name, value)| (name, value)));
+        }
+        if matches!(self.lanes.config().accept_encoding(), AutoHeaderValue::Default) {
+            headers.push((&ACCEPT_ENCODING, &body::ACCEPTED));
         }
         if let (Some(value), false) = (&self.user_agent, headers.iter().any(|(name, _)| *name == USER_AGENT))
         {

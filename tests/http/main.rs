@@ -14,6 +14,7 @@ mod addresses;
 mod agent;
 mod balancer;
 mod cookies;
+mod ends;
 mod headers;
 mod redirects;
 mod secrets;
