@@ -386,7 +386,10 @@ fn a_failed_upgrade_leaves_polling() {
         assert_eq!(client.transport().unwrap(), Polling, "{what}");
         assert!(lines.at(Level::Warn).iter().any(|line| line.contains("staying on polling")), "{what}");
         client.disconnect().unwrap();
-        assert_eq!(server.requests().iter().filter(|request| request.is_websocket()).count(), 1, "{what}");
+        // A GET is sent again if its connection, which the handshake had used, closes without an answer.
+        let expected = if what == "closed before the 101" { 2 } else { 1 };
+        let asked = server.requests().iter().filter(|request| request.is_websocket()).count();
+        assert_eq!(asked, expected, "{what}");
     }
 }
 

@@ -37,4 +37,8 @@ impl Exchange {
         let state = lock(&self.0);
         state.reused && state.start.is_empty()
     }
+    /// The first bytes of the response.
+    pub(super) fn start(&self) -> Vec<u8> {
+        lock(&self.0).start.clone()
+    }
 }

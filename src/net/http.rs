@@ -14,8 +14,10 @@ use super::agent;
 use super::body::{self, BodyError};
 use super::connector::{Handover, Link};
 use super::cookies::OwnCookie;
+use super::excerpt;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
 use super::proxy::Routes;
+use super::redirect::redacted;
 use super::socket::{LastActivity, Patience, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
@@ -76,6 +78,18 @@ pub(crate) struct HttpClient(Arc<UserAgent>);
 pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     pub(crate) place: Place,
+}
+
+impl Response {
+    /// A description of the body, if it is an HTML page. No packet starts like one.
+    pub(crate) fn as_page(&self) -> Option<String> {
+        if !excerpt::is_html(&self.body) {
+            return None;
+        }
+        let place = redacted(&self.place.url);
+        let quoted = excerpt::of_body(&self.body).map_or(String::new(), |quoted| format!(": {quoted:?}"));
+        Some(format!("an HTML page, from {place}{quoted}"))
+    }
 }
 
 /// A connection after `101 Switching Protocols`.
@@ -167,8 +181,12 @@ impl HttpClient {
 
     /// Sends a GET, which has to end within the request timeout.
     pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
+        self.get_openly(url, max_body).map_err(|e| e.without_sid(url))
+    }
+
+    fn get_openly(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let answer = self.0.send(url, &Request::default());
-        let answer = answer.map_err(|failure| failure.told(|e| unanswered(e, url)))?;
+        let answer = answer.map_err(|failure| failure.told(|e, start| unanswered(e, start, url)))?;
         read(answer, max_body)?.map_err(|failure| failure.told(failed))
     }
 
@@ -186,13 +204,13 @@ impl HttpClient {
             _ => false,
         };
         let answer = match self.0.send(url, &Request { while_alive: true, ..Request::default() }) {
-            Ok(answer) => read(answer, max_body)?,
+            Ok(answer) => read(answer, max_body).map_err(|e| e.without_sid(url))?,
             Err(failure) => Err(failure),
         };
         match answer {
             Ok(response) => Ok(Some(response)),
             Err(failure) if silent(&failure) => Ok(None),
-            Err(failure) => Err(failure.told(failed)),
+            Err(failure) => Err(failure.told(failed).without_sid(url)),
         }
     }
 
@@ -204,8 +222,10 @@ impl HttpClient {
         body: &[u8],
     ) -> Result<Response, HttpError> {
         let request = Request { post: Some((content_type, body)), ..Request::default() };
-        let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed))?;
-        read(answer, ERROR_BODY)?.map_err(|failure| failure.told(failed))
+        let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed));
+        let read =
+            answer.and_then(|answer| read(answer, ERROR_BODY)?.map_err(|failure| failure.told(failed)));
+        read.map_err(|e| e.without_sid(url))
     }
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
@@ -228,9 +248,10 @@ impl HttpClient {
         // ureq drops the connection of a 101 before it returns the response.
         let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });
         let handover = self.0.link.set_handover(Handover::Off);
-        let answer = answer.map_err(|failure| failure.told(|e| unanswered(e, url)))?;
+        let told = |failure: Failure| failure.told(|e, start| unanswered(e, start, url)).without_sid(url);
+        let answer = answer.map_err(told)?;
         if answer.response.status() != 101 {
-            return Err(refused(answer));
+            return Err(refused(answer).without_sid(url));
         }
         let Handover::Done { mut stream, early } = handover else {
             return Err(HttpError::reached(Error::connection(
@@ -267,7 +288,9 @@ fn read(answer: Answer, max: usize) -> Result<Result<Response, Failure>, HttpErr
     let Answer { response, place } = answer;
     Ok(match body::read(response, max) {
         Ok(body) => Ok(Response { body, place }),
-        Err(BodyError::Transport(error)) => Err(Failure::Exchange { error, place: Box::new(place) }),
+        Err(BodyError::Transport(error)) => {
+            Err(Failure::Exchange { error, start: Vec::new(), place: Box::new(place) })
+        }
         Err(BodyError::Encoding(error)) => Err(Failure::Body { error, place: Box::new(place) }),
     })
 }

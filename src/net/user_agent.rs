@@ -59,13 +59,12 @@ pub(crate) struct Place {
 pub(super) enum Failure {
     Exchange {
         error: ureq::Error,
+        /// The first bytes of the response.
+        start: Vec<u8>,
         place: Box<Place>,
     },
     /// The body could not be decoded.
-    Body {
-        error: Error,
-        place: Box<Place>,
-    },
+    Body { error: Error, place: Box<Place> },
     /// A redirect leads nowhere.
     Redirect(Error),
 }
@@ -137,7 +136,10 @@ impl UserAgent {
         loop {
             let response = match self.exchange(request, &place.url, deadline) {
                 Ok(response) => response,
-                Err(error) => return Err(Failure::Exchange { error, place: Box::new(place) }),
+                Err(error) => {
+                    let start = self.lanes.of(request).exchange.start();
+                    return Err(Failure::Exchange { error, start, place: Box::new(place) });
+                }
             };
             let Some(location) = location(&response) else { return Ok(Answer { response, place }) };
             let status = response.status().as_u16();

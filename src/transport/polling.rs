@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::Error;
 use crate::guarded::drop_guarded;
-use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft};
+use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft, without_sid};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
 use crate::sync::{Mutex, Signal, after, lock};
@@ -147,6 +147,9 @@ impl Polling {
         let wrong = |what: String| {
             HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
         };
+        if let Some(page) = response.as_page() {
+            return Err(wrong(page));
+        }
         let payload = Payload::new(response.body).map_err(|e| HttpError {
             // A websocket would be opened, and die of a server that waits for pings.
             reached: e != DecodeError::Version3,
@@ -187,6 +190,7 @@ impl Polling {
     }
 
     fn failed(&self, error: Error) -> TransportError {
+        let error = without_sid(error, &self.url);
         if self.is_closed() { TransportError::Closed } else { TransportError::Failed(error) }
     }
 
@@ -209,6 +213,9 @@ impl Polling {
         let answer = self.http.poll(&self.request_url(), server, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
             Some(response) => {
+                if let Some(page) = response.as_page() {
+                    return Err(self.failed(Error::protocol(format!("the answer to a poll is {page}"))));
+                }
                 Payload::new(response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
             }
             None if self.is_closed() => Err(TransportError::Closed),

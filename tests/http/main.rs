@@ -15,6 +15,7 @@ mod agent;
 mod balancer;
 mod cookies;
 mod ends;
+mod errors;
 mod headers;
 mod redirects;
 mod secrets;
