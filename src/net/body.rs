@@ -31,20 +31,32 @@ pub(super) enum BodyError {
 pub(super) fn read(response: Response<Body>, max: usize) -> Result<Vec<u8>, BodyError> {
     let encodings = encodings(&response);
     let raw = Raw { reader: response.into_body().into_with_config().reader(), failure: None };
-    let mut raw = BufReader::new(raw);
-    let decoded = decode(&mut raw, &encodings, max);
-    match (decoded, raw.into_inner().failure) {
-        // An empty body is empty whatever its encoding. A ureq that was built with its feature `gzip`, which
-        // another crate may ask for, decodes by itself and refuses it. The variant has no name without that
-        // feature.
-        (_, Some(e)) if e.to_string().starts_with("gzip decompression failed: unexpected end of file") => {
-            Ok(Vec::new())
-        }
-        (_, Some(e)) => Err(BodyError::Transport(e.into())),
-        (Ok(Some(body)), None) => Ok(body),
-        (Ok(None), None) => Err(BodyError::Transport(ureq::Error::BodyExceedsLimit(max as u64))),
+    let (mut raw, mut body) = (BufReader::new(raw), Vec::new());
+    let decoded = decode(&mut raw, &encodings, max, &mut body);
+    match (decoded, raw.into_inner().failure.map(ureq::Error::from)) {
+        (_, Some(e)) => of_ureqs_decoder(&e, &body).unwrap_or(Err(BodyError::Transport(e))),
         (Err(error), None) => Err(BodyError::Encoding(error)),
+        (Ok(()), None) if body.len() > max => {
+            Err(BodyError::Transport(ureq::Error::BodyExceedsLimit(max as u64)))
+        }
+        (Ok(()), None) => Ok(body),
     }
+}
+
+/// The result for an error of ureq's own decoder, which decodes gzip where another crate has asked for ureq's
+/// feature of that name. It refuses an empty body, and does not tell it from one that is cut in gzip's
+/// header. Its variant has no name without that feature.
+fn of_ureqs_decoder(error: &ureq::Error, body: &[u8]) -> Option<Result<Vec<u8>, BodyError>> {
+    let text = error.to_string();
+    let what = text.strip_prefix("gzip decompression failed: ")?;
+    Some(match body.is_empty() && what == "unexpected end of file" {
+        true => Ok(Vec::new()),
+        false => Err(BodyError::Encoding(broken("gzip", what))),
+    })
+}
+
+fn broken(encodings: &str, what: impl std::fmt::Display) -> Error {
+    Error::protocol(format!("the server's response is not {encodings}, as it says: {what}"))
 }
 
 /// Reads at most `max` bytes of the body of a refusal, which may be broken.
@@ -67,25 +79,20 @@ fn encodings(response: &Response<Body>) -> Vec<String> {
     names.filter(|name| !name.is_empty() && name != "identity").collect()
 }
 
-/// Decodes to the end of the body. `None` if it is larger than `max`.
-fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize) -> Result<Option<Vec<u8>>, Error> {
-    // A failure to read is kept by `Raw`, and told in place of any error of this function.
+/// Decodes to the end of the body, or until it is larger than `max`.
+fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize, body: &mut Vec<u8>) -> Result<(), Error> {
+    // An empty body is empty whatever its encoding. A failure to read is kept by `Raw`, and told in place of
+    // any error of this function.
     if raw.fill_buf().is_ok_and(<[u8]>::is_empty) {
-        return Ok(Some(Vec::new()));
+        return Ok(());
     }
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let mut body = Vec::new();
-    decoder(raw, encodings)?.take(limit).read_to_end(&mut body).map_err(|e| {
-        let names = encodings.join(", ");
-        Error::protocol(format!("the server's response is not {names}, as it says: {e}"))
-    })?;
-    if body.len() > max {
-        return Ok(None);
-    }
-    if !encodings.is_empty() {
+    let decoder = decoder(raw, encodings)?;
+    decoder.take(limit).read_to_end(body).map_err(|e| broken(&encodings.join(", "), e))?;
+    if body.len() <= max && !encodings.is_empty() {
         let _ = io::copy(&mut raw.take(REST), &mut io::sink());
     }
-    Ok(Some(body))
+    Ok(())
 }
 
 /// Builds the decoder, and refuses an encoding that this client does not know.
@@ -171,7 +178,9 @@ mod tests {
 
     fn decoded(mut body: &[u8], encodings: &[&str], max: usize) -> Result<Option<Vec<u8>>, String> {
         let encodings: Vec<_> = encodings.iter().map(|name| (*name).to_owned()).collect();
-        decode(&mut body, &encodings, max).map_err(|e| e.to_string())
+        let mut decoded = Vec::new();
+        decode(&mut body, &encodings, max, &mut decoded).map_err(|e| e.to_string())?;
+        Ok(Some(decoded).filter(|decoded| decoded.len() <= max))
     }
 
     #[test]
