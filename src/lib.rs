@@ -93,6 +93,8 @@
 //! | a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | a sent message | the server's `maxPayload` | the server |
+//! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
+//! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
 //!
 //! # Logging
 //!

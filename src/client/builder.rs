@@ -113,8 +113,9 @@ impl ClientBuilder {
     /// none.
     ///
     /// What holds of it: the proxy, the TLS settings (authorities, client certificate, verification, SNI), the user
-    /// agent, redirects, middleware, and timeouts, where they are shorter than the client's own. Cookies for the
-    /// server are copied from it when a connection is made, and those that the server sets go back into it. The
+    /// agent, the number of redirects, up to 10, middleware, and timeouts, where they are shorter than the client's own.
+    /// Cookies for a host are copied from it when a connection first meets that host. Those that the server sets go
+    /// back into it, and those that the server or the limits of the client's jar remove are removed from it. The
     /// agent itself stays as it is: connections have an agent of their own, with their own sockets, so a resolver,
     /// an IP family or a connector of the agent's is not used. Settings of the client are added to those of the agent.
     ///
