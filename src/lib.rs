@@ -111,6 +111,8 @@
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | at most 65,536 | [`Client::events`] |
+//! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
+//! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
 //!
 //! # Logging
 //!

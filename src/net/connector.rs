@@ -5,25 +5,31 @@ use std::mem::replace;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use native_tls::TlsConnector;
 use ureq::config::Config;
 use ureq::http::{HeaderValue, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
+use url::Url;
 
 use super::buffers::LongestLine;
 use super::dial::{self, KnownAddresses, Limits, Lookup, Waiter};
+use super::exchange::Exchange;
 use super::http_transport::HttpTransport;
 use super::proxy::{Forward, Proxy, Routes};
+use super::redirect;
 use super::socket::{LastActivity, Patience, Socket, Stream, TimeLeft};
 use super::tls::TlsSettings;
 use crate::error::{Error, Result};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, lock};
 
 /// The state that the connector, its transports and the client share.
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) addresses: Arc<KnownAddresses>,
     pub(super) zone: Option<Zone>,
+    /// The URL whose host may see the user's client certificate.
+    pub(super) home: Url,
     pub(super) tls: TlsSettings,
     /// The settings for TLS to a proxy. The server's settings do not hold for it.
     pub(super) proxy_tls: TlsSettings,
@@ -34,6 +40,8 @@ pub(super) struct Link {
     pub(super) timeout: Duration,
     pub(super) longest_line: Arc<LongestLine>,
     pub(super) handover: Mutex<Handover>,
+    /// Set when the server has closed an idle connection early.
+    pub(super) closes_early: AtomicBool,
     /// Tells the reads and writes of polls how long they may wait. Set by each poll.
     pub(super) server: Mutex<Option<Arc<dyn TimeLeft>>>,
 }
@@ -83,16 +91,33 @@ pub(super) enum Handover {
 }
 
 impl Link {
+    /// The TLS for a server. A redirect to another host does not show it the user's certificate.
+    fn tls_for(&self, uri: &Uri) -> Result<TlsConnector> {
+        let at_home = Url::parse(&uri.to_string()).is_ok_and(|url| redirect::is_at_home(&self.home, &url));
+        if at_home { self.tls.connector() } else { self.tls.without_identity().connector() }
+    }
+
     /// Sets the handover and returns the one before.
     pub(super) fn set_handover(&self, handover: Handover) -> Handover {
         replace(&mut lock(&self.handover), handover)
+    }
+
+    /// True while a websocket is opened. It needs a connection of its own, or a tunnel.
+    fn is_upgrading(&self) -> bool {
+        !matches!(*lock(&self.handover), Handover::Off)
+    }
+
+    /// True if a request to `target` needs a tunnel through a proxy that forwards other requests: an idle
+    /// connection to that proxy is none.
+    pub(super) fn needs_tunnel(&self, target: &Uri) -> bool {
+        self.is_upgrading() && self.forwarder(target).is_some()
     }
 
     /// The way of a request to `target` through this proxy, if the proxy forwards it. A websocket needs a
     /// tunnel.
     fn forward(&self, proxy: &Proxy, target: &Uri) -> Option<Forward> {
         let forward = proxy.forward(target, self.proxy_authorization.as_ref());
-        forward.filter(|_| matches!(*lock(&self.handover), Handover::Off))
+        forward.filter(|_| !self.is_upgrading())
     }
 
     /// The proxy that forwards plain requests to `target`, if there is one.
@@ -109,7 +134,10 @@ impl Link {
 }
 
 /// The connector that opens every connection through [`dial`].
-pub(super) struct Dialer(pub(super) Arc<Link>);
+pub(super) struct Dialer {
+    pub(super) link: Arc<Link>,
+    pub(super) exchange: Arc<Exchange>,
+}
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,19 +151,19 @@ impl Dialer {
         let host = host(details.uri);
         let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let limits = self.limits(details);
-        let connector = if secure { Some(self.0.tls.connector()?) } else { None };
-        let stream = match self.0.routes.find(details.uri)? {
+        let connector = if secure { Some(self.link.tls_for(details.uri)?) } else { None };
+        let stream = match self.link.routes.find(details.uri)? {
             Some(proxy) => {
                 let mut stream = self.connect_to_proxy(&proxy, limits, details)?;
-                if let Some(forward) = self.0.forward(&proxy, details.uri) {
+                if let Some(forward) = self.link.forward(&proxy, details.uri) {
                     return Ok((stream, Some(forward)));
                 }
                 stream.set_patience(Patience::Until(Some(limits.next())));
-                proxy.open_tunnel(&mut stream, host, port, self.0.proxy_authorization.as_ref())?;
+                proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
                 stream
             }
             None => {
-                let zone = self.0.zone.as_ref().filter(|zone| zone.host == host);
+                let zone = self.link.zone.as_ref().filter(|zone| zone.host == host);
                 let host = zone.map_or(host, |zone| &zone.zoned);
                 Stream::Plain(self.tcp(host, port, limits, details)?)
             }
@@ -148,7 +176,7 @@ impl Dialer {
 
     fn limits(&self, details: &ConnectionDetails) -> Limits {
         let all = details.timeout.not_zero().and_then(|all| Instant::now().checked_add(*all));
-        Limits { step: self.0.timeout, end: all }
+        Limits { step: self.link.timeout, end: all }
     }
 
     /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
@@ -160,8 +188,8 @@ impl Dialer {
             };
             (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
         };
-        let tcp = dial::tcp(host, port, limits, &self.0.addresses, &register)?;
-        Socket::new(tcp, self.0.activity.clone())
+        let tcp = dial::tcp(host, port, limits, &self.link.addresses, &register)?;
+        Socket::new(tcp, self.link.activity.clone())
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
     }
 
@@ -171,7 +199,7 @@ impl Dialer {
         if !proxy.is_secure() {
             return Ok(stream);
         }
-        let connector = self.0.proxy_tls.connector()?;
+        let connector = self.link.proxy_tls.connector()?;
         dial::tls(&connector, proxy.host(), stream, limits.next()).map_err(|e| proxy.unreachable(e))
     }
 }
@@ -191,7 +219,8 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let (stream, forward) = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        Ok(Some(HttpTransport::new(stream, forward, details.config, self.0.clone())))
+        let (link, exchange) = (self.link.clone(), self.exchange.clone());
+        Ok(Some(HttpTransport::new(stream, forward, details.config, link, exchange)))
     }
 }
 

@@ -2,10 +2,13 @@
 
 mod agent;
 pub(crate) mod authorization;
+mod body;
 mod buffers;
 mod connector;
 pub(crate) mod cookies;
 mod dial;
+mod excerpt;
+mod exchange;
 #[cfg(any(test, fuzz))]
 #[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
 pub(crate) mod fuzz;
@@ -16,15 +19,17 @@ mod pem;
 mod progress;
 mod proxy;
 mod read_ahead;
+mod redirect;
 mod socket;
 mod tls;
 mod tls_error;
+mod user_agent;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;
 pub(crate) use dial::AnsweredAddresses;
 pub(crate) use http::{Headers, HttpClient, HttpSettings};
-pub(crate) use http_error::HttpError;
+pub(crate) use http_error::{HttpError, without_sid};
 pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use socket::{LastActivity, TimeLeft, wait_for};
