@@ -49,8 +49,8 @@ pub trait JsonCodec: Send + Sync + 'static {
     /// Converts text from the server into a value.
     ///
     /// A text with arrays and objects nested more than 127 levels deep is not passed to this function and
-    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit. The same
-    /// applies to a text whose value would take too much memory: see
+    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit. The
+    /// same applies to a text whose value would take too much memory: see
     /// [`decode_json`](crate::ClientBuilder::decode_json).
     ///
     /// # Errors

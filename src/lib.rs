@@ -107,7 +107,7 @@
 //! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
-//! | the memory of a message decoded as JSON | 32 times its text and 16 MiB | fixed; see [`ClientBuilder::decode_json`] |
+//! | memory of a message decoded as JSON | 32 times its text and 16 MiB | [`ClientBuilder::decode_json`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | at most 65,536 | [`Client::events`] |
@@ -117,9 +117,9 @@
 //! # Logging
 //!
 //! The crate logs through the [`log`] facade, with the target `engineio`. Failed handlers are at error.
-//! Fallbacks, losses and the first unexpected packet of a connection are at warn, states and transports at info.
-//! Session ids, and packets with their sizes, are at debug, and the contents of packets at trace. Passwords,
-//! cookies and headers are in none of these lines, and control characters are written as escapes.
+//! Fallbacks, losses and the first unexpected packet of a connection are at warn, states and transports at
+//! info. Session ids, and packets with their sizes, are at debug, and the contents of packets at trace.
+//! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
 //! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
 //! `RUST_LOG=info,engineio=debug`:

@@ -48,9 +48,9 @@ impl Client {
 }
 
 impl ClientBuilder {
-    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's answer, TLS,
-    /// and the wait for the server's answer; also for the server's answer to the upgrade's probe, and for a
-    /// graceful disconnect. Default: 5 s; 49 days at most.
+    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
+    /// answer, TLS, and the wait for the server's answer; also for the server's answer to the upgrade's
+    /// probe, and for a graceful disconnect. Default: 5 s; 49 days at most.
     ///
     /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
     /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
@@ -123,12 +123,12 @@ impl ClientBuilder {
     /// Default: no agent.
     ///
     /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
-    /// SNI), the user agent, the number of redirects, up to 10, middleware, and timeouts that are shorter than
-    /// the client's own. The agent's cookies for a host are copied when a connection first meets that host.
-    /// Cookies that the server sets are stored in the agent, and cookies that the server or the limits of the
-    /// client's jar remove are removed from it. The client's own settings are added to those of the agent.
-    /// Connections have sockets of their own, so the agent's resolver, IP family and connector are not used,
-    /// and the agent itself is not changed otherwise.
+    /// SNI), the user agent, the number of redirects, up to 10, middleware, and timeouts that are shorter
+    /// than the client's own. The agent's cookies for a host are copied when a connection first meets that
+    /// host. Cookies that the server sets are stored in the agent, and cookies that the server or the limits
+    /// of the client's jar remove are removed from it. The client's own settings are added to those of the
+    /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
+    /// used, and the agent itself is not changed otherwise.
     ///
     /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
     /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent

@@ -171,7 +171,8 @@ impl Core {
     pub(super) fn end(&self, record: &Arc<Record>, error: Option<Arc<Error>>, unsent: usize) {
         self.counters.unsent.fetch_add(unsent as u64, Relaxed);
         record.end(error, unsent);
-        // Nobody waits for this step alone. The last share of the session may be dropped here, behind the lock.
+        // Nobody waits for this step alone. The last share of the session may be dropped here, behind the
+        // lock.
         let lost = lock(&self.course).life.lose(|connection| Arc::ptr_eq(&connection.record, record));
         drop(lost);
     }
@@ -207,7 +208,8 @@ impl Core {
         true
     }
 
-    /// Keeps a reader thread for `wait`. A thread that has ended meanwhile is not kept: nobody may wait for it.
+    /// Keeps a reader thread for `wait`. A thread that has ended meanwhile is not kept: nobody may wait for
+    /// it.
     pub(super) fn keep_for_join(&self, reader: Thread) {
         let mut course = lock(&self.course);
         #[cfg(not(shuttle))]

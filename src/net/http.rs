@@ -1,77 +1,27 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ureq::Agent;
-use ureq::http::header::{
-    CONNECTION, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
-};
+use ureq::http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use url::Url;
 
 use super::agent;
 use super::body::{self, BodyError};
-use super::connector::{Handover, Link, Zone};
-use super::cookies::OwnCookie;
-use super::dial::{AnsweredAddresses, KnownAddresses};
 use super::excerpt;
 use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
-use super::proxy::Routes;
+use super::link::{Handover, Link};
 use super::redirect::redacted;
+use super::settings::HttpSettings;
 use super::socket::{LastActivity, Patience, Stream, TimeLeft};
-use super::tls::TlsSettings;
 use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
 use crate::error::{Error, Result};
-use crate::logger::Logger;
-use crate::sync::{AtomicBool, Mutex, lock};
-
-/// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s
-/// (Node, uvicorn) or more: a POST on a connection that is being closed is lost, and must not be sent twice.
-pub(super) const IDLE: Duration = Duration::from_millis(1500);
+use crate::sync::{Mutex, lock};
 
 /// The `User-Agent` of requests, unless the user sets one.
 const DEFAULT_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
-
-/// Settings for every HTTP request of a client.
-#[derive(Clone)]
-pub(crate) struct HttpSettings {
-    pub(crate) tls: TlsSettings,
-    /// The settings for TLS to a proxy.
-    pub(crate) proxy_tls: TlsSettings,
-    /// The limit for each step of a request: the name lookup, the TCP connection, TLS, the wait for the answer,
-    /// and any stall of an upload or download.
-    pub(crate) timeout: Duration,
-    pub(crate) headers: Headers,
-    /// The user's own agent. Its configuration and its cookies apply to the requests.
-    pub(crate) agent: Option<Agent>,
-    pub(crate) routes: Routes,
-    /// The addresses that have answered the client so far.
-    pub(crate) answered: Arc<AnsweredAddresses>,
-    /// The zone of the server's address, if that is a link-local IPv6 address.
-    pub(crate) zone: Option<String>,
-    pub(crate) logger: Logger,
-}
-
-/// The user's headers.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Headers {
-    /// All headers except `Cookie`.
-    pub(crate) plain: Vec<(HeaderName, HeaderValue)>,
-    /// The content of the user's `Cookie` headers.
-    pub(crate) cookies: Vec<OwnCookie>,
-}
-
-impl Headers {
-    /// Removes `Proxy-Authorization`, which is meant for a proxy and must not reach the server.
-    fn take_proxy_authorization(&mut self) -> Option<HeaderValue> {
-        let index = self.plain.iter().position(|(name, _)| *name == PROXY_AUTHORIZATION)?;
-        let value = self.plain.remove(index).1;
-        self.plain.retain(|(name, _)| *name != PROXY_AUTHORIZATION);
-        Some(value)
-    }
-}
 
 /// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
 ///
@@ -123,21 +73,7 @@ impl HttpClient {
         let user_agent = agent::wants_default_user_agent(&config).then_some(DEFAULT_USER_AGENT);
         settings.timeout = agent::shorter(settings.timeout, &config);
         let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
-        let link = Arc::new(Link {
-            activity: Arc::new(LastActivity::new()),
-            zone: Zone::new(url, settings.zone.as_deref()),
-            addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
-            home: home.clone(),
-            tls: settings.tls.clone(),
-            proxy_tls: settings.proxy_tls.clone(),
-            routes: settings.routes.clone(),
-            proxy_authorization: settings.headers.take_proxy_authorization(),
-            timeout: settings.timeout,
-            longest_line: Arc::default(),
-            handover: Mutex::default(),
-            closes_early: AtomicBool::new(false),
-            server: Mutex::default(),
-        });
+        let link = Arc::new(Link::new(&mut settings, home.clone()));
         let agent = UserAgent {
             lanes: Lanes::new(config, &link),
             jar: Arc::default(),
@@ -157,22 +93,7 @@ impl HttpClient {
     /// Creates a fresh client with the same settings and cookies, for one last request after this one was
     /// closed.
     pub(crate) fn reopened(&self) -> Self {
-        let known = &self.0.link;
-        let link = Arc::new(Link {
-            activity: Arc::new(LastActivity::new()),
-            zone: known.zone.clone(),
-            addresses: known.addresses.clone(),
-            home: known.home.clone(),
-            tls: known.tls.clone(),
-            proxy_tls: known.proxy_tls.clone(),
-            routes: known.routes.clone(),
-            proxy_authorization: known.proxy_authorization.clone(),
-            timeout: known.timeout,
-            longest_line: Arc::default(),
-            handover: Mutex::default(),
-            closes_early: AtomicBool::new(false),
-            server: Mutex::default(),
-        });
+        let link = Arc::new(self.0.link.reopened());
         HttpClient(Arc::new(UserAgent {
             lanes: Lanes::new(self.0.lanes.config().clone(), &link),
             jar: self.0.jar.clone(),

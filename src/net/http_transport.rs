@@ -10,9 +10,8 @@ use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::HttpBuffers;
-use super::connector::{Link, WHILE_ALIVE};
 use super::exchange::Exchange;
-use super::http::IDLE;
+use super::link::{IDLE, Link, WHILE_ALIVE};
 use super::proxy::Forward;
 use super::socket::{Patience, Stream};
 use crate::error::Error;

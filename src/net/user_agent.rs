@@ -13,11 +13,12 @@ use url::Url;
 
 use super::agent;
 use super::body;
-use super::connector::{Dialer, Link, NoResolver, WHILE_ALIVE, WHILE_MOVING};
+use super::connector::{Dialer, NoResolver};
 use super::cookies::Jar;
 use super::exchange::Exchange;
-use super::http::{HttpSettings, IDLE};
+use super::link::{IDLE, Link, WHILE_ALIVE, WHILE_MOVING};
 use super::redirect;
+use super::settings::HttpSettings;
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::sync::{Mutex, Ordering, after, lock};
@@ -37,8 +38,8 @@ pub(super) struct Request<'a> {
     pub(super) fixed: &'a [(HeaderName, HeaderValue)],
     /// The user's headers for this request alone. They replace the user's other headers of the same name.
     pub(super) own: &'a [(HeaderName, HeaderValue)],
-    /// Set if the response may take as long as the server lives. Otherwise the request timeout bounds each of its
-    /// steps.
+    /// Set if the response may take as long as the server lives. Otherwise the request timeout bounds each of
+    /// its steps.
     pub(super) while_alive: bool,
 }
 
@@ -181,7 +182,8 @@ impl UserAgent {
         Ok(response)
     }
 
-    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this status.
+    /// Turns the answer of a proxy that wants to be logged in to into an error. Only a proxy sends this
+    /// status.
     fn without_refusal_by_proxy(
         &self,
         uri: &Uri,

@@ -77,8 +77,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// The endpoint of a session whose handshake a redirect led to `place`: its path, and its query without the
-    /// parameters that every request sets by itself. With `timestamps` the parameter `t` is one of those.
+    /// The endpoint of a session whose handshake a redirect led to `place`: its path, and its query without
+    /// the parameters that every request sets by itself. With `timestamps` the parameter `t` is one of those.
     pub(crate) fn moved_to(&self, place: &Url, timestamps: bool) -> Endpoint {
         let query = own_query(place);
         let is_kept = |pair: &&str| !timestamps || (*pair != "t" && !pair.starts_with("t="));

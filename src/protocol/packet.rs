@@ -31,7 +31,8 @@ pub(crate) enum DecodeError {
     Empty,
     #[error("unknown packet type {kind:?}{}", if *.html { "; the data looks like HTML" } else { "" })]
     UnknownType {
-        /// The first character of the packet. Nothing more of a packet is in an error, as it may be confidential.
+        /// The first character of the packet. Nothing more of a packet is in an error, as it may be
+        /// confidential.
         kind: char,
         html: bool,
     },
@@ -163,8 +164,8 @@ pub(super) fn excerpt(text: &str) -> String {
     shown
 }
 
-/// The text with `***` in place of a session id, as in `"sid":"..."` or `sid=...`: anybody who reads the id in
-/// a log can take over the session.
+/// The text with `***` in place of a session id, as in `"sid":"..."` or `sid=...`: anybody who reads the id
+/// in a log can take over the session.
 fn without_sid(text: &str) -> String {
     const KEY: &str = "sid";
     let (mut shown, mut rest) = (String::new(), text);

@@ -143,7 +143,8 @@ impl Session {
             Some(Phase::Closing) => {
                 state.claim(reason, None);
                 drop(state);
-                // First of all, as the stand-in that is ordered here waits for a handler that begins meanwhile.
+                // First of all, as the stand-in that is ordered here waits for a handler that begins
+                // meanwhile.
                 self.inbox.mute();
                 self.limit_receiving(self.options.close_timeout);
                 true

@@ -82,7 +82,8 @@ pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     (client, watch)
 }
 
-/// Ends a connection that the test does not need any more. A POST whose answer is still under way counts as unsent.
+/// Ends a connection that the test does not need any more. A POST whose answer is still under way counts as
+/// unsent.
 pub(crate) fn abort(client: &Client) {
     let aborted = client.disconnect_with(Disconnect::new().abort(true));
     assert!(matches!(aborted, Ok(()) | Err(Error::Unsent { .. })), "{aborted:?}");

@@ -20,16 +20,17 @@ fn error_of(answer: &'static str, way: &[engineio::TransportKind]) -> Error {
 
 #[test]
 fn a_refusal_quotes_text_and_html() {
-    const PAGE: &str = "HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html><head><style>h1{}</style>\
-        <title>Access denied</title></head><body><h1>Error <b>1020</b></h1><p>Ray ID: 7</body>";
-    const NGINX: &str = "HTTP/1.1 400 Bad Request\r\n\r\n<html>\r\n<head><title>400 The plain HTTP request was sent \
-        to HTTPS port</title></head>\r\n<body><center>nginx</center></body></html>";
+    const PAGE: &str = "HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\n\r\n<html><head>\
+        <style>h1{}</style><title>Access denied</title></head><body>\
+        <h1>Error <b>1020</b></h1><p>Ray ID: 7</body>";
+    const NGINX: &str = "HTTP/1.1 400 Bad Request\r\n\r\n<html>\r\n<head><title>400 The plain HTTP request \
+        was sent to HTTPS port</title></head>\r\n<body><center>nginx</center></body></html>";
     for way in [Polling, WebSocket] {
         for (answer, told) in [
             ("HTTP/1.1 403 Forbidden\r\n\r\nnot today\nor ever", "\"not today / or ever\""),
             (PAGE, "\"Access denied / Error 1020\""),
             (NGINX, "\"400 The plain HTTP request was sent to HTTPS port / nginx\""),
-            ("HTTP/1.1 500 Oops\r\n\r\na\u{9b}31m\u{202e}b\x07", "\"a\u{fffd}31m\u{fffd}b\u{fffd}\""),
+            ("HTTP/1.1 500 Oops\r\n\r\na\u{9b}31m\u{202e}b\x07", r#""a\u{9b}31m\u{202e}b\u{7}""#),
             ("HTTP/1.1 500 Oops\r\n\r\n{\"message\":\"as now\"}", "\"as now\""),
         ] {
             let error = error_of(answer, &[way]);

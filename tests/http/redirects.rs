@@ -25,7 +25,7 @@ const HOSTILE: [&str; 6] =
 
 /// The error's quotation of a hostile location.
 fn quoted(location: &str) -> String {
-    location.replace('\u{9b}', "\u{fffd}")
+    location.replace('\u{9b}', r"\u{9b}")
 }
 
 #[test]
