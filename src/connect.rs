@@ -129,8 +129,9 @@ impl Plan {
             agent,
             answered: self.answered.clone(),
             zone: self.endpoint.zone().map(str::to_owned),
+            logger: self.options.logger.clone(),
         };
-        let http = HttpClient::new(settings, &self.endpoint.to_string());
+        let http = HttpClient::new(settings, &self.endpoint.to_string())?;
         attempt.register(&http)?;
         if let Some(proxy) = http.proxy(&self.endpoint.to_string()) {
             log!(self.options.logger, Info, "connecting through {proxy}");
@@ -163,26 +164,19 @@ impl Plan {
         let options = &self.options;
         // base64 makes a payload longer than its messages by a third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
-        let (packets, redirected) =
-            Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
+        let (packets, endpoint) = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
         let (handshake, mut early) = opened(packets)?;
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
-            match self.upgrade(http, &handshake, &mut early) {
+            match self.upgrade(http, &endpoint, &handshake, &mut early) {
                 Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
                 Err(_) if attempt.is_cancelled() => {
-                    return Err(self.end_unused_session(http, handshake.sid()));
+                    return Err(self.end_unused_session(http, &endpoint, handshake.sid()));
                 }
                 Err(e) => {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
                 }
             }
-        }
-        if let Some(place) = redirected {
-            // POSTs cannot follow a redirect, so the first packet to the server would end the session.
-            let what =
-                format!("the server redirects to {place}, and a POST cannot follow; connect to that URL");
-            return Err(HttpError::reached(Error::connection(what)));
         }
         let limits = PollingLimits {
             packets: options.packets_per_post,
@@ -191,21 +185,21 @@ impl Plan {
             message: options.max_message_size,
         };
         let transport =
-            Polling::new(http.clone(), &self.endpoint, handshake.sid(), options.timestamp_requests, limits);
+            Polling::new(http.clone(), &endpoint, handshake.sid(), options.timestamp_requests, limits);
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
     /// Ends the session after the attempt was cancelled during the upgrade. Returns the error of the attempt.
-    fn end_unused_session(&self, http: &HttpClient, sid: &str) -> HttpError {
+    fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) -> HttpError {
         let options = &self.options;
-        if let Err(e) = Polling::end_unused_session(http, &self.endpoint, sid, options.timestamp_requests) {
+        if let Err(e) = Polling::end_unused_session(http, endpoint, sid, options.timestamp_requests) {
             log!(options.logger, Debug, "the server was not told that its session is over: {}", e.error);
         }
         HttpError::reached(Attempt::cancelled_error())
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
-        let transport = self.open_websocket(http, None)?;
+        let transport = self.open_websocket(http, &self.endpoint, None)?;
         let mut packets = VecDeque::new();
         let deadline = Instant::now() + self.options.request_timeout;
         transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
@@ -213,19 +207,26 @@ impl Plan {
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
-    fn open_websocket(&self, http: &HttpClient, sid: Option<&str>) -> Result<WebSocket, HttpError> {
+    fn open_websocket(
+        &self,
+        http: &HttpClient,
+        endpoint: &Endpoint,
+        sid: Option<&str>,
+    ) -> Result<WebSocket, HttpError> {
         let options = &self.options;
-        WebSocket::open(http, &self.endpoint, sid, options.timestamp_requests, &options.websocket)
+        WebSocket::open(http, endpoint, sid, options.timestamp_requests, &options.websocket)
     }
 
     /// Moves the session to a websocket. No poll is in flight meanwhile, so no packet can be lost or doubled.
     fn upgrade(
         &self,
         http: &HttpClient,
+        endpoint: &Endpoint,
         handshake: &Handshake,
         early: &mut VecDeque<Packet>,
     ) -> Result<WebSocket> {
-        let websocket = self.open_websocket(http, Some(handshake.sid())).map_err(|e| e.error)?;
+        let opened = self.open_websocket(http, endpoint, Some(handshake.sid()));
+        let websocket = opened.map_err(|e| e.error)?;
         let upgraded = self.probe(&websocket, early);
         match upgraded {
             Ok(()) => Ok(websocket),

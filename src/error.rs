@@ -3,9 +3,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::printable::{Printable, printable, printable_cause};
-
-pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+use crate::printable::{BoxError, Printable, printable, printable_cause};
 
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -68,10 +68,8 @@
 //! from `send` means that the message was accepted. [`Client::flush`] waits until all messages that were
 //! accepted before the call are written. [`Client::disconnect`] writes all accepted messages before it ends
 //! the connection, or returns [`Error::Unsent`] with the number of messages that are not known to be written.
-//! If the connection is already lost, it returns that connection's count. After a reconnection it no longer
-//! does: [`Stats::unsent`] is the count of all connections.
-//!
-//! Between two connections nothing is kept: [`Client::send`] returns [`Error::SocketIsClosed`].
+//! If the connection was lost before, it returns the count of that connection, until there is a new one.
+//! [`Stats::unsent`] is the count for all connections.
 //!
 //! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
 //! connection, but the end of `main` does not wait for that.
@@ -83,10 +81,10 @@
 //! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
 //! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
 //! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
-//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect; under a policy, wait |
+//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect |
 //! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
 //! | [`Error::QueueFull`] | wait, or drop the message |
-//! | [`Error::Unsent`] | if the last accepted messages matter, send them again: some may arrive twice |
+//! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
 //!
 //! # TLS and proxies
 //!
@@ -109,10 +107,12 @@
 //! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
-//! | memory of decoded JSON | 32 times its text and 16 MiB | [`ClientBuilder::decode_json`] |
+//! | memory of a message decoded as JSON | 32 times its text and 16 MiB | [`ClientBuilder::decode_json`] |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | at most 65,536 | [`Client::events`] |
+//! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
+//! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
 //!
 //! # Logging
 //!

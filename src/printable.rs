@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
 
-use crate::error::BoxError;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// True for the characters that control a terminal or the direction of a text: C0, DEL, C1, the separators of
 /// lines and paragraphs, and the controls of the bidirectional algorithm (UAX #9, section 2).

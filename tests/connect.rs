@@ -383,12 +383,15 @@ fn a_failed_upgrade_leaves_polling() {
         assert_eq!(client.transport().unwrap(), Polling, "{what}");
         assert!(lines.at(Level::Warn).iter().any(|line| line.contains("staying on polling")), "{what}");
         client.disconnect().unwrap();
-        assert_eq!(server.requests().iter().filter(|request| request.is_websocket()).count(), 1, "{what}");
+        // A GET is sent again if its connection, which the handshake had used, closes without an answer.
+        let expected = if what == "closed before the 101" { 2 } else { 1 };
+        let asked = server.requests().iter().filter(|request| request.is_websocket()).count();
+        assert_eq!(asked, expected, "{what}");
     }
 }
 
 #[test]
-fn redirects_are_followed_to_a_websocket_and_counted() {
+fn redirects_are_followed_and_counted() {
     let server = Scripted::start(|exchange| {
         let query: Vec<String> = exchange.request.query.iter().map(|(k, v)| format!("{k}={v}")).collect();
         if exchange.request.path != "/engine.io/" {
@@ -400,16 +403,14 @@ fn redirects_are_followed_to_a_websocket_and_counted() {
             "",
         )
     });
-    for options in [only(WebSocket), ConnectOptions::new()] {
+    for (options, transport) in
+        [(only(WebSocket), WebSocket), (only(Polling), Polling), (ConnectOptions::new(), WebSocket)]
+    {
         let client = Client::new();
         client.connect_with(server.url(), options).unwrap();
-        assert_eq!(client.transport().unwrap(), WebSocket);
+        assert_eq!(client.transport().unwrap(), transport);
         abort(&client);
     }
-    // A POST cannot follow the redirect.
-    let refusal = refused(server.url(), only(Polling));
-    let told = message_of(&refusal);
-    assert!(told.contains(&format!("redirects to {}/there/", server.url())), "{told}");
 
     let circle =
         Scripted::start(|exchange| exchange.respond_with("302 Found", "Location: /engine.io/\r\n", ""));

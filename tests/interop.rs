@@ -415,6 +415,19 @@ fn post_after_idle(case: Case) {
     peer.assert_alive();
 }
 
+/// A server that closes each HTTP connection behind its answer, and does not announce it.
+#[test]
+#[ignore = "needs python3 and node"]
+fn uvicorn_without_keep_alive() {
+    let options = Options { keep_alive: Some(0), ..Options::default() };
+    let case = Case { kind: Kind::PythonAsgi, route: Route::Polling };
+    let peer = Peer::connect(case, &options);
+    for i in 0..500 {
+        peer.echo(&format!("message {i}"));
+    }
+    peer.assert_alive();
+}
+
 // These tests run once for each server.
 
 /// The transport that a client with `transports` ends up with, at a server with the transports `allowed`. A

@@ -123,11 +123,12 @@ impl ClientBuilder {
     /// Default: no agent.
     ///
     /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
-    /// SNI), the user agent, redirects, middleware, and timeouts that are shorter than the client's own. The
-    /// agent's cookies for the server are copied when a connection is made, and cookies that the server sets
-    /// are stored in the agent. The client's own settings are added to those of the agent. Connections have
-    /// sockets of their own, so the agent's resolver, IP family and connector are not used, and the agent
-    /// itself is not changed otherwise.
+    /// SNI), the user agent, the number of redirects, up to 10, middleware, and timeouts that are shorter
+    /// than the client's own. The agent's cookies for a host are copied when a connection first meets that
+    /// host. Cookies that the server sets are stored in the agent, and cookies that the server or the limits
+    /// of the client's jar remove are removed from it. The client's own settings are added to those of the
+    /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
+    /// used, and the agent itself is not changed otherwise.
     ///
     /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
     /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent

@@ -3,13 +3,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ureq::config::{AutoHeaderValue, Config};
-use ureq::http::header::SET_COOKIE;
-use ureq::http::{Response, Uri};
-use ureq::{Agent, Body, Cookie, ResponseExt};
+use ureq::http::Uri;
+use ureq::{Agent, Cookie};
+use url::Url;
 
+use super::cookies::{Change, Jar, StoredCookie};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
 
@@ -53,142 +54,109 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
     config.timeouts().global.map_or(timeout, |global| global.min(timeout))
 }
 
-/// A cookie of a jar, with the keys under which the jar holds it.
-#[derive(PartialEq, Eq)]
-pub(super) struct StoredCookie {
-    domain: String,
-    name: String,
-    path: String,
-    /// The cookie as a `Set-Cookie` header writes it.
-    text: String,
-}
+/// The most default paths that are tried for a lent cookie that names no path.
+const MOST_PATHS: usize = 32;
 
-impl StoredCookie {
-    fn has_same_key(&self, other: &StoredCookie) -> bool {
-        (&self.domain, &self.path, &self.name) == (&other.domain, &other.path, &other.name)
-    }
-}
-
-/// The cookies that the agent would send to `uri`.
+/// Lends the cookies that the user's agent has for the host of `url` to the jar of a connection.
 ///
-/// A jar lists its cookies without their domain and path, but finds a cookie by both: so this function tries
-/// every domain and path that matches the URL.
-pub(super) fn matching(agent: &Agent, uri: &Uri) -> Vec<StoredCookie> {
-    let Some(host) = uri.host() else { return Vec::new() };
-    let jar = agent.cookie_jar_lock();
-    let mut names: Vec<String> = jar.iter().map(|cookie| cookie.name().to_owned()).collect();
-    names.sort();
-    names.dedup();
-    let mut found = Vec::new();
-    for name in &names {
-        for domain in domains(host) {
-            for path in paths(uri.path()) {
-                let text = jar.get(domain, path, name).map(|cookie| cookie.to_string());
-                // A cookie without a `Domain` is only for the host that set it (RFC 6265, section 5.4).
-                let text = text.filter(|text| domain == host || names_domain(text));
-                let stored = |text| StoredCookie {
-                    domain: domain.into(),
-                    name: name.clone(),
-                    path: path.into(),
-                    text,
-                };
-                found.extend(text.map(stored));
+/// A ureq jar lists its cookies without the domain and path under which it holds them, but finds a cookie by
+/// both. A cookie that names no path belongs to the directory of a URL that set it: those above `url` are
+/// tried.
+pub(super) fn lend(lender: &Agent, jar: &mut Jar, url: &Url) {
+    let Some(host) = url.host_str() else { return };
+    let now = SystemTime::now();
+    let held = lender.cookie_jar_lock();
+    for cookie in held.iter() {
+        let text = cookie.to_string();
+        let domain = attribute(&text, "domain").map(str::to_ascii_lowercase);
+        let domain = domain.as_deref().map_or(host, |domain| domain.trim_start_matches('.'));
+        let path = attribute(&text, "path").filter(|path| path.starts_with('/'));
+        let paths = path.map_or_else(|| directories(url.path()), |path| vec![path]);
+        for path in paths {
+            if let Some(found) = held.get(domain, path, cookie.name()) {
+                jar.lend(&found.to_string(), path, url, now);
             }
         }
     }
-    found
 }
 
-fn names_domain(cookie: &str) -> bool {
-    cookie.split(';').skip(1).any(|attribute| attribute.trim().to_ascii_lowercase().starts_with("domain="))
+/// The last attribute of that name, if its value is not empty.
+fn attribute<'a>(cookie: &'a str, name: &str) -> Option<&'a str> {
+    let pairs = cookie.split(';').skip(1).filter_map(|part| part.split_once('='));
+    let values =
+        pairs.filter(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
+    values.last().filter(|value| !value.is_empty())
 }
 
-/// Copies the cookies that the lender would send to `uri`.
-pub(super) fn copy_cookies(lender: &Agent, agent: &Agent, uri: &Uri) {
-    for cookie in matching(lender, uri) {
-        insert(agent, cookie, uri);
-    }
+/// The directories above a path, each without a slash at its end, except for the first.
+fn directories(path: &str) -> Vec<&str> {
+    let ends = path.match_indices('/').map(|(at, _)| at.max(1));
+    ends.take(MOST_PATHS).map(|end| &path[..end]).collect()
 }
 
-fn insert(agent: &Agent, cookie: StoredCookie, uri: &Uri) {
-    let (Some(host), Some(scheme)) = (uri.host(), uri.scheme_str()) else { return };
-    // A cookie without a `Path` takes the path of the URL that set it, up to the last slash.
-    let source = format!("{scheme}://{host}{}/", cookie.path.trim_end_matches('/'));
-    let Ok(source) = source.parse::<Uri>() else { return };
-    if let Ok(cookie) = Cookie::parse(cookie.text, &source) {
-        // A cookie that the jar refuses would not be sent either.
-        let _ = agent.cookie_jar_lock().insert(cookie, &source);
-    }
-}
-
-/// The host and its parent domains (RFC 6265, section 5.1.3).
-fn domains(host: &str) -> impl Iterator<Item = &str> {
-    let is_address = host.starts_with('[') || host.parse::<std::net::Ipv4Addr>().is_ok();
-    std::iter::successors(Some(host), move |domain: &&str| match domain.split_once('.') {
-        Some((_, above)) if !is_address => Some(above),
-        _ => None,
-    })
-}
-
-/// The path and its parents (RFC 6265, section 5.1.4), each with and without a slash at its end.
-fn paths(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices('/').flat_map(|(at, _)| [at, at + 1]);
-    ends.chain([path.len()]).filter(|end| *end > 0).map(|end| &path[..end])
-}
-
-/// Copies the cookies of a response to the user's agent. `before` holds the cookies that the connection's
-/// agent had for the request.
-pub(super) fn return_cookies(
-    lender: &Agent,
-    agent: &Agent,
-    before: &[StoredCookie],
-    response: &Response<Body>,
-) {
-    // ureq follows redirects by itself, and puts their cookies into the jar of the connection's agent only.
-    let history = response.get_redirect_history().unwrap_or_default();
-    if let [hops @ .., _] = history {
-        hops.iter().for_each(|uri| return_changes(lender, agent, before, uri));
-    }
-    let mut jar = lender.cookie_jar_lock();
-    let uri = response.get_uri();
-    for cookie in response.headers().get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok()) {
-        if let Ok(cookie) = Cookie::parse(cookie.to_owned(), uri) {
-            // A cookie that the jar refuses is expired, or for another host.
-            let _ = jar.insert(cookie, uri);
+/// Tells the user's agent a change of the connection's jar, made by a response from `url`.
+pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
+    // The path plays no part, as the cookie names its own.
+    let Ok(uri) = format!("{}/", url.origin().ascii_serialization()).parse::<Uri>() else { return };
+    let mut held = lender.cookie_jar_lock();
+    match change {
+        Change::Stored(cookie) => {
+            if let Some(cookie) = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok()) {
+                // What this jar refuses, it would not send either.
+                let _ = held.insert(cookie, &uri);
+            }
+        }
+        Change::Removed(cookie) => {
+            let Ok(name) = std::str::from_utf8(&cookie.name) else { return };
+            // A cookie that the user has changed in the meantime stays.
+            let same = held.get(&cookie.domain, &cookie.path, name);
+            if same.is_some_and(|held| held.value().as_bytes() == cookie.value()) {
+                held.remove(&cookie.domain, &cookie.path, name);
+            }
         }
     }
 }
 
-/// Copies the changes among the cookies for `uri` to the user's agent.
-fn return_changes(lender: &Agent, agent: &Agent, before: &[StoredCookie], uri: &Uri) {
-    let now = matching(agent, uri);
-    let lent = matching(lender, uri);
-    let removed = |cookie: &&StoredCookie| !now.iter().any(|other| other.has_same_key(cookie));
-    // A cookie that the user has changed in the meantime stays.
-    for gone in before.iter().filter(removed).filter(|cookie| lent.contains(cookie)) {
-        lender.cookie_jar_lock().remove(&gone.domain, &gone.path, &gone.name);
+/// The cookie as a `Set-Cookie` header. `None` if it is not UTF-8, which ureq's jar cannot hold.
+fn as_text(cookie: &StoredCookie) -> Option<String> {
+    let mut text = format!("{}; Path={}", std::str::from_utf8(cookie.pair()).ok()?, cookie.path);
+    if !cookie.host_only {
+        text.push_str(&format!("; Domain={}", cookie.domain));
     }
-    for cookie in now.into_iter().filter(|cookie| !before.contains(cookie)) {
-        insert(lender, cookie, uri);
+    if let Some(expires) = cookie.expires {
+        let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
+        text.push_str(&format!("; Max-Age={}", left.as_secs()));
     }
+    for (name, is_set) in [("Secure", cookie.secure), ("HttpOnly", cookie.http_only)] {
+        if is_set {
+            text.push_str(&format!("; {name}"));
+        }
+    }
+    Some(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The cookies that are copied for requests to `target`, of those that the lender has been given.
-    fn copied(cookies: &[(&str, &str)], target: &str) -> Vec<String> {
+    fn lender(cookies: &[(&str, &str)]) -> Agent {
         let lender = Agent::new_with_defaults();
         for (cookie, from) in cookies {
             let from: Uri = from.parse().unwrap();
             let cookie = Cookie::parse((*cookie).to_owned(), &from).unwrap();
             lender.cookie_jar_lock().insert(cookie, &from).unwrap();
         }
-        let agent = Agent::new_with_defaults();
-        copy_cookies(&lender, &agent, &target.parse().unwrap());
-        let jar = agent.cookie_jar_lock();
-        let mut copied: Vec<_> = jar.iter().map(|c| format!("{}={}", c.name(), c.value())).collect();
+        lender
+    }
+
+    /// The cookies that a request to `target` carries, of those that the lender has been given.
+    fn copied(cookies: &[(&str, &str)], target: &str) -> Vec<String> {
+        let mut jar = Jar::default();
+        let target = Url::parse(target).unwrap();
+        lend(&lender(cookies), &mut jar, &target);
+        let header = jar.header(&target, true, SystemTime::now());
+        let header = header.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let mut copied: Vec<_> = header.split("; ").map(str::to_owned).collect();
         copied.sort();
         copied
     }
@@ -207,8 +175,7 @@ mod tests {
         ];
         let plain = copied(&cookies, "http://a.example.org/engine.io/?EIO=4");
         let expected = ["domain=5", "host=1", "implied=4", "path=2", "slash=3"];
-        // The jar itself keeps a `Secure` cookie out of plain requests.
-        assert_eq!(plain.iter().filter(|c| *c != "secure=8").collect::<Vec<_>>(), expected);
+        assert_eq!(plain, expected);
         let secure = copied(&cookies, "https://a.example.org/engine.io/");
         assert_eq!(secure, ["domain=5", "host=1", "implied=4", "path=2", "secure=8", "slash=3"]);
         assert_eq!(copied(&[("a=1; Path=/", "http://[::1]:80/")], "http://[::1]:80/engine.io/"), ["a=1"]);
@@ -218,14 +185,76 @@ mod tests {
     #[test]
     fn a_cookie_for_one_host_is_not_for_those_below_it() {
         let parents = ("session=parents; Path=/", "http://example.org/");
-        assert_eq!(copied(&[parents], "http://a.example.org/engine.io/"), [""; 0]);
+        assert_eq!(copied(&[parents], "http://a.example.org/engine.io/"), [""]);
         let own = ("session=own; Path=/", "http://a.example.org/");
         assert_eq!(copied(&[own, parents], "http://a.example.org/engine.io/"), ["session=own"]);
         // An empty `Domain` counts as none.
         let empty = ("session=empty; Path=/; Domain=", "http://example.org/");
-        assert_eq!(copied(&[empty], "http://a.example.org/engine.io/"), [""; 0]);
+        assert_eq!(copied(&[empty], "http://a.example.org/engine.io/"), [""]);
         let shared = ("session=shared; Path=/; domain=.Example.org", "http://example.org/");
         assert_eq!(copied(&[shared], "http://a.example.org/engine.io/"), ["session=shared"]);
+    }
+
+    #[test]
+    fn changes_go_back() {
+        let url = Url::parse("https://a.example.org/engine.io/").unwrap();
+        let lender = lender(&[
+            ("kept=0; Path=/", url.as_str()),
+            ("gone=0; Path=/", url.as_str()),
+            ("changed=0; Path=/", url.as_str()),
+        ]);
+        let (mut jar, now) = (Jar::default(), SystemTime::now());
+        lend(&lender, &mut jar, &url);
+        let uri: Uri = url.as_str().parse().unwrap();
+        let cookie = Cookie::parse("changed=by-user; Path=/", &uri).unwrap();
+        lender.cookie_jar_lock().insert(cookie, &uri).unwrap();
+        for header in [
+            "gone=; Path=/; Max-Age=0",
+            "changed=; Path=/; Max-Age=0",
+            "implied=1; HttpOnly",
+            "shared=a b; Domain=example.org; Secure; Max-Age=100",
+            "refused=1; Domain=org",
+        ] {
+            let changes = jar.receive(header.as_bytes(), &url, now);
+            changes.iter().for_each(|change| give_back(&lender, change, &url));
+        }
+        let held = lender.cookie_jar_lock();
+        let text = |domain, path, name| held.get(domain, path, name).map(|cookie| cookie.to_string());
+        assert_eq!(held.iter().count(), 4);
+        assert_eq!(text("a.example.org", "/", "changed").unwrap(), "changed=by-user; Path=/");
+        assert_eq!(
+            text("a.example.org", "/engine.io", "implied").unwrap(),
+            "implied=1; HttpOnly; Path=/engine.io"
+        );
+        let shared = text("example.org", "/engine.io", "shared").unwrap();
+        assert!(
+            shared.starts_with("shared=a b; Secure; Path=/engine.io; Domain=example.org; Max-Age="),
+            "{shared}"
+        );
+    }
+
+    #[test]
+    fn what_the_jar_drops_is_dropped_from_the_users_agent() {
+        let lender = Agent::new_with_defaults();
+        let (mut jar, url) = (Jar::default(), Url::parse("http://h/").unwrap());
+        for n in 0..1000 {
+            let changes = jar.receive(format!("c{n}=1; Path=/x").as_bytes(), &url, SystemTime::now());
+            changes.iter().for_each(|change| give_back(&lender, change, &url));
+        }
+        assert_eq!(lender.cookie_jar_lock().iter().count(), 50);
+    }
+
+    /// The time does not depend on the length of a path.
+    #[test]
+    fn a_long_path_costs_no_more_than_a_short_one() {
+        let cookies: Vec<_> = (0..20).map(|n| format!("c{n}=1; Path=/")).collect();
+        let cookies: Vec<_> = cookies.iter().map(|text| (text.as_str(), "http://h/")).collect();
+        let (lender, mut jar) = (lender(&cookies), Jar::default());
+        let long = Url::parse(&format!("http://h/{}", "x/".repeat(30_000))).unwrap();
+        let start = std::time::Instant::now();
+        lend(&lender, &mut jar, &long);
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        assert_eq!(directories(long.path()).len(), MOST_PATHS);
     }
 
     #[test]

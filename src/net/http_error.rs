@@ -1,19 +1,20 @@
 //! Errors of HTTP requests, in words that tell a user what to try next.
 
+use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
-use ureq::http::Uri;
-use ureq::{Body, ResponseExt};
 
+use super::body;
+use super::excerpt;
+use super::redirect::redacted;
 use super::tls_error;
+use super::user_agent::{Answer, Failure, Place};
 use crate::error::Error;
 
 /// The limit for the body of an error response, in bytes: enough for any JSON that explains a refusal.
 pub(super) const ERROR_BODY: usize = 64 * 1024;
-
-/// The limit for a quotation of the server's text, in characters.
-const QUOTED: usize = 200;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -27,25 +28,95 @@ impl HttpError {
     pub(crate) fn reached(error: Error) -> Self {
         HttpError { error, reached: true }
     }
+
+    /// Hides the session id of the request to `url`.
+    pub(super) fn without_sid(self, url: &str) -> Self {
+        HttpError { error: without_sid(self.error, url), ..self }
+    }
 }
 
 /// Builds the error for an unexpected status. Servers send different bodies with it: any JSON is kept.
-pub(super) fn refused(response: ureq::http::Response<Body>) -> HttpError {
+pub(super) fn refused(answer: Answer) -> HttpError {
+    let Answer { response, place } = answer;
     let status = response.status();
-    let (path, query) =
-        (response.get_uri().path().to_owned(), response.get_uri().query().unwrap_or_default());
-    let sid = query.split('&').find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default().to_owned();
-    let body = response.into_body().with_config().limit(ERROR_BODY as u64).read_to_vec().unwrap_or_default();
-    let body: Option<Value> = serde_json::from_slice(&body).ok();
+    let place = place.shown();
+    let body = body::read_some(response, ERROR_BODY);
+    let json: Option<Value> = serde_json::from_slice(&body).ok();
     // engine.io and engineioxide send an object with a `message`, python-engineio sends a string.
-    let said = body.as_ref().and_then(|body| body.get("message").unwrap_or(body).as_str());
-    // The session id is hidden: anybody who reads it in a log can take over the session.
-    let said = said.map(|said| if sid.is_empty() { said.to_owned() } else { said.replace(&sid, "***") });
-    let quote = |said: &str| format!(": {:?}", said.chars().take(QUOTED).collect::<String>());
-    let quoted = said.as_deref().map_or(String::new(), quote);
+    let said = match &json {
+        Some(json) => json.get("message").unwrap_or(json).as_str().map(excerpt::quotation),
+        None => excerpt::of_body(&body),
+    };
+    let quoted = said.as_deref().map_or(String::new(), |said| format!(": {said:?}"));
     let advice = advice(status.as_u16(), &said.unwrap_or_default());
-    let message = format!("the server answered the request for {path} with status {status}{quoted}{advice}");
-    HttpError::reached(Error::refused(message, Some(status.as_u16()), body))
+    let message = format!("the server answered the request for {place} with status {status}{quoted}{advice}");
+    HttpError::reached(Error::refused(message, Some(status.as_u16()), json))
+}
+
+/// The session id in the URL of a request. Whoever reads it in a log can take over the session.
+fn sid(url: &str) -> Cow<'_, str> {
+    let pair = url.split(['?', '&']).find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default();
+    percent_decode_str(pair).decode_utf8_lossy()
+}
+
+/// Hides the session id of the request to `url` in the text of an error and in the server's JSON.
+pub(crate) fn without_sid(mut error: Error, url: &str) -> Error {
+    let sid = sid(url);
+    let hide = |text: &mut String| {
+        if let Cow::Owned(hidden) = excerpt::without(text, &sid) {
+            *text = hidden;
+        }
+    };
+    match &mut error {
+        Error::Connection { message, body, .. } => {
+            hide(message);
+            if let Some(body) = body {
+                hide_in(body, &hide);
+            }
+        }
+        Error::Protocol { message } => hide(message),
+        _ => {}
+    }
+    error
+}
+
+/// Changes all strings in a JSON value. serde_json bounds its depth.
+fn hide_in(value: &mut Value, hide: &impl Fn(&mut String)) {
+    match value {
+        Value::String(text) => hide(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| hide_in(value, hide)),
+        Value::Object(fields) => fields.values_mut().for_each(|value| hide_in(value, hide)),
+        _ => {}
+    }
+}
+
+impl Place {
+    /// The path, or all of a place that a redirect led to. The query may be secret.
+    fn shown(&self) -> String {
+        if self.redirected {
+            format!("{} (after a redirect)", redacted(&self.url))
+        } else {
+            self.url.path().into()
+        }
+    }
+}
+
+impl Failure {
+    /// Builds the error, with `translate` for an error of ureq's and the first bytes of the response. It
+    /// names the place that a redirect led to.
+    pub(super) fn told(self, translate: impl FnOnce(ureq::Error, &[u8]) -> HttpError) -> HttpError {
+        let (mut told, place) = match self {
+            Failure::Redirect(error) => return HttpError::reached(error),
+            Failure::Body { error, place } => (HttpError::reached(error), place),
+            Failure::Exchange { error, start, place } => (translate(error, &start), place),
+        };
+        if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
+            (place.redirected, &mut told.error)
+        {
+            message.push_str(&format!("; a redirect led to {}", redacted(&place.url)));
+        }
+        told
+    }
 }
 
 /// A hint for the user, as the end of the error's text.
@@ -67,7 +138,7 @@ fn advice(status: u16, said: &str) -> &'static str {
 
 /// Builds the error for a connection's first request, which fails if the URL is not that of an Engine.IO
 /// server.
-pub(super) fn unanswered(error: ureq::Error, url: &str) -> HttpError {
+pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpError {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
     match error {
@@ -79,7 +150,7 @@ pub(super) fn unanswered(error: ureq::Error, url: &str) -> HttpError {
             let what = format!("the server closed the connection without an answer{scheme}; {PATH}");
             HttpError::reached(Error::connection_from(what, e))
         }
-        other => failed(other),
+        other => failed(other, start),
     }
 }
 
@@ -91,7 +162,7 @@ const NO_ANSWER: &str = "waiting for the server's HTTP response; is the path rig
      `ConnectOptions::path` sets it; for a Socket.IO server it is \"socket.io\"";
 
 /// Builds the error for a request that got no response, or none that could be read.
-pub(super) fn failed(error: ureq::Error) -> HttpError {
+pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
     HttpError::reached(match error {
         // Only errors of our own connector pass through ureq as `Other`.
         ureq::Error::Other(other) => match other.downcast::<Error>() {
@@ -105,7 +176,7 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
         }
         // ureq's own text shows the whole URL, whose query may be secret.
         ureq::Error::RequireHttpsOnly(url) => {
-            let location = url.parse().map_or_else(|_| "a server".into(), |uri| redacted(&uri));
+            let location = url.parse().map_or_else(|_| "a server".into(), |url| redacted(&url));
             let what = format!("ureq's agent allows https only, and {location} is not https");
             return HttpError { error: Error::connection(what), reached: false };
         }
@@ -118,12 +189,31 @@ pub(super) fn failed(error: ureq::Error) -> HttpError {
                 "a header of the request, or its URL, exceeds the `output_buffer_size` of ureq's agent";
             return HttpError { error: Error::connection_from(what, e), reached: false };
         }
-        ureq::Error::Protocol(e) => Error::connection_from(
-            "the server's response is not HTTP; if this port speaks TLS, use https:// or wss://",
-            e,
-        ),
+        ureq::Error::Protocol(e) => Error::connection_from(malformed(&e.to_string(), start), e),
         other => Error::connection_from("the HTTP request failed", other),
     })
+}
+
+/// Says what is wrong with a response, from ureq's text and the first bytes.
+fn malformed(text: &str, start: &[u8]) -> String {
+    // An alert, or another record of TLS (RFC 8446, section 5.1).
+    if matches!(start, [20..=23, 3, 0..=4, ..]) {
+        return "the server speaks TLS on this port: use https:// or wss://".into();
+    }
+    if !start.is_empty() && !start.starts_with(b"HTTP/") {
+        let shown = excerpt::quotation(&String::from_utf8_lossy(&start[..start.len().min(20)]));
+        return format!("the server's response is not HTTP: it starts with {shown:?}");
+    }
+    let what = match text.trim_start_matches("http parse fail: ") {
+        "invalid header name" => {
+            "a header has a line without a name, such as a folded one, or a space or another invalid \
+             character in front of its colon"
+        }
+        "invalid header value" => "a header's value has an invalid character",
+        "http parse resulted in too many headers" => "it has more than 128 headers",
+        other => other,
+    };
+    format!("the server's response is not valid HTTP: {what}")
 }
 
 fn io_failed(error: io::Error) -> HttpError {
@@ -139,12 +229,4 @@ fn io_failed(error: io::Error) -> HttpError {
 
 fn timed_out() -> Error {
     Error::Timeout { what: "waiting for the server's HTTP response" }
-}
-
-/// The URL without its credentials and query, which may be secret.
-pub(super) fn redacted(uri: &Uri) -> String {
-    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
-    let port =
-        uri.port_u16().filter(|port| (scheme, *port) != ("http", 80) && (scheme, *port) != ("https", 443));
-    format!("{scheme}://{host}{}{}", port.map_or(String::new(), |port| format!(":{port}")), uri.path())
 }

@@ -10,11 +10,12 @@ use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::HttpBuffers;
-use super::connector::{Link, WHILE_ALIVE};
+use super::exchange::Exchange;
+use super::link::{IDLE, Link, WHILE_ALIVE};
 use super::proxy::Forward;
 use super::socket::{Patience, Stream};
 use crate::error::Error;
-use crate::sync::lock;
+use crate::sync::{Ordering, lock};
 
 /// A [`Stream`] as ureq sees it.
 pub(super) struct HttpTransport {
@@ -23,15 +24,49 @@ pub(super) struct HttpTransport {
     buffers: HttpBuffers,
     /// Set on a connection to a proxy that forwards the requests.
     forward: Option<Forward>,
-    /// True until the first part of a request is written.
-    is_new_request: bool,
+    phase: Phase,
     link: Arc<Link>,
+    exchange: Arc<Exchange>,
+}
+
+/// The place of a connection between its requests and responses.
+#[derive(Clone, Copy)]
+enum Phase {
+    New,
+    /// A request is being written, and no byte of its response has come.
+    Asked,
+    /// Bytes of a response have come, the last of them at that time.
+    Answered(Instant),
 }
 
 impl HttpTransport {
-    pub(super) fn new(stream: Stream, forward: Option<Forward>, config: &Config, link: Arc<Link>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        forward: Option<Forward>,
+        config: &Config,
+        link: Arc<Link>,
+        exchange: Arc<Exchange>,
+    ) -> Self {
         let buffers = HttpBuffers::new(config, link.longest_line.clone());
-        HttpTransport { stream: Some(stream), buffers, forward, is_new_request: true, link }
+        HttpTransport { stream: Some(stream), buffers, forward, phase: Phase::New, link, exchange }
+    }
+
+    /// Notes the first part of a request, which has just been put into the buffer.
+    fn begin(&mut self) {
+        self.exchange.begin(matches!(self.phase, Phase::Answered(_)));
+        self.phase = Phase::Asked;
+        if let Some(forward) = &self.forward {
+            let rewritten = forward.rewrite(self.buffers.held());
+            self.buffers.replace_held(&rewritten);
+        }
+    }
+
+    /// Notes bytes of the response, which are the last in the buffer.
+    fn received(&mut self) {
+        if matches!(self.phase, Phase::Asked) {
+            self.exchange.answered(self.buffers.input());
+        }
+        self.phase = Phase::Answered(Instant::now());
     }
 
     /// The behaviour of a read or write: a poll lasts as long as the server lives, any other request until it
@@ -77,6 +112,22 @@ fn unsent(error: io::Error, is_poll: bool) -> ureq::Error {
     error.into()
 }
 
+/// Reads, and fails with `BrokenPipe` where the connection ends in any way but a clean one: ureq takes other
+/// errors for the end of a body without a length.
+fn read(stream: &mut Stream, buf: &mut [u8]) -> io::Result<usize> {
+    match stream.read(buf) {
+        Ok(0) if stream.is_cut() => {
+            let what = "the connection ended without TLS's close_notify";
+            Err(io::Error::new(ErrorKind::BrokenPipe, what))
+        }
+        Err(e) if BROKEN.contains(&e.kind()) => Err(io::Error::new(ErrorKind::BrokenPipe, e)),
+        done => done,
+    }
+}
+
+const BROKEN: [ErrorKind; 3] =
+    [ErrorKind::UnexpectedEof, ErrorKind::ConnectionAborted, ErrorKind::ConnectionReset];
+
 impl Transport for HttpTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
@@ -84,11 +135,8 @@ impl Transport for HttpTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let can_wait = self.buffers.hold(amount);
-        if std::mem::take(&mut self.is_new_request) {
-            if let Some(forward) = &self.forward {
-                let rewritten = forward.rewrite(self.buffers.held());
-                self.buffers.replace_held(&rewritten);
-            }
+        if !matches!(self.phase, Phase::Asked) {
+            self.begin();
         }
         if can_wait { Ok(()) } else { self.flush(timeout) }
     }
@@ -96,15 +144,16 @@ impl Transport for HttpTransport {
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.flush(timeout)?;
         self.buffers.written();
-        self.is_new_request = true;
         let is_forwarded = self.forward.is_some();
         let patience = self.patience(timeout.for_read());
         let is_poll = matches!(patience, Patience::Alive(_));
         let (stream, buffers) = self.stream(patience)?;
-        match stream.read(buffers.input_append_buf()) {
+        match read(stream, buffers.input_append_buf()) {
+            Ok(0) => Ok(false),
             Ok(count) => {
                 buffers.input_appended(count);
-                Ok(count > 0)
+                self.received();
+                Ok(true)
             }
             Err(e) if stream.socket().is_uploading() => Err(unsent(e, is_poll)),
             Err(e) if e.kind() == ErrorKind::TimedOut && is_forwarded && !is_poll => {
@@ -119,7 +168,11 @@ impl Transport for HttpTransport {
     fn is_open(&mut self) -> bool {
         let Some(stream) = &self.stream else { return false };
         let peeked = stream.socket().tcp().peek(&mut [0]);
-        matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock)
+        let is_open = matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock);
+        if !is_open && matches!(self.phase, Phase::Answered(at) if at.elapsed() < IDLE) {
+            self.link.closes_early.store(true, Ordering::Relaxed);
+        }
+        is_open
     }
 
     fn is_tls(&self) -> bool {

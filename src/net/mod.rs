@@ -2,30 +2,38 @@
 
 mod agent;
 pub(crate) mod authorization;
+mod body;
 mod buffers;
 mod connector;
 pub(crate) mod cookies;
 mod dial;
+mod excerpt;
+mod exchange;
 #[cfg(any(test, fuzz))]
 #[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
 pub(crate) mod fuzz;
 mod http;
 mod http_error;
 mod http_transport;
+mod link;
 mod pem;
 mod progress;
 mod proxy;
 mod read_ahead;
+mod redirect;
+mod settings;
 mod socket;
 mod tls;
 mod tls_error;
+mod user_agent;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;
 pub(crate) use dial::AnsweredAddresses;
-pub(crate) use http::{Headers, HttpClient, HttpSettings};
-pub(crate) use http_error::HttpError;
+pub(crate) use http::HttpClient;
+pub(crate) use http_error::{HttpError, without_sid};
 pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use read_ahead::ReadAhead;
+pub(crate) use settings::{Headers, HttpSettings};
 pub(crate) use socket::{LastActivity, TimeLeft, wait_for};
 pub(crate) use tls::TlsSettings;

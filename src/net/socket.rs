@@ -75,6 +75,8 @@ pub(crate) struct Socket {
     /// Kept up to date under [`Patience::Moving`].
     progress: Progress,
     activity: Arc<LastActivity>,
+    /// Set when a read has met the end of the connection.
+    ended: bool,
 }
 
 impl Socket {
@@ -84,7 +86,7 @@ impl Socket {
         // ACK.
         tcp.set_nodelay(true)?;
         let progress = Progress::new(Instant::now());
-        Ok(Socket { tcp, patience: Patience::None, progress, activity })
+        Ok(Socket { tcp, patience: Patience::None, progress, activity, ended: false })
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
@@ -165,7 +167,9 @@ impl fmt::Debug for Socket {
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
-        if count > 0 {
+        if count == 0 {
+            self.ended = true;
+        } else {
             self.activity.mark_received(Moment::now());
             match self.patience {
                 Patience::Moving { body: true, .. } => self.progress.received(count, Instant::now()),
@@ -238,6 +242,12 @@ impl Stream {
             Stream::Tls(tls) => tls.get_mut().set_patience(patience),
             Stream::TlsInTls(tls) => tls.get_mut().get_mut().set_patience(patience),
         }
+    }
+
+    /// True if the connection has ended without the close_notify of TLS: someone may have cut it (RFC 8446,
+    /// section 6.1). OpenSSL's reads do not tell the two apart. They read nothing behind a close_notify.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_tls() && self.socket().ended
     }
 
     pub(crate) fn is_tls(&self) -> bool {

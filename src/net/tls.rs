@@ -89,6 +89,11 @@ impl TlsSettings {
         if self.identity()?.is_some() { self.connector().map(drop) } else { Ok(()) }
     }
 
+    /// The settings for a server that must not see the user's certificate.
+    pub(super) fn without_identity(&self) -> Self {
+        TlsSettings { identity: None, ..self.clone() }
+    }
+
     /// The connector for these settings. All connections of the process share it, because building one takes
     /// 40 ms: it parses the system's roots.
     pub(crate) fn connector(&self) -> Result<TlsConnector> {
@@ -183,6 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::logger::Logger;
     use crate::net::{Headers, HttpClient, HttpSettings, Routes};
 
     /// Settings that no other test uses.
@@ -220,11 +226,12 @@ mod tests {
             headers,
             agent: None,
             routes: Routes::Direct,
+            logger: Logger::default(),
             answered: Arc::default(),
             zone: None,
             proxy_tls: TlsSettings::default(),
         };
-        let client = HttpClient::new(http, &format!("http://{url}"));
+        let client = HttpClient::new(http, &format!("http://{url}")).unwrap();
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));
         client.get(&format!("https://{url}"), 100).unwrap_err();

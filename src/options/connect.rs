@@ -48,9 +48,9 @@ impl ConnectOptions {
     /// URL, and not to the server. Headers that frame a request, such as `Content-Type`, make `connect_with`
     /// return [`Error::InvalidOption`](crate::Error::InvalidOption).
     ///
-    /// If the server redirects to another host, all headers but `Authorization` and `Cookie` are sent there
-    /// too. To keep a secret in another header from other hosts, use an
-    /// [agent](crate::ClientBuilder::http_agent) that follows no redirects.
+    /// If the server redirects within its origin, or from http to https on its host, all headers are sent
+    /// there too. A redirect to any other place leaves them behind, together with the cookies of a `Cookie`
+    /// header and the credentials of the URL, and a warning in the log names them.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

@@ -16,7 +16,7 @@ pub(super) fn parse_headers(option: &'static str, headers: &[(String, String)]) 
             return Err(invalid("is set by the client itself"));
         }
         if header == COOKIE {
-            parsed.cookies.extend(cookies::parse(value).map_err(|e| invalid(&format!("is invalid: {e}")))?);
+            parsed.cookies.extend(cookies::parse(value));
         } else {
             // Headers may have credentials, so their values are hidden in `Debug` output.
             header_value.set_sensitive(true);

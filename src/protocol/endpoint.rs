@@ -12,7 +12,7 @@ use super::user_url::{credentials, own_query, read_scheme, redacted, split_zone}
 pub(crate) struct Endpoint {
     /// The origin, such as `http://host:port`. A default port is left out.
     origin: String,
-    /// The path, with a slash at both ends.
+    /// The path, with a slash at both ends unless a redirect led to another one.
     path: String,
     /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
@@ -75,6 +75,19 @@ impl Endpoint {
         }
         endpoint.request_url("", None, None).parse::<Uri>().map_err(|e| e.to_string())?;
         Ok(endpoint)
+    }
+
+    /// The endpoint of a session whose handshake a redirect led to `place`: its path, and its query without
+    /// the parameters that every request sets by itself. With `timestamps` the parameter `t` is one of those.
+    pub(crate) fn moved_to(&self, place: &Url, timestamps: bool) -> Endpoint {
+        let query = own_query(place);
+        let is_kept = |pair: &&str| !timestamps || (*pair != "t" && !pair.starts_with("t="));
+        Endpoint {
+            origin: place.origin().ascii_serialization(),
+            path: place.path().to_owned(),
+            query: query.split_terminator('&').filter(is_kept).flat_map(|pair| [pair, "&"]).collect(),
+            ..self.clone()
+        }
     }
 
     /// The URL of a request of either transport, with the scheme `http` or `https`. The URL ends in a query
@@ -210,6 +223,23 @@ mod tests {
                 let expected = format!("http://h/engine.io/?{kept}EIO=4&transport=polling");
                 assert_eq!(endpoint(&url).request_url("polling", None, None), expected);
             }
+        }
+    }
+
+    #[test]
+    fn a_session_moves_with_its_handshake() {
+        let table = [
+            (
+                "https://other:1/x?EIO=4&transport=polling&t=1.5",
+                true,
+                "https://other:1/x?EIO=4&transport=ws&sid=s",
+            ),
+            ("http://h/?a=1&t=5&tt=6&sid=y", true, "http://h/?a=1&tt=6&EIO=4&transport=ws&sid=s"),
+            ("http://h/x/?t=5", false, "http://h/x/?t=5&EIO=4&transport=ws&sid=s"),
+        ];
+        for (place, timestamps, expected) in table {
+            let moved = endpoint("http://home?own=1").moved_to(&Url::parse(place).unwrap(), timestamps);
+            assert_eq!(moved.request_url("ws", Some("s"), None), expected);
         }
     }
 

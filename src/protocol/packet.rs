@@ -152,7 +152,8 @@ pub(super) fn looks_like_html(text: &str) -> bool {
 pub(super) fn excerpt(text: &str) -> String {
     const MAX: usize = 32;
     let mut shown = String::new();
-    for c in text.chars() {
+    let start: String = text.chars().take(8 * MAX).collect();
+    for c in without_sid(&start).chars() {
         let escaped = c.escape_debug();
         if shown.chars().count() + escaped.len() > MAX {
             shown.push_str("...");
@@ -161,6 +162,26 @@ pub(super) fn excerpt(text: &str) -> String {
         shown.extend(escaped);
     }
     shown
+}
+
+/// The text with `***` in place of a session id, as in `"sid":"..."` or `sid=...`: anybody who reads the id
+/// in a log can take over the session.
+fn without_sid(text: &str) -> String {
+    const KEY: &str = "sid";
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(KEY) {
+        let (before, behind) = rest.split_at(at + KEY.len());
+        let value = behind.trim_start_matches(['"', '\'', '\\', ' ', ':', '=']);
+        let between = &behind[..behind.len() - value.len()];
+        shown.extend([before, between]);
+        rest = value;
+        if between.contains([':', '=']) {
+            shown.push_str("***");
+            let end = value.find(['"', '\'', '\\', ',', '&', ';', '}', ' ', '<']);
+            rest = &value[end.unwrap_or(value.len())..];
+        }
+    }
+    shown + rest
 }
 
 #[cfg(test)]
@@ -228,6 +249,22 @@ mod tests {
         for (wire, message) in table {
             assert_eq!(Packet::decode_text(wire).map_err(|e| e.to_string()), Err(message.into()));
         }
+    }
+
+    #[test]
+    fn an_excerpt_hides_a_session_id() {
+        for (text, shown) in [
+            (r#"{"sid":"secret"}"#, r#"{\"sid\":\"***\"}"#),
+            ("?sid=secret&a=1", "?sid=***&a=1"),
+            ("'sid': 'secret", "\\'sid\\': \\'***"),
+            ("inside the sid", "inside the sid"),
+            ("sid=sid=sid=x;sid=y", "sid=***;sid=***"),
+            ("sid:", "sid:***"),
+        ] {
+            assert_eq!(excerpt(text), shown);
+        }
+        let long = excerpt(&"sid:".repeat(1_000_000));
+        assert!(long.len() < 40, "{long}");
     }
 
     #[test]

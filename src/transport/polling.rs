@@ -11,7 +11,7 @@ use super::{
     timestamp,
 };
 use crate::error::Error;
-use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft};
+use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft, without_sid};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
 use crate::sync::{Mutex, Signal, after, lock};
@@ -141,20 +141,28 @@ impl Polling {
     }
 
     /// Sends the first request of a session. Returns the packets of its answer, the first of which should be
-    /// `open`, and the answer's address if the server has redirected the request. The answer's body and the
-    /// memory of its packets may each take `max_body` bytes.
+    /// `open`, and the endpoint of the session, which is the place that the answer came from. The answer's
+    /// body and the memory of its packets may each take `max_body` bytes.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<(VecDeque<Packet>, Option<String>), HttpError> {
+    ) -> Result<(VecDeque<Packet>, Endpoint), HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
+        let place = &response.place;
+        let endpoint = match place.redirected {
+            true => endpoint.moved_to(&place.url, timestamps),
+            false => endpoint.clone(),
+        };
         let wrong = |what: String| {
             HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
         };
+        if let Some(page) = response.as_page() {
+            return Err(wrong(page));
+        }
         let payload = Payload::new(response.body).map_err(|e| HttpError {
             // No other transport is tried: a websocket would open, and end later because such a server waits
             // for pings.
@@ -170,7 +178,7 @@ impl Polling {
             }
             packets.push_back(packet);
         }
-        Ok((packets, response.redirected))
+        Ok((packets, endpoint))
     }
 
     /// Ends a session of a cancelled attempt to connect. Otherwise the server would keep it until its ping
@@ -184,7 +192,7 @@ impl Polling {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), stamp.as_deref());
         let (body, _) = payload::encode(&VecDeque::from([Packet::Close]), 1, None);
-        http.reopened(&url).post(&url, CONTENT_TYPE, &body).map(drop)
+        http.reopened().post(&url, CONTENT_TYPE, &body).map(drop)
     }
 
     fn set_last_post(&self, last: bool) {
@@ -202,6 +210,7 @@ impl Polling {
     }
 
     fn failed(&self, error: Error) -> TransportError {
+        let error = without_sid(error, &self.url);
         if self.is_closed() { TransportError::Closed } else { TransportError::Failed(error) }
     }
 
@@ -224,6 +233,9 @@ impl Polling {
         let answer = self.http.poll(&self.request_url(), server, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
             Some(response) => {
+                if let Some(page) = response.as_page() {
+                    return Err(self.failed(Error::protocol(format!("the answer to a poll is {page}"))));
+                }
                 Payload::new(response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
             }
             None if self.is_closed() => Err(TransportError::Closed),

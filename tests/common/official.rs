@@ -39,6 +39,8 @@ pub(crate) struct Options {
     pub(crate) max_payload: usize,
     /// The transports as the servers expect them: names that are separated by commas.
     pub(crate) transports: &'static str,
+    /// Seconds until uvicorn closes an idle connection. The other servers do not know it.
+    pub(crate) keep_alive: Option<u32>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             ping_timeout: Duration::from_secs(20),
             max_payload: 1_000_000,
             transports: "polling,websocket",
+            keep_alive: None,
         }
     }
 }
@@ -71,6 +74,7 @@ impl Server {
             .arg(format!("--ping-timeout={}", options.ping_timeout.as_millis()))
             .arg(format!("--max-payload={}", options.max_payload))
             .arg(format!("--transports={}", options.transports))
+            .args(options.keep_alive.map(|seconds| format!("--keep-alive={seconds}")))
             // Stdin is held open. The server ends when it is closed, so a killed test leaves no server
             // behind.
             .stdin(Stdio::piped())

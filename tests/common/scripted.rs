@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -67,6 +67,8 @@ pub(crate) struct Exchange {
     stream: BufReader<TcpStream>,
     /// Set if no further request is read from the connection.
     over: bool,
+    /// Set if the connection ends with a RST, in front of which a FIN would look like a clean end.
+    reset: bool,
     shared: Arc<Shared>,
 }
 
@@ -77,6 +79,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     changed: Condvar,
     streams: Mutex<Vec<TcpStream>>,
+    connections: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -109,6 +112,7 @@ impl Scripted {
             requests: Mutex::default(),
             changed: Condvar::new(),
             streams: Mutex::default(),
+            connections: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
         });
         let acceptor = thread::spawn({
@@ -158,6 +162,11 @@ impl Scripted {
         &self.url
     }
 
+    /// The number of connections so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
     /// The requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -200,6 +209,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         stream.set_nodelay(true).unwrap();
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         let kept = stream.try_clone().unwrap();
         shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
         let shared = shared.clone();
@@ -215,6 +225,7 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
         request: Request::default(),
         stream: BufReader::new(stream),
         over: false,
+        reset: false,
         shared: shared.clone(),
     };
     while !exchange.over && matches!(exchange.read_request(), Ok(true)) {
@@ -225,7 +236,9 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     }
     // The shutdown is necessary because `shared` keeps a clone of the stream, which would hold the connection
     // open.
-    let _ = exchange.stream.get_ref().shutdown(Shutdown::Both);
+    if !exchange.reset {
+        let _ = exchange.stream.get_ref().shutdown(Shutdown::Both);
+    }
 }
 
 impl Exchange {
@@ -323,7 +336,7 @@ impl Exchange {
 
     /// Ends the connection with a RST.
     pub(crate) fn reset(&mut self) -> io::Result<()> {
-        self.over = true;
+        (self.over, self.reset) = (true, true);
         // Unread bytes would cause a RST too, but not reliably.
         let stream = self.stream.get_ref();
         rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))?;

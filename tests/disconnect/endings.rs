@@ -121,14 +121,16 @@ fn endings_by_polling() {
             "status 500 Some(Object {})",
         ),
         ("POST: 302", hold, |x| moved(x, "302 Found"), TransportError, "status 302 None"),
-        ("POST: 307", hold, |x| moved(x, "307 Moved"), TransportError, "status 307 None"),
+        ("POST: 307 in a loop", hold, |x| moved(x, "307 Moved"), TransportError, "status 307 None"),
         ("POST: FIN", hold, Exchange::close, TransportError, "connection"),
         ("POST: RST", hold, Exchange::reset, TransportError, "connection"),
     ];
     for (what, poll, post, reason, error) in table {
         let server = polling(poll, post);
         ends(what, &server, Polling, reason, error);
-        let posts = server.requests().iter().filter(|request| request.body.starts_with(b"4x")).count();
+        // A 307 asks for the POST at another place (RFC 9110, section 15.4.8).
+        let posts = server.requests().into_iter();
+        let posts = posts.filter(|post| post.body.starts_with(b"4x") && post.path == "/engine.io/").count();
         assert!(posts <= 1, "{what}: a POST must not be sent twice");
     }
 }

@@ -1,11 +1,12 @@
-use engineio::{Client, Disconnect};
+use engineio::{Client, Error};
 
 use super::balancer::Balancer;
 use super::certificates::Authority;
-use super::common::connected;
 use super::common::real::{Event, Server};
-use super::common::scripted::Scripted;
+use super::common::scripted::{OPEN, Scripted};
+use super::common::{PATIENCE, abort, connected};
 use super::front::{address, tls_front};
+use super::redirects::{moved, query};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
 
 /// The cookies of each request, sorted.
@@ -48,7 +49,7 @@ fn they_merge_with_the_users_own() {
 }
 
 #[test]
-fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
+fn no_cookie_goes_out_in_clear_text() {
     for way in [&[Polling][..], &[WebSocket]] {
         let plain = server();
         // A jar treats 127.0.0.1 as secure without TLS, but not its other name 0.0.0.0.
@@ -59,12 +60,40 @@ fn the_users_own_for_https_do_not_follow_a_redirect_to_http() {
         let identity = Authority::new().identity(&["0.0.0.0"]);
         let port = tls_front(&identity, address(secure.url()).into());
         let client = Client::builder().ssl_verify(false).build().unwrap();
-        // The result of the connection to the second server does not matter.
-        let _ = client
-            .connect_with(format!("https://0.0.0.0:{port}"), by(way).header("Cookie", "own=1"))
-            .and_then(|()| client.disconnect_with(Disconnect::new().abort(true)));
+        let options = by(way).header("Cookie", "own=1");
+        let error = client.connect_with(format!("https://0.0.0.0:{port}"), options).unwrap_err();
+        assert!(error.to_string().contains("without encryption"), "{error}");
         assert_eq!(cookies(&secure), [["own=1"]], "{way:?}");
-        assert_eq!(cookies(&plain)[0], [""; 0], "{way:?}");
+        assert!(plain.requests().is_empty(), "{way:?}");
+    }
+}
+
+/// A poll or a websocket that is sent from https to http on the same host.
+#[test]
+fn a_session_is_not_led_out_of_tls() {
+    for attacked in [Polling, WebSocket] {
+        let plain = server();
+        let target = format!("{}/engine.io/", plain.url().replace("127.0.0.1", "0.0.0.0"));
+        let secure = Scripted::start(move |exchange| match &exchange.request {
+            request if !request.query.contains_key("sid") => {
+                serve(exchange, "Set-Cookie: session=secret; Path=/; Secure\r\n")
+            }
+            request if request.is_websocket() || attacked == Polling => moved(exchange, "307 Moved", &target),
+            _ => exchange.hold(),
+        });
+        let port = tls_front(&Authority::new().identity(&["0.0.0.0"]), address(secure.url()).into());
+        let client = Client::builder().ssl_verify(false).build().unwrap();
+        let way = if attacked == Polling { &[Polling][..] } else { &[Polling, WebSocket] };
+        client.connect_with(format!("https://0.0.0.0:{port}"), by(way)).unwrap();
+        if attacked == Polling {
+            client.wait();
+            assert!(client.last_error().unwrap().to_string().contains("without encryption"));
+        } else {
+            assert_eq!(client.transport().unwrap(), Polling);
+            abort(&client);
+        }
+        assert_eq!(cookies(&secure)[1], ["session=secret"]);
+        assert!(plain.requests().is_empty());
     }
 }
 
@@ -84,6 +113,93 @@ fn path_domain_and_secure_are_respected() {
             assert_eq!(*later, ["above=1", "here=1", "tls=4"], "{way:?}");
         }
     }
+}
+
+/// What no rule for servers allows, and servers set all the same (RFC 6265, section 5).
+#[test]
+fn values_of_any_kind_come_back_as_they_were() {
+    let set = [
+        "srv=node one",
+        "json={\"a\":[1,2],\"b\":\"c d\"}",
+        "quoted=\"x\"",
+        "io:sid=abc",
+        "a[0]=1,2",
+        "user=Jürgen",
+    ];
+    let headers: String = set.iter().map(|pair| format!("Set-Cookie: {pair}; Path=/\r\n")).collect();
+    for way in [&[Polling][..], &[Polling, WebSocket]] {
+        let headers = headers.clone();
+        let server = Scripted::start(move |exchange| serve(exchange, &headers));
+        visit(&Client::new(), server.url(), by(way));
+        for request in &server.requests()[1..] {
+            assert_eq!(request.header("cookie"), [set.join("; ")], "{way:?}");
+        }
+    }
+    for way in WAYS {
+        let server = server();
+        let own = format!("{}; =odd;flag", set.join("; "));
+        visit(&Client::new(), server.url(), by(way).header("Cookie", &own));
+        assert_eq!(server.requests()[0].header("cookie"), [own.replace(";flag", "; flag")], "{way:?}");
+    }
+    for bad in ["a=1\r\nX-More: 1", "a=1\n", "a=\0"] {
+        let refused = Client::new().connect_with(server().url(), by(&[Polling]).header("Cookie", bad));
+        assert!(matches!(refused, Err(Error::InvalidOption { option: "header", .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn the_longer_path_comes_first() {
+    let set = "Set-Cookie: a=root; Path=/\r\nSet-Cookie: a=deep; Path=/engine.io\r\n";
+    for way in [&[Polling][..], &[Polling, WebSocket]] {
+        let server = Scripted::start(move |exchange| serve(exchange, set));
+        visit(&Client::new(), server.url(), by(way));
+        for request in &server.requests()[1..] {
+            assert_eq!(request.header("cookie"), ["a=deep; a=root"], "{way:?}");
+        }
+    }
+}
+
+/// The other server has the same host, to which the server's cookies belong, but not the origin that the
+/// user's own header is for.
+#[test]
+fn the_users_own_stay_at_their_origin() {
+    for way in WAYS {
+        let other = server();
+        let target = format!("{}/engine.io/", other.url());
+        let first = Scripted::start(move |exchange| {
+            let head = format!("Location: {target}?{}\r\nSet-Cookie: hop=1; Path=/\r\n", query(exchange));
+            exchange.respond_with("307 Moved", &head, "")
+        });
+        visit(&Client::new(), first.url(), by(way).header("Cookie", "own=1"));
+        assert_eq!(cookies(&first), [["own=1"]]);
+        assert_eq!(cookies(&other)[0], ["hop=1"], "{way:?}");
+        assert!(!cookies(&other).concat().contains(&"own=1".to_owned()), "{way:?}");
+    }
+}
+
+/// A cookie of a response counts from then on, whoever else is under way.
+#[test]
+fn cookies_of_a_posts_answer_and_of_a_poll_count() {
+    let server = Scripted::start(|exchange| match exchange.request.clone() {
+        request if request.is_post() => {
+            exchange.respond_with("200 OK", "Set-Cookie: post=1; Path=/\r\n", "ok")
+        }
+        request if request.is_poll() && exchange.polls() == 1 => {
+            exchange.respond_with("200 OK", "Set-Cookie: poll=1; Path=/\r\n", "4go")
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.payload(OPEN),
+    });
+    let (client, watch) = connected(server.url(), by(&[Polling]));
+    assert_eq!(watch.message().as_text(), Some("go"));
+    for _ in 0..2 {
+        client.send("hello").unwrap();
+        client.flush(PATIENCE).unwrap();
+    }
+    let posts = server.requests().into_iter().filter(|request| request.is_post());
+    let sent: Vec<_> = posts.map(|post| post.header("cookie").concat()).collect();
+    assert_eq!(sent, ["poll=1", "poll=1; post=1"]);
+    abort(&client);
 }
 
 #[test]

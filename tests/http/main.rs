@@ -14,7 +14,10 @@ mod addresses;
 mod agent;
 mod balancer;
 mod cookies;
+mod ends;
+mod errors;
 mod headers;
+mod redirects;
 mod secrets;
 mod sizes;
 

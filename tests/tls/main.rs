@@ -9,6 +9,7 @@ mod common;
 
 mod agent;
 mod certificates;
+mod ends;
 mod load;
 mod refusals;
 mod server;
