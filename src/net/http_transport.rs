@@ -84,11 +84,12 @@ impl Transport for HttpTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         let can_wait = self.buffers.hold(amount);
-        if std::mem::take(&mut self.is_new_request) {
-            if let Some(forward) = &self.forward {
-                let rewritten = forward.rewrite(self.buffers.held());
-                self.buffers.replace_held(&rewritten);
-            }
+        // A body that has waited for a `100 Continue` comes after an answer too, but begins with a packet's type.
+        let is_head = [&b"GET "[..], b"POST "].iter().any(|method| self.buffers.held().starts_with(method));
+        let is_head = std::mem::take(&mut self.is_new_request) && is_head;
+        if let Some(forward) = self.forward.as_ref().filter(|_| is_head) {
+            let rewritten = forward.rewrite(self.buffers.held());
+            self.buffers.replace_held(&rewritten);
         }
         if can_wait { Ok(()) } else { self.flush(timeout) }
     }
