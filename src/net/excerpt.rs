@@ -132,7 +132,8 @@ mod tests {
 
     #[test]
     fn quotations_of_bodies() {
-        let nginx = "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n\
+        let nginx = "<html>\r\n\
+                     <head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n\
                      <body>\r\n<center><h1>400 Bad Request</h1></center>\r\n\
                      <center>The plain HTTP request was sent to HTTPS port</center>\r\n</body></html>";
         for (body, expected) in [
@@ -140,8 +141,8 @@ mod tests {
             ("one\n\n  two  words\nthree", Some("one / two words")),
             (nginx, Some("400 The plain HTTP request was sent to HTTPS port / 400 Bad Request")),
             (
-                "<!DOCTYPE html><!-- a > b --><STYLE>x{}</STYLE><style>p > a{}</style><h1>Access <b>denied</b></h1>\
-                 <p>Ray&nbsp;ID &amp;lt; 7<script>if (a < b) {}</script>",
+                "<!DOCTYPE html><!-- a > b --><STYLE>x{}</STYLE><style>p > a{}</style>\
+                 <h1>Access <b>denied</b></h1><p>Ray&nbsp;ID &amp;lt; 7<script>if (a < b) {}</script>",
                 Some("Access denied / Ray ID &lt; 7"),
             ),
             ("<p>a\u{9b}31m\u{202e}b", Some("a\u{fffd}31m\u{fffd}b")),

@@ -210,8 +210,8 @@ fn malformed(text: &str, start: &[u8]) -> String {
     }
     let what = match text.trim_start_matches("http parse fail: ") {
         "invalid header name" => {
-            "a header has a line without a name, such as a folded one, or a space or another invalid character in \
-             front of its colon"
+            "a header has a line without a name, such as a folded one, or a space or another invalid \
+             character in front of its colon"
         }
         "invalid header value" => "a header's value has an invalid character",
         "http parse resulted in too many headers" => "it has more than 128 headers",
