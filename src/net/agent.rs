@@ -10,7 +10,7 @@ use ureq::http::Uri;
 use ureq::{Agent, Cookie};
 use url::Url;
 
-use super::cookies::{Change, Jar, StoredCookie};
+use super::cookies::{Change, StoredCookie};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
 
@@ -57,14 +57,14 @@ pub(super) fn shorter(timeout: Duration, config: &Config) -> Duration {
 /// The most default paths that are tried for a lent cookie that names no path.
 const MOST_PATHS: usize = 32;
 
-/// Lends the cookies that the user's agent has for the host of `url` to the jar of a connection.
+/// The cookies that the user's agent has for the host of `url`, each with its path.
 ///
 /// A ureq jar lists its cookies without the domain and path under which it holds them, but finds a cookie by
 /// both. A cookie that names no path belongs to the directory of a URL that set it: those above `url` are
 /// tried.
-pub(super) fn lend(lender: &Agent, jar: &mut Jar, url: &Url) {
-    let Some(host) = url.host_str() else { return };
-    let now = SystemTime::now();
+pub(super) fn cookies_for(lender: &Agent, url: &Url) -> Vec<(String, String)> {
+    let Some(host) = url.host_str() else { return Vec::new() };
+    let mut cookies = Vec::new();
     let held = lender.cookie_jar_lock();
     for cookie in held.iter() {
         let text = cookie.to_string();
@@ -74,10 +74,11 @@ pub(super) fn lend(lender: &Agent, jar: &mut Jar, url: &Url) {
         let paths = path.map_or_else(|| directories(url.path()), |path| vec![path]);
         for path in paths {
             if let Some(found) = held.get(domain, path, cookie.name()) {
-                jar.lend(&found.to_string(), path, url, now);
+                cookies.push((found.to_string(), path.to_owned()));
             }
         }
     }
+    cookies
 }
 
 /// The last attribute of that name, if its value is not empty.
@@ -138,6 +139,13 @@ fn as_text(cookie: &StoredCookie) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::cookies::Jar;
+
+    fn lend(lender: &Agent, jar: &mut Jar, url: &Url) {
+        for (cookie, path) in cookies_for(lender, url) {
+            jar.lend(&cookie, &path, url, SystemTime::now());
+        }
+    }
 
     fn lender(cookies: &[(&str, &str)]) -> Agent {
         let lender = Agent::new_with_defaults();

@@ -222,11 +222,17 @@ impl UserAgent {
     /// Lends the cookies of the user's agent for the host, when it is first met.
     pub(super) fn lend(&self, url: &Url) {
         let (Some(lender), Some(host)) = (&self.settings.agent, url.host_str()) else { return };
-        let mut lent = lock(&self.lent);
-        if lent.len() < MOST_LENT && !lent.iter().any(|known| known == host) {
+        {
+            let mut lent = lock(&self.lent);
+            if lent.len() == MOST_LENT || lent.iter().any(|known| known == host) {
+                return;
+            }
             lent.push(host.to_owned());
-            agent::lend(lender, &mut lock(&self.jar), url);
         }
+        // The user may hold the lock of that agent's jar: no lock of ours is held meanwhile.
+        let cookies = agent::cookies_for(lender, url);
+        let (mut jar, now) = (lock(&self.jar), SystemTime::now());
+        cookies.iter().for_each(|(cookie, path)| jar.lend(cookie, path, url, now));
     }
 
     /// Stores the cookies of a response, and tells the user's agent of them.
