@@ -1,8 +1,8 @@
 //! Text from the server as it may be shown: a control character could rewrite a terminal's screen, or forge a
 //! line of a log.
 //!
-//! The constructors and the `Debug` of [`Error`](crate::Error), and [`Logger`](crate::logger::Logger), use this
-//! module for every text that passes through them. No other code has to.
+//! The constructors and the `Debug` of [`Error`](crate::Error), and [`Logger`](crate::logger::Logger), use
+//! this module for every text that passes through them. No other code has to.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
@@ -49,8 +49,8 @@ impl Write for Escaping<'_, '_> {
 /// The longest text of a cause, in bytes. serde_json quotes a string of any length that it did not expect.
 const LONGEST: usize = 1000;
 
-/// An error's cause as it may be shown: its texts have no control characters, and are of limited length. A cause
-/// whose texts are so already keeps its type.
+/// An error's cause as it may be shown: its texts have no control characters, and their length is limited. A
+/// cause that needs no change keeps its type.
 pub(crate) fn printable_cause(cause: BoxError) -> BoxError {
     let first: &(dyn StdError + 'static) = &*cause;
     let mut chain = std::iter::successors(Some(first), |error| (*error).source());

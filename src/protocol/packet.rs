@@ -31,7 +31,7 @@ pub(crate) enum DecodeError {
     Empty,
     #[error("unknown packet type {kind:?}{}", if *.html { "; the data looks like HTML" } else { "" })]
     UnknownType {
-        /// The first character of the packet. Nothing more of a packet is in an error, as it may be confidential.
+        /// The first character of the packet. An error has no more of a packet, which may be confidential.
         kind: char,
         html: bool,
     },
