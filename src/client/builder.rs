@@ -318,9 +318,9 @@ impl ClientBuilder {
     /// A text stays a text if its value would take more memory than 32 times the text and 16 MiB, or if it
     /// nests arrays and objects more than 127 levels deep. The memory is estimated before the text is
     /// decoded, by serde_json or by the codec of [`json`](Self::json): 32 bytes for each value and each
-    /// string, 128 for an array that is not empty, and 640 for each six members of an object. So a list of
-    /// numbers, or of objects of 30 characters and more, always arrives as JSON, and `[{"x":1,"y":2},...]` up
-    /// to a length of about 600 kB.
+    /// string, 128 for an array that is not empty, and 640 for an object that is not empty and for each six
+    /// members beyond eleven. So a list of numbers, or of flat objects of 30 characters and more, always
+    /// arrives as JSON, and `[{"x":1,"y":2},...]` up to a length of about 700 kB.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
         self

@@ -15,10 +15,11 @@ const SLOT: usize = size_of::<Value>();
 /// The smallest block of an allocator: most strings fit in one.
 const BLOCK: usize = 32;
 
-/// A node of the B-tree in which serde_json keeps an object: it has room for 11 members, is allocated for the
-/// first, and holds 6 when an object has many of them.
+/// A node of the B-tree in which serde_json keeps an object. It has room for 11 members. One member more
+/// splits it, and leaves a node with 6 members behind.
 const NODE: usize = 640;
-const MEMBERS: usize = 6;
+const ROOM: usize = 11;
+const LEFT: usize = 6;
 
 /// The elements for which an array of one element has room.
 const SMALLEST_ARRAY: usize = 4;
@@ -33,7 +34,7 @@ pub(super) fn is_too_high(text: &str) -> bool {
 /// An estimate of the memory, counted from the structure of the text outside of its strings. `None` if the
 /// nesting is too deep. The count ends at `limit`.
 fn memory(text: &str, limit: usize) -> Option<usize> {
-    // The members of the open objects that follow the last node.
+    // The members in the last node of each open object.
     let mut members = [0_usize; MAX_NESTING + 1];
     let (mut depth, mut memory) = (0, SLOT);
     let (mut in_string, mut escaped) = (false, false);
@@ -59,8 +60,9 @@ fn memory(text: &str, limit: usize) -> Option<usize> {
             }
             b',' => memory += SLOT,
             b':' => {
-                memory += if members[depth] == 0 { NODE } else { 0 };
-                members[depth] = (members[depth] + 1) % MEMBERS;
+                let count = &mut members[depth];
+                memory += if *count == 0 || *count == ROOM { NODE } else { 0 };
+                *count = if *count == ROOM { ROOM - LEFT + 1 } else { *count + 1 };
             }
             _ => {}
         }
@@ -114,11 +116,16 @@ mod tests {
             (r#"[",:[]{}\\","]"]"#, 6 * SLOT + 2 * BLOCK),
             (r#"{"a":1}"#, SLOT + NODE + BLOCK),
             (r#"{"a":{"b":1},"c":{}}"#, 2 * SLOT + 2 * NODE + 3 * BLOCK),
-            (r#"{"1":1,"2":1,"3":1,"4":1,"5":1,"6":1}"#, 6 * SLOT + NODE + 6 * BLOCK),
-            (r#"{"1":1,"2":1,"3":1,"4":1,"5":1,"6":1,"7":1}"#, 7 * SLOT + 2 * NODE + 7 * BLOCK),
         ];
         for (text, expected) in table {
             assert_eq!(memory(text, usize::MAX), Some(expected), "{text}");
+        }
+        for (members, nodes) in
+            [(1, 1), (11, 1), (12, 2), (17, 2), (18, 3), (23, 3), (24, 4), (29, 4), (30, 5)]
+        {
+            let text = format!("{{{}}}", vec![r#""a":1"#; members].join(","));
+            let expected = members * (SLOT + BLOCK) + nodes * NODE;
+            assert_eq!(memory(&text, usize::MAX), Some(expected), "{text}");
         }
     }
 
@@ -131,6 +138,8 @@ mod tests {
             ("[]", 5_000_000, false),
             (r#""a""#, 2_000_000, false),
             (r#"{"id":12345,"name":"some name","price":1.25}"#, 300_000, false),
+            (r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#, 300_000, false),
+            (r#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7}"#, 300_000, false),
             // 50 to 100 times the text: 16 MiB more than the proportion allows are soon reached.
             (r#"{"x":1,"y":2}"#, 20_000, false),
             (r#"{"x":1,"y":2}"#, 200_000, true),
