@@ -423,7 +423,7 @@ fn uvicorn_without_keep_alive() {
     let case = Case { kind: Kind::PythonAsgi, route: Route::Polling };
     let peer = Peer::connect(case, &options);
     for i in 0..500 {
-        peer.echo(&format!("message {i}"));
+        peer.echo(format!("message {i}"));
     }
     peer.assert_alive();
 }
