@@ -10,6 +10,8 @@
 
 #[path = "../src/protocol/mod.rs"]
 mod protocol;
+#[path = "../src/session_id.rs"]
+mod session_id;
 
 use std::collections::VecDeque;
 use std::hint::black_box;

@@ -153,6 +153,7 @@ mod printable;
 mod protocol;
 mod reconnection;
 mod session;
+mod session_id;
 #[cfg(all(feature = "sigint", unix))]
 mod sigint;
 mod stats;

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::session_id::without_session_ids;
+
 /// The limit for a quotation of the server's text, in characters.
 pub(super) const QUOTED: usize = 200;
 
@@ -28,9 +30,9 @@ pub(super) fn of_body(body: &[u8]) -> Option<String> {
     Some(quotation(&lines.join(" / "))).filter(|quoted| !quoted.is_empty())
 }
 
-/// The start of a text.
+/// The start of a text, without session ids.
 pub(super) fn quotation(text: &str) -> String {
-    text.chars().take(QUOTED).collect()
+    without_session_ids(&text.chars().take(QUOTED).collect::<String>())
 }
 
 /// True if the body can only be HTML or XML: no packet starts with that character.
@@ -145,6 +147,7 @@ mod tests {
             ),
             ("<p>a\u{9b}31m\u{202e}b", Some("a\u{9b}31m\u{202e}b")),
             ("<html><body></body></html>", None),
+            (r#"0{"sid":"secret","upgrades":[]}"#, Some(r#"0{"sid":"***","upgrades":[]}"#)),
             ("<", None),
             ("", None),
             ("\0\0\0\0", None),

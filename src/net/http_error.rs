@@ -62,9 +62,13 @@ fn sid(url: &str) -> Cow<'_, str> {
 /// Hides the session id of the request to `url` in the text of an error and in the server's JSON.
 pub(crate) fn without_sid(mut error: Error, url: &str) -> Error {
     let sid = sid(url);
+    // Texts have control characters, which an id may have too, as escapes.
+    let escaped = sid.escape_debug().to_string();
     let hide = |text: &mut String| {
-        if let Cow::Owned(hidden) = excerpt::without(text, &sid) {
-            *text = hidden;
+        for id in [&*sid, &*escaped] {
+            if let Cow::Owned(hidden) = excerpt::without(text, id) {
+                *text = hidden;
+            }
         }
     };
     match &mut error {

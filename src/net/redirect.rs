@@ -2,11 +2,10 @@
 
 use url::Url;
 
+use super::excerpt::quotation;
+
 /// The most redirects that one request follows.
 pub(super) const MOST: u32 = 10;
-
-/// The most characters of a `Location` that an error quotes.
-const QUOTED: usize = 200;
 
 /// The longest URL that a request is sent to, in bytes. It is the limit of the `http` crate.
 const LONGEST_URL: usize = 65_534;
@@ -57,7 +56,7 @@ pub(super) fn quoted(location: &[u8]) -> String {
     let hidden = if host > start { "***@" } else { "" };
     let query = if query.is_empty() { "" } else { "?***" };
     let shown = format!("{}{hidden}{}{query}", &address[..start], &address[host..]);
-    shown.chars().take(QUOTED).collect()
+    quotation(&shown)
 }
 
 /// The URL without its query, which may be secret.
@@ -128,7 +127,7 @@ mod tests {
         ] {
             assert_eq!(quoted(location.as_bytes()), expected);
         }
-        assert_eq!(quoted(&[b'x'; 1000]).len(), QUOTED);
+        assert_eq!(quoted(&[b'x'; 1000]).len(), 200);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use bytes::Bytes;
 
+use crate::session_id::without_session_ids;
+
 /// The unit of the protocol: one websocket frame, or one element of a polling payload, carries one packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Packet {
@@ -153,7 +155,7 @@ pub(super) fn excerpt(text: &str) -> String {
     const MAX: usize = 32;
     let mut shown = String::new();
     let start: String = text.chars().take(8 * MAX).collect();
-    for c in without_sid(&start).chars() {
+    for c in without_session_ids(&start).chars() {
         let escaped = c.escape_debug();
         if shown.chars().count() + escaped.len() > MAX {
             shown.push_str("...");
@@ -162,26 +164,6 @@ pub(super) fn excerpt(text: &str) -> String {
         shown.extend(escaped);
     }
     shown
-}
-
-/// The text with `***` in place of a session id, as in `"sid":"..."` or `sid=...`: anybody who reads the id
-/// in a log can take over the session.
-fn without_sid(text: &str) -> String {
-    const KEY: &str = "sid";
-    let (mut shown, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find(KEY) {
-        let (before, behind) = rest.split_at(at + KEY.len());
-        let value = behind.trim_start_matches(['"', '\'', '\\', ' ', ':', '=']);
-        let between = &behind[..behind.len() - value.len()];
-        shown.extend([before, between]);
-        rest = value;
-        if between.contains([':', '=']) {
-            shown.push_str("***");
-            let end = value.find(['"', '\'', '\\', ',', '&', ';', '}', ' ', '<']);
-            rest = &value[end.unwrap_or(value.len())..];
-        }
-    }
-    shown + rest
 }
 
 #[cfg(test)]
@@ -253,16 +235,7 @@ mod tests {
 
     #[test]
     fn an_excerpt_hides_a_session_id() {
-        for (text, shown) in [
-            (r#"{"sid":"secret"}"#, r#"{\"sid\":\"***\"}"#),
-            ("?sid=secret&a=1", "?sid=***&a=1"),
-            ("'sid': 'secret", "\\'sid\\': \\'***"),
-            ("inside the sid", "inside the sid"),
-            ("sid=sid=sid=x;sid=y", "sid=***;sid=***"),
-            ("sid:", "sid:***"),
-        ] {
-            assert_eq!(excerpt(text), shown);
-        }
+        assert_eq!(excerpt(r#"{"sid":"secret"}"#), r#"{\"sid\":\"***\"}"#);
         let long = excerpt(&"sid:".repeat(1_000_000));
         assert!(long.len() < 40, "{long}");
     }
