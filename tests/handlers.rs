@@ -5,7 +5,7 @@ mod common;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,26 @@ fn a_refused_connection_has_no_messages_by_websocket() {
         });
         (0..30).for_each(|_| a_refused_connection_has_no_messages(&server, WebSocket));
     }
+}
+
+/// The server does not answer the close, so `connect` waits.
+#[test]
+fn a_refused_connection_is_not_connected_while_it_closes() {
+    let (over, test) = mpsc::channel::<()>();
+    let test = Mutex::new(test);
+    let server =
+        Scripted::websocket(move |_| test.lock().unwrap().recv_timeout(PATIENCE).map_err(io::Error::other));
+    let client = Client::builder().request_timeout(Duration::from_secs(2)).build().unwrap();
+    client.on_connect(|_| Err("no"));
+    let (connecting, url) = (client.clone(), server.url().to_owned());
+    let connect = thread::spawn(move || connecting.connect_with(url, only(WebSocket)));
+    eventually("it connects", || client.state() != State::Disconnected);
+    eventually("it closes", || client.state() != State::Connecting && client.send("x").is_err());
+    assert_ne!(client.state(), State::Connected);
+    assert!(!client.is_connected());
+    drop(over);
+    assert!(matches!(connect.join().unwrap(), Err(Error::ConnectHandler { .. })));
+    client.wait();
 }
 
 #[test]

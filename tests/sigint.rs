@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use common::process::{waiting, with_sigint};
+use common::process::{threads, waiting, with_sigint};
 use common::real::{Event, Server};
 use common::scripted::Scripted;
 use common::{PATIENCE, eventually, only};
@@ -43,7 +43,7 @@ fn child() {
     if has_handler {
         signal_hook::flag::register(SIGINT, handled.clone()).unwrap();
     }
-    let clients = clients(part);
+    let mut clients = clients(part);
     for client in &clients {
         let connected = match part {
             "starved" => without_descriptors(|| connect(client)),
@@ -64,6 +64,13 @@ fn child() {
         "busy" => clients[0].send("to be echoed").unwrap(),
         "reconnecting" | "lasting" => clients[0].send("cmd:close").unwrap(),
         "lasting disconnect" | "lasting handled" => disconnect_in_time(&clients[0]),
+        "dropped" => {
+            eventually("the second client is disconnected", || clients[1].state() == State::Disconnected);
+            clients.truncate(1);
+            let readers = || threads().iter().filter(|(name, _)| name == "eio-reader").count();
+            eventually("nobody but Ctrl-C has the second client", || readers() == 1);
+            println!("[dropped]");
+        }
         _ => {}
     }
     // The first client is waited for last, because its end may never come.
@@ -84,26 +91,29 @@ fn clients(part: &str) -> Vec<Client> {
         Reconnection::new().delay(never).max_delay(never).on_event(|event| println!("[policy: {event}]"));
     let mut builder = Client::builder().handle_sigint(part != "off").reconnection(policy);
     let lasting = part.starts_with("lasting");
-    if part == "hang" || lasting {
+    if matches!(part, "hang" | "dropped") || lasting {
         builder = builder.request_timeout(PATIENCE * 10);
     }
-    let count = if matches!(part, "two" | "hang") { 2 } else { 1 };
+    let count = if matches!(part, "two" | "hang" | "dropped") { 2 } else { 1 };
     let clients: Vec<_> = (0..count).map(|_| builder.clone().build().unwrap()).collect();
     for (index, client) in clients.iter().enumerate() {
         let hangs = part == "hang" && index == 0;
+        let lasts = lasting || part == "dropped" && index == 0;
         client.on_disconnect(move |_, reason| {
             println!("[{reason} {index}]");
             if hangs {
                 park();
             }
-            if lasting {
+            if lasts {
                 // The handler returns when the parent sends a line.
                 std::io::stdin().lines().next();
                 println!("[handler done]");
             }
         });
         let busy = part == "busy";
+        let held = (part == "dropped" && index == 1).then(|| Panics);
         client.on_message(move |_, _| {
+            let _ = &held;
             println!("[message]");
             if busy {
                 park();
@@ -111,6 +121,16 @@ fn clients(part: &str) -> Vec<Client> {
         });
     }
     clients
+}
+
+/// A value of a handler. The last share of the client drops it.
+struct Panics;
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        println!("[dropped on {}]", thread::current().name().unwrap());
+        panic!("in a destructor");
+    }
 }
 
 /// Disconnects while the disconnect handler runs.
@@ -325,6 +345,20 @@ fn a_handler_that_never_ends_is_not_waited_for_beyond_the_timeout() {
     program.says("[message]");
     program.interrupt();
     assert_eq!(server.disconnected(), "TransportClose");
+    assert_eq!(program.ends().signal(), BY_SIGINT);
+}
+
+/// Ctrl-C waits for the first client's handler. Meanwhile the program drops the second client, so that Ctrl-C has
+/// the last share of it.
+#[test]
+fn a_destructor_that_panics_does_not_keep_the_process_alive() {
+    let server = Server::start();
+    let mut program = Program::start("dropped", server.url(), WebSocket);
+    program.says("[ready]");
+    program.interrupt();
+    program.says("[dropped]");
+    writeln!(program.input).unwrap();
+    program.says("[dropped on eio-sigint]");
     assert_eq!(program.ends().signal(), BY_SIGINT);
 }
 

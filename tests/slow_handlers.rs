@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::scripted::{Exchange, Scripted, open_with};
+use common::scripted::{Exchange, OPEN, Scripted, open_with};
 use common::{PATIENCE, Seen, Watch, eventually, only};
-use crossbeam_channel::{bounded, unbounded};
-use engineio::{Client, TransportKind};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use engineio::{Client, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -153,4 +153,78 @@ fn a_message_leaves_the_inbox_when_its_handler_gets_it() {
         assert!(each > 0 && inbox == expected, "{transport}: {inbox:?}");
         client.disconnect().unwrap();
     }
+}
+
+/// A logger that stops the watchdog when it has received a message.
+struct HoldsWatchdog {
+    entered: Sender<()>,
+    released: Receiver<()>,
+}
+
+impl log::Log for HoldsWatchdog {
+    fn enabled(&self, _: &log::Metadata) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record) {
+        let received = record.args().to_string().starts_with("received message");
+        if received && thread::current().name() == Some("eio-watchdog") {
+            let _ = self.entered.try_send(());
+            let _ = self.released.recv_timeout(PATIENCE);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// The watchdog has received a message in the reader's place. The handler returns, and then the connection
+/// ends because the POST fails.
+#[test]
+fn what_was_received_during_a_handler_is_delivered_at_the_end() {
+    let ((enter, entered), (release, released)) = (bounded(1), bounded::<()>(0));
+    let ((fail, failed), (go, goes)) = (bounded::<()>(0), bounded::<()>(0));
+    let server = Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() => {
+            let _ = failed.recv_timeout(PATIENCE);
+            exchange.respond("500 Internal Server Error", "")
+        }
+        request if request.is_poll() => match exchange.polls() {
+            1 => exchange.payload("4first"),
+            2 => {
+                let _ = goes.recv_timeout(PATIENCE);
+                exchange.payload("4second")
+            }
+            _ => exchange.hold(),
+        },
+        _ => exchange.payload(OPEN),
+    });
+    let logger = HoldsWatchdog { entered: enter, released };
+    let client = Client::builder().logger(logger).build().unwrap();
+    let ((begin, begun), (leave, left)) = (bounded(1), bounded::<()>(0));
+    let watch = Watch::after(&client, move |_, message| {
+        if message.as_text() == Some("first") {
+            begin.send(()).unwrap();
+            let _ = left.recv_timeout(PATIENCE);
+        }
+    });
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    watch.connected();
+    client.send("x").unwrap();
+    begun.recv_timeout(PATIENCE).unwrap();
+    // The flush waits for the POST, so the watchdog receives.
+    let flushing = client.clone();
+    let flush = thread::spawn(move || flushing.flush(PATIENCE));
+    drop(go);
+    entered.recv_timeout(PATIENCE).expect("the watchdog receives");
+    assert_eq!(client.stats().received.messages, 2);
+    drop(leave);
+    assert_eq!(watch.message(), Message::from("first"));
+    drop(fail);
+    eventually("the connection is over", || !client.is_connected());
+    // A reader that does not wait for the watchdog would end in this time.
+    thread::sleep(Duration::from_millis(100));
+    drop(release);
+    assert_eq!(watch.next(), Seen::Message("second".into()));
+    assert_eq!(watch.disconnected(), Reason::TransportError);
+    flush.join().unwrap().unwrap_err();
 }

@@ -216,6 +216,12 @@ impl Session {
         self.outbox.flush(timeout, || self.watchdog.stand_in())
     }
 
+    /// True if a sender waits for room, or a thread waits for a flush.
+    #[cfg(shuttle)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.outbox.is_waited_for()
+    }
+
     /// Fills in the values that belong to this connection alone.
     pub(crate) fn fill(&self, stats: &mut Stats) {
         stats.outbox_bytes = self.outbox.bytes();

@@ -1,5 +1,6 @@
 //! Tests of a session and its threads over a fake transport, for which the test plays the server.
 
+mod inbox;
 mod outbox;
 mod waits;
 

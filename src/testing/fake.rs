@@ -28,6 +28,8 @@ struct Line {
     half: Option<Packet>,
     /// Set when nothing can be written any more.
     broken: bool,
+    /// Set if the server has no last words when nothing can be written any more.
+    silenced: bool,
     /// The number of messages that the client has received.
     taken: usize,
 }
@@ -84,6 +86,12 @@ impl Server {
         self.change(|line| line.broken = true);
     }
 
+    /// Makes all writes fail from now on, as after a POST that fails with status 500.
+    #[cfg(shuttle)]
+    pub(crate) fn break_writes_for_good(&self) {
+        self.change(|line| (line.broken, line.silenced) = (true, true));
+    }
+
     /// Makes the server ignore a close packet.
     pub(crate) fn be_rude(&self) {
         self.change(|line| line.polite = false);
@@ -99,6 +107,13 @@ impl Server {
     pub(crate) fn wait_until_read(&self) {
         let unread = |line: &Line| !line.incoming.is_empty() && !line.closed;
         drop(self.0.changed.wait_while(lock(&self.0.line), None, unread));
+    }
+
+    /// Waits until the client has written its close or has closed.
+    #[cfg(shuttle)]
+    pub(crate) fn wait_until_closed(&self) {
+        let open = |line: &Line| !line.sent.contains(&Packet::Close) && !line.closed;
+        drop(self.0.changed.wait_while(lock(&self.0.line), None, open));
     }
 
     /// The number of messages that the client has received.
@@ -118,6 +133,12 @@ impl Server {
         let nothing = |line: &Line| line.sent.is_empty();
         let mut line = self.0.changed.wait_while(lock(&self.0.line), Some(after(PATIENCE)), nothing);
         line.sent.pop_front().expect("the client sends something")
+    }
+
+    /// The packets that the client has sent and that nobody has taken.
+    #[cfg(shuttle)]
+    pub(crate) fn written(&self) -> Vec<Packet> {
+        lock(&self.0.line).sent.iter().cloned().collect()
     }
 
     /// Takes all packets that the client has sent.
@@ -143,7 +164,7 @@ impl Line {
         }
         if self.broken {
             let error = Error::connection("nothing can be written");
-            return Err(TransportError::Unwritable { error, last_words: true });
+            return Err(TransportError::Unwritable { error, last_words: !self.silenced });
         }
         Ok(())
     }

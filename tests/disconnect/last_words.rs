@@ -1,11 +1,13 @@
 //! The server's last messages reach the handlers, even if nothing can be written to the server any more.
 
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{PATIENCE, Watch, only, within};
+use crate::common::{PATIENCE, Seen, Watch, only, within};
+use crossbeam_channel::bounded;
 use engineio::{Client, Error, Message, Reason, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
@@ -59,6 +61,51 @@ fn by_polling() {
         assert_eq!(watch.message(), Message::from("bye"));
         assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
         assert!(matches!(client.disconnect(), Err(Error::Unsent { messages: 1, .. })));
+    }
+}
+
+/// A handler takes longer than the time that the server has for its last words. It begins before the POST
+/// fails, or after that.
+#[test]
+fn behind_a_slow_handler() {
+    for handler_first in [true, false] {
+        let ((enter, entered), (post, posted)) = (bounded(1), bounded(1));
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() => {
+                if handler_first {
+                    let _ = entered.recv();
+                }
+                exchange.respond("400 Bad Request", "{}")?;
+                post.send(()).map_err(io::Error::other)
+            }
+            request if request.is_poll() => {
+                let poll = exchange.polls();
+                if poll == if handler_first { 2 } else { 1 } {
+                    let _ = posted.recv();
+                    // By then the client has read the answer to its POST. If it has not, the test shows less.
+                    thread::sleep(Duration::from_millis(100));
+                }
+                match poll {
+                    1 => exchange.payload("4one"),
+                    2 => exchange.payload("4two\u{1e}1"),
+                    _ => exchange.hold(),
+                }
+            }
+            _ => exchange.payload(OPEN),
+        });
+        let client = Client::new();
+        let watch = Watch::after(&client, move |_, message| {
+            if message.as_text() == Some("one") {
+                enter.send(()).unwrap();
+                thread::sleep(Duration::from_millis(1500));
+            }
+        });
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        watch.connected();
+        client.send("x").unwrap();
+        assert_eq!(watch.message(), Message::from("one"));
+        assert_eq!(watch.next(), Seen::Message("two".into()), "the handler begins first: {handler_first}");
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
     }
 }
 

@@ -155,3 +155,18 @@ fn disconnect_waits_for_the_handler_and_not_for_the_channel() {
         }
     }
 }
+
+/// The channel is not read before the client disconnects.
+#[test]
+fn a_channel_without_room_for_the_connect_gets_no_disconnect() {
+    let server = Scripted::silent(OPEN);
+    let client = Client::builder().request_timeout(TIMEOUT).build().unwrap();
+    let events = client.events(0);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.disconnect().unwrap();
+    while !client.wait_timeout(Duration::ZERO) {
+        assert_eq!(events.recv_timeout(Duration::from_millis(10)).ok(), None);
+    }
+    drop(client);
+    assert!(events.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()), "nobody is left to send");
+}

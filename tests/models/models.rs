@@ -17,8 +17,12 @@ fn config() -> Config {
     config
 }
 
+/// Runs all models, or those whose names contain the value of this environment variable.
+const ONLY: &str = "ENGINEIO_MODEL";
+
 fn run(schedules: usize) {
-    for (name, model) in MODELS {
+    let only = std::env::var(ONLY).unwrap_or_default();
+    for (name, model) in MODELS.iter().filter(|(name, _)| name.contains(&only)) {
         let start = Instant::now();
         Runner::new(RandomScheduler::new(schedules), config()).run(*model);
         Runner::new(PctScheduler::new(DEPTH, schedules), config()).run(*model);

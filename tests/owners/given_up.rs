@@ -5,13 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::process::{threads, ticks, waiting};
-use crate::common::scripted::Scripted;
-use crate::common::{self, PATIENCE, only};
+use crate::common::scripted::{OPEN, Scripted};
+use crate::common::{self, PATIENCE, connected, only};
 use crate::{Does, Stuck, Then, connect_and_fill, destroyed, each, fill, message, owned, turn};
 use crossbeam_channel::{Receiver, bounded};
-use engineio::{Client, Disconnect, Error, TransportKind};
+use engineio::{Client, Disconnect, Error, Reason, TransportKind};
 
-use TransportKind::WebSocket;
+use TransportKind::{Polling, WebSocket};
 
 /// Sends three messages with this action of their destructors. Only the first one may panic, because a second
 /// panic during the first one would abort the process.
@@ -76,6 +76,11 @@ fn a_message_that_is_given_up_may_disconnect() {
 }
 
 #[test]
+fn a_message_that_is_given_up_may_wait() {
+    each(&ENDS, |transport, end| given_up(transport, end, Does::Wait));
+}
+
+#[test]
 fn a_message_that_is_given_up_may_panic() {
     each(&ENDS, |transport, end| given_up(transport, end, Does::Panic));
 }
@@ -121,6 +126,43 @@ fn a_destructor_that_blocks_holds_no_tear_down_up() {
         };
         assert_eq!(unsent(first.join().unwrap()), unsent(second));
     });
+}
+
+/// The server refuses the POST of the first message. The writer thread is then stuck in the destructor of the
+/// second one.
+#[test]
+fn a_destructor_that_blocks_holds_no_end_up() {
+    let _turn = turn();
+    let (refuse, refused) = bounded::<()>(0);
+    let server = Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() => {
+            let _ = refused.recv_timeout(PATIENCE);
+            exchange.respond("400 Bad Request", "{}")
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.payload(OPEN),
+    });
+    let (client, watch) = connected(server.url(), only(Polling));
+    client.send("first").unwrap();
+    server.wait_for("POST", |request| request.is_post());
+    let ((enter, entered), (release, released)) = (bounded(1), bounded::<()>(0));
+    let blocks = owned(10, move || {
+        enter.send(()).unwrap();
+        let _ = released.recv();
+    });
+    client.send(blocks).unwrap();
+    let flushing = client.clone();
+    let flush = waiting("flush", move || flushing.flush(PATIENCE));
+    drop(refuse);
+    entered.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(flush.join().unwrap(), Err(Error::SocketIsClosed)));
+    assert_eq!(watch.disconnected(), Reason::TransportError);
+    assert!(matches!(
+        client.disconnect_with(Disconnect::new().abort(true)),
+        Err(Error::Unsent { messages: 2, .. })
+    ));
+    drop(release);
+    client.wait();
 }
 
 /// A handler runs, so the watchdog receives. One thread is stuck in the destructor, and a second one aborts

@@ -1,11 +1,12 @@
-//! Messages whose bytes belong to a value of the user's. The value's destructor runs when the message is
-//! written or given up, and may call the client, block or panic.
+//! Messages whose bytes belong to a value of the user's, and errors that hold one. The value's destructor runs
+//! when the message is written or given up or the error is dropped, and may call the client, block or panic.
 
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod errors;
 mod given_up;
 mod written;
 
@@ -56,6 +57,7 @@ pub(crate) enum Does {
     Stats,
     Send,
     Disconnect,
+    Wait,
     Panic,
 }
 
@@ -66,6 +68,7 @@ impl Does {
             Does::Stats => drop(client.stats()),
             Does::Send => drop(client.send("from the destructor")),
             Does::Disconnect => drop(client.disconnect()),
+            Does::Wait => client.wait(),
             Does::Panic => panic!("in a destructor"),
         }
     }

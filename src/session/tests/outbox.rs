@@ -44,6 +44,84 @@ fn the_count_of_unsent_messages_is_frozen_at_the_end() {
     }
 }
 
+/// Gives the turn to a message, behind which other packets wait.
+fn with_turn(outbox: &Outbox) -> Packet {
+    outbox.expect_answer();
+    match outbox.admit(text("first"), WhenFull::Wait) {
+        Ok(Admission::Direct(packet)) => packet,
+        _ => panic!("the connection is idle"),
+    }
+}
+
+/// The writer's next batch. Fails if there is no work for the writer.
+fn next_batch(outbox: &Arc<Outbox>) -> VecDeque<Packet> {
+    let (taken, takes) = unbounded();
+    let outbox = outbox.clone();
+    thread::spawn(move || {
+        let mut batch = VecDeque::new();
+        outbox.take(&mut batch);
+        taken.send(batch)
+    });
+    takes.recv_timeout(PATIENCE).expect("there is work for the writer")
+}
+
+#[test]
+fn a_refused_message_stays_in_front() {
+    let outbox = Arc::new(Outbox::new(1000, true));
+    let first = with_turn(&outbox);
+    assert!(matches!(outbox.admit(text("second"), WhenFull::Wait), Ok(Admission::First)));
+    assert!(matches!(outbox.direct_done(TrySend::Refused, first), Admission::Queued));
+    assert_eq!(next_batch(&outbox), [text("first"), text("second")]);
+}
+
+#[test]
+fn a_pong_that_waits_goes_first() {
+    let pong = Packet::Pong("x".into());
+    for done in [TrySend::Sent, TrySend::Refused] {
+        let outbox = Arc::new(Outbox::new(1000, true));
+        let first = with_turn(&outbox);
+        assert!(matches!(outbox.admit_pong(pong.clone()), Admission::First));
+        outbox.direct_done(done, first);
+        let batch = next_batch(&outbox);
+        let first = (done == TrySend::Refused).then(|| text("first"));
+        assert_eq!(batch, [pong.clone()].into_iter().chain(first).collect::<VecDeque<_>>(), "{done:?}");
+    }
+}
+
+#[test]
+fn a_refused_pong_is_written_later() {
+    let outbox = Arc::new(Outbox::new(1000, true));
+    let pong = Packet::Pong("x".into());
+    assert!(matches!(outbox.admit_pong(pong.clone()), Admission::Direct(_)));
+    assert!(matches!(outbox.direct_done(TrySend::Refused, pong.clone()), Admission::First));
+    assert_eq!(next_batch(&outbox), [pong]);
+}
+
+/// The second sender's message has room, and the first one's has not.
+#[test]
+fn senders_wait_in_line() {
+    let outbox = Arc::new(Outbox::new(3 * text(0).memory(), false));
+    let big = text("x".repeat(1000));
+    assert!(matches!(outbox.admit(text(0), WhenFull::Wait), Ok(Admission::First)));
+    let wait = |packet: Packet| match outbox.admit(packet, WhenFull::Wait) {
+        Ok(Admission::Full(packet, ticket)) => {
+            let outbox = outbox.clone();
+            thread::spawn(move || drop(outbox.wait_for_room(packet, ticket).unwrap()))
+        }
+        _ => panic!("the outbox is full"),
+    };
+    let senders = [big.clone(), text(1)].map(wait);
+    assert!(matches!(outbox.admit(text(2), WhenFull::Fail), Err(Error::QueueFull)));
+    assert_eq!(next_batch(&outbox), [text(0)]);
+    outbox.written(Written::of(&text(0)), || {});
+    outbox.batch_done();
+    assert_eq!(next_batch(&outbox), [big.clone()]);
+    outbox.written(Written::of(&big), || {});
+    outbox.batch_done();
+    assert_eq!(next_batch(&outbox), [text(1)]);
+    senders.into_iter().for_each(|sender| sender.join().unwrap());
+}
+
 #[test]
 fn a_flush_waits_for_what_was_sent_before_it_only() {
     let outbox = Outbox::new(1000, true);
@@ -51,16 +129,16 @@ fn a_flush_waits_for_what_was_sent_before_it_only() {
     // After this pause, the first message gets the turn, and the other one waits.
     thread::sleep(Duration::from_millis(1));
     admitted.extend((0..2).map(|i| outbox.admit(text(i), WhenFull::Wait).unwrap()));
-    let (begun, begins) = unbounded();
+    let ((begun, begins), (end, ends)) = (unbounded(), unbounded());
     thread::scope(|scope| {
-        let flush = scope.spawn(|| outbox.flush(PATIENCE, || begun.send(()).unwrap()));
+        scope.spawn(|| end.send(outbox.flush(PATIENCE, || begun.send(()).unwrap())).unwrap());
         begins.recv_timeout(PATIENCE).unwrap();
         outbox.written(Written::of(&text(0)), || {});
         outbox.direct_done(TrySend::Sent, text(0));
         assert!(outbox.take(&mut batch));
         admitted.push(outbox.admit(text("later"), WhenFull::Wait).unwrap());
         outbox.written(Written::of(&batch.pop_front().unwrap()), || {});
-        flush.join().unwrap().unwrap();
+        ends.recv_timeout(PATIENCE / 2).expect("it does not wait for the later one").unwrap();
         outbox.batch_done();
         assert!(outbox.take(&mut batch), "the later one waits still");
         outbox.batch_done();

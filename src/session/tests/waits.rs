@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::clock::Moment;
 use crate::sync::lock;
 
 /// Gives other threads time to get as far as they can. A test stays correct, but tests less, if the time is
@@ -174,4 +175,51 @@ fn time_in_which_the_inbox_is_full_is_no_silence() {
     let told = || f.happened.recv_timeout(PATIENCE).unwrap();
     while !matches!(told(), Happened::Message(packet) if packet == text("late")) {}
     f.session.close(Reason::ClientDisconnect);
+}
+
+/// The handler returns while the stand-in waits for room. The next handler then takes longer than the server
+/// may be silent, and meanwhile the inbox is full again. The rounds differ in the moment of the return.
+#[test]
+fn a_sender_sees_no_silence_while_the_inbox_is_full() {
+    let setup = Setup { interval: 100, timeout: 100, inbox: 300, ..QUIET };
+    let round = &|round: u64| {
+        let ((enter, entered), (release, released)) = (unbounded(), unbounded::<()>());
+        let f = start(&setup, move |_, _| {
+            let _ = enter.send(());
+            let _ = released.recv_timeout(PATIENCE);
+        });
+        f.server.send((0..100).map(text));
+        entered.recv_timeout(PATIENCE).unwrap();
+        eventually("the inbox is full", || f.session.inbox.bytes() >= setup.inbox);
+        thread::sleep(Duration::from_micros(10 * round));
+        release.send(()).unwrap();
+        entered.recv_timeout(PATIENCE).unwrap();
+        let until = Instant::now() + Duration::from_millis(300);
+        while Instant::now() < until {
+            assert!(!f.session.liveness.is_silent(Moment::now()), "round {round}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        f.session.send(text("x"), WhenFull::Wait).unwrap();
+        f.session.abort(Reason::ClientDisconnect);
+    };
+    thread::scope(|scope| {
+        (0..4).for_each(|nth| _ = scope.spawn(move || (0..8).for_each(|i| round(4 * i + nth))));
+    });
+}
+
+/// The writer is stuck in its write, which then fails. The server goes on sending.
+#[test]
+fn a_flush_does_not_wait_for_the_last_words() {
+    let f = start(&QUIET, |_, _| {});
+    f.expect(Happened::Connected);
+    f.server.stall(true);
+    f.session.send(text("lost"), WhenFull::Wait).unwrap();
+    eventually("the writer has it", || f.session.outbox.batch_since().is_some());
+    f.server.break_writes();
+    f.server.stall(false);
+    assert!(matches!(f.session.flush(PATIENCE), Err(Error::SocketIsClosed)));
+    assert_eq!(f.session.unsent(), 1);
+    f.server.send([text("last words"), Packet::Close]);
+    f.expect(Happened::Message(text("last words")));
+    f.expect_end(Reason::ServerDisconnect);
 }

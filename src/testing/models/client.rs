@@ -6,9 +6,10 @@ use std::time::Duration;
 use shuttle::thread;
 
 use super::{Log, Told, below, handshake, text};
-use crate::client::Client;
+use crate::client::{Client, State};
 use crate::connect::{Attempt, Connected, Way};
 use crate::error::{Error, Result};
+use crate::options::Disconnect;
 use crate::protocol::Packet;
 use crate::reconnection::Reconnection;
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
@@ -18,6 +19,9 @@ use crate::testing::fake::{Server, pair};
 #[derive(Default)]
 struct FakeWay {
     failures: AtomicUsize,
+    /// Set if each attempt lasts until it is cancelled, and then connects.
+    lasts: bool,
+    begun: Log,
     servers: Mutex<Vec<Server>>,
 }
 
@@ -33,7 +37,11 @@ impl FakeWay {
 }
 
 impl Way for FakeWay {
-    fn connect(&self, _: &Attempt) -> Result<Connected> {
+    fn connect(&self, attempt: &Attempt) -> Result<Connected> {
+        self.begun.tell(Told::Connecting);
+        while self.lasts && !attempt.is_cancelled() {
+            thread::yield_now();
+        }
         let fail = |left: usize| left.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fail).is_ok() {
             return Err(Error::connection("no server"));
@@ -113,6 +121,50 @@ pub(super) fn disconnect_from_many_sides() {
     assert_same(&counts);
 }
 
+/// Several threads end a connection while another one sends, and the server reads only at some point. Each
+/// `disconnect` returns the number of all messages that were accepted and are not written.
+pub(super) fn counts_of_disconnects() {
+    let (client, way) = (Client::for_model(None), FakeWay::failing(0));
+    client.connect_by(way.clone()).expect("a connection");
+    let server = way.server();
+    server.stall(true);
+    let user = client.clone();
+    let sender = thread::spawn(move || (0..3).filter(|_| user.send("x").is_ok()).count());
+    let disconnects = [true, below(2) == 0].map(|abort| {
+        let user = client.clone();
+        thread::spawn(move || match user.disconnect_with(Disconnect::new().abort(abort)) {
+            Ok(()) => 0,
+            Err(Error::Unsent { messages }) => messages,
+            Err(e) => panic!("{e}"),
+        })
+    });
+    server.stall(false);
+    let accepted = sender.join().expect("no thread panics");
+    let counts = disconnects.map(|thread| thread.join().expect("no thread panics"));
+    let written = server.sent().iter().filter(|packet| packet.is_message()).count();
+    assert_eq!(counts, [accepted - written; 2], "{accepted} accepted, {written} written");
+    client.wait();
+    assert_eq!(client.stats().unsent, counts[0] as u64);
+}
+
+/// A disconnect during a user's `connect` cancels the attempt, or closes the connection that it has made.
+pub(super) fn disconnect_during_connect() {
+    let client = if below(2) == 0 { Client::for_model(None) } else { reconnecting() };
+    let way = Arc::new(FakeWay { lasts: below(2) == 0, ..FakeWay::default() });
+    let counts = count_events(&client);
+    let (user, its_way) = (client.clone(), way.clone());
+    let connect = thread::spawn(move || user.connect_by(its_way).is_ok());
+    way.begun.wait_for(Told::Connecting, 1);
+    client.disconnect().expect("nothing was sent");
+    assert!(client.state() == State::Disconnected && !client.is_reconnecting());
+    assert_same(&counts);
+    let connected = connect.join().expect("no thread panics");
+    client.wait();
+    assert_eq!(counts[0].load(Ordering::SeqCst), usize::from(connected));
+    assert!(!(way.lasts && connected), "a cancelled attempt makes no connection");
+    assert_same(&counts);
+}
+
 /// The server ends the connection, the policy connects again, and the user disconnects at some point.
 pub(super) fn disconnect_while_reconnecting() {
     let (client, way) = (reconnecting(), FakeWay::failing(0));
@@ -147,5 +199,63 @@ struct TellsItsEnd(Log);
 impl Drop for TellsItsEnd {
     fn drop(&mut self) {
         self.0.tell(Told::Finished);
+    }
+}
+
+/// The number of messages that the users of `users_do_everything` send at most.
+const MOST: u64 = 6;
+
+/// Users connect, disconnect, send and flush from several threads, with any policy. The server closes, and the
+/// disconnect handler connects again.
+pub(super) fn users_do_everything() {
+    let client = match below(3) {
+        0 => Client::for_model(None),
+        1 => reconnecting(),
+        _ => {
+            let policy = Reconnection::new().delay(Duration::ZERO).max_delay(Duration::ZERO);
+            Client::for_model(Some(policy.max_attempts(2).first_connect(true)))
+        }
+    };
+    let way = FakeWay::failing(below(3) as usize);
+    let counts = count_events(&client);
+    let may_connect = Arc::new(Mutex::new(true));
+    let (disconnects, again, may) = (counts[1].clone(), way.clone(), may_connect.clone());
+    let mut left = below(2);
+    client.on_disconnect(move |client, _| {
+        if left > 0 {
+            left -= 1;
+            let may = lock(&may);
+            if *may {
+                let _ = client.connect_by(again.clone());
+            }
+        }
+        disconnects.fetch_add(1, Ordering::SeqCst);
+    });
+    let user = || {
+        let (client, way) = (client.clone(), way.clone());
+        thread::spawn(move || (0..2).for_each(|_| operate(&client, &way)))
+    };
+    let users = [(); 3].map(|()| user());
+    users.into_iter().for_each(|user| user.join().expect("no thread panics"));
+    *lock(&may_connect) = false;
+    let _ = client.disconnect();
+    client.wait();
+    assert!(client.state() == State::Disconnected && !client.is_reconnecting());
+    assert_same(&counts);
+    let stats = client.stats();
+    assert!(stats.unsent + stats.sent.messages <= MOST, "{stats:?}");
+}
+
+fn operate(client: &Client, way: &Arc<FakeWay>) {
+    match below(8) {
+        0..3 => drop(client.connect_by(way.clone())),
+        3 => drop(client.disconnect()),
+        4 => drop(client.disconnect_with(Disconnect::new().abort(true))),
+        5 => drop(client.send("x")),
+        6 => drop(client.flush(Duration::from_secs(1))),
+        _ => {
+            let server = lock(&way.servers).last().cloned();
+            server.into_iter().for_each(|server| server.send([text(0), Packet::Close]));
+        }
     }
 }

@@ -22,11 +22,16 @@ pub const MODELS: &[(&str, fn())] = &[
     ("flush", session::flush),
     ("broken writes", session::broken_writes),
     ("room in line", session::room_in_line),
+    ("the stand-in's hands", session::stand_in_hands),
+    ("a close needs a reader", session::close_needs_a_reader),
     ("free for all", session::free_for_all),
     ("a disconnect handler connects", client::handler_connects),
     ("disconnect from many sides", client::disconnect_from_many_sides),
+    ("counts of disconnects", client::counts_of_disconnects),
+    ("disconnect during connect", client::disconnect_during_connect),
     ("disconnect while reconnecting", client::disconnect_while_reconnecting),
     ("drop while reconnecting", client::drop_while_reconnecting),
+    ("users do everything", client::users_do_everything),
 ];
 
 fn handshake() -> Handshake {
@@ -43,9 +48,10 @@ fn below(bound: u64) -> u64 {
     shuttle::rand::thread_rng().gen_range(0..bound)
 }
 
-/// A call that a listener or a handler has received.
+/// A call that a listener, a handler or a way has received.
 #[derive(Debug, Clone, PartialEq)]
 enum Told {
+    Connecting,
     Connected,
     Message(Packet),
     Ended(Reason, usize),

@@ -11,7 +11,7 @@ use crate::event::Reason;
 use crate::logger::Logger;
 use crate::protocol::Packet;
 use crate::session::{Ending, Listener, Session, SessionOptions, WhenFull};
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use crate::testing::fake::{Server, pair};
 use crate::transport::TransportError;
 
@@ -216,16 +216,79 @@ pub(super) fn broken_writes() {
     assert_eq!(delivered, server.taken(), "what was received is delivered");
 }
 
-/// A message that is larger than the outbox gets its turn, although other threads go on sending.
+/// The stand-in receives while a handler waits, and the session ends by a failed write without last words.
+/// What the stand-in has received is delivered.
+pub(super) fn stand_in_hands() {
+    let accepted = Arc::<AtomicUsize>::default();
+    let (count, mut first) = (accepted.clone(), true);
+    let answer = move |session: &Arc<Session>| {
+        if std::mem::take(&mut first) {
+            let sent = session.send(text(7), WhenFull::Wait);
+            count.fetch_add(usize::from(sent.is_ok()), Ordering::SeqCst);
+            let _ = session.flush(Duration::from_secs(1));
+        }
+    };
+    let model = start_with(1 << 20, 1 << 20, |server| server.stall(true), accepted, answer);
+    model.server.send([text(0)]);
+    let threads = vec![
+        model.spawn(|model| model.server.send([text(1)])),
+        model.spawn(|model| {
+            model.server.stall(false);
+            model.server.break_writes_for_good();
+            model.send(8, WhenFull::Wait);
+        }),
+    ];
+    let (server, log) = (model.server.clone(), model.log.clone());
+    model.finish(threads);
+    let told = log.all();
+    let delivered = told.iter().filter(|told| matches!(told, Told::Message(_))).count();
+    assert_eq!(delivered, server.taken(), "what was received is delivered: {told:?}");
+}
+
+/// A close waits for a server that reads only when all of its own messages are received, and a handler waits
+/// for the close. Somebody receives all the same.
+pub(super) fn close_needs_a_reader() {
+    let known = Arc::new(Mutex::new(None::<Server>));
+    let server = known.clone();
+    let answer = move |_: &Arc<Session>| {
+        let server = lock(&known).clone().expect("the model has started");
+        server.wait_until_closed();
+    };
+    let prepare = |stalled: &Server| {
+        stalled.stall(true);
+        *lock(&server) = Some(stalled.clone());
+    };
+    let model = start_with(1 << 20, 1 << 20, prepare, Arc::default(), answer);
+    model.send(5, WhenFull::Wait);
+    let threads = vec![
+        model.spawn(|model| {
+            model.server.send((0..2).map(text));
+            model.server.wait_until_read();
+            model.server.stall(false);
+        }),
+        model.spawn(|model| model.session.close(Reason::ClientDisconnect)),
+    ];
+    model.finish(threads);
+}
+
+/// A message that is larger than the outbox gets its turn although other threads go on sending, and ahead of
+/// the messages of senders that come after it.
 pub(super) fn room_in_line() {
-    let model = start(100, 1 << 20, |_| {});
-    let big = model.spawn(|model| {
-        assert!(model.send_packet(Packet::Text("x".repeat(200)), WhenFull::Wait));
-    });
+    let model = start(100, 1 << 20, |server| server.stall(true));
+    model.send(0, WhenFull::Wait);
+    let big = Packet::Text("x".repeat(200));
+    let sent = big.clone();
+    let first = model.spawn(|model| assert!(model.send_packet(sent, WhenFull::Wait)));
+    while !model.session.is_waited_for() {
+        thread::yield_now();
+    }
     let others =
-        [(); 2].map(|()| model.spawn(|model| (0..2).for_each(|number| model.send(number, WhenFull::Wait))));
-    big.join().expect("no thread panics");
-    others.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+        [(); 2].map(|()| model.spawn(|model| (1..3).for_each(|number| model.send(number, WhenFull::Wait))));
+    model.server.stall(false);
+    [first].into_iter().chain(others).for_each(|thread| thread.join().expect("no thread panics"));
+    model.session.flush(Duration::from_secs(1)).expect("it is open");
+    let written = model.server.written();
+    assert_eq!(written[..2], [text(0), big], "the first in line is the first to be written");
     model.session.close(Reason::ClientDisconnect);
     model.finish([]);
 }
@@ -242,7 +305,7 @@ pub(super) fn free_for_all() {
     let limits = [100, 1 << 20];
     let limit = |_| limits[below(2) as usize];
     let model = start_with(limit(()), limit(()), |_| {}, accepted, answer);
-    let server_sends = Arc::new(crate::sync::Mutex::new(0_usize));
+    let server_sends = Arc::new(Mutex::new(0_usize));
     let threads: Vec<_> = (0..2)
         .map(|_| {
             let server_sends = server_sends.clone();
@@ -253,14 +316,14 @@ pub(super) fn free_for_all() {
     model.finish(threads.into_iter().chain([closer]));
 }
 
-fn operate(model: &Model, server_sends: &crate::sync::Mutex<usize>) {
+fn operate(model: &Model, server_sends: &Mutex<usize>) {
     let session = &model.session;
     match below(12) {
         0..3 => model.send(1, WhenFull::Wait),
         3 => model.send(2, WhenFull::Fail),
         4 => drop(session.flush(Duration::from_secs(1))),
         5..8 => {
-            let mut next = crate::sync::lock(server_sends);
+            let mut next = lock(server_sends);
             model.server.send([text(*next)]);
             *next += 1;
         }
