@@ -1,15 +1,15 @@
 //! The builder of a client: the options that hold for all of its connections.
 
+mod network;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::Log;
-use ureq::Agent;
 
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
-use crate::net::{AgentSource, ProxySettings};
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
 
@@ -69,182 +69,6 @@ impl ClientBuilder {
     /// Default: true.
     pub fn timestamp_requests(mut self, timestamps: bool) -> Self {
         self.options.timestamp_requests = timestamps;
-        self
-    }
-
-    /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
-    /// true.
-    ///
-    /// With `false`, anyone on the network path can read and change the traffic.
-    pub fn ssl_verify(mut self, verify: bool) -> Self {
-        self.options.tls.verify = verify;
-        self
-    }
-
-    /// Adds certificate authorities to those that the system trusts, on both transports. Can be called more
-    /// than once. Default: none.
-    ///
-    /// `pem` is the content of a PEM file with one or more certificates. A self-signed certificate of a
-    /// server works as well.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// let client = engineio::Client::builder().ca_certificate(std::fs::read("ca.pem")?).build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.options.tls.authorities.push(pem.as_ref().into());
-        self
-    }
-
-    /// Sets the client's certificate and its private key, for servers that ask for one, on both transports.
-    /// Default: none.
-    ///
-    /// Both arguments are contents of PEM files; one file may hold both. Certificates of intermediate
-    /// authorities may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`)
-    /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// use std::fs::read;
-    ///
-    /// let client =
-    ///     engineio::Client::builder().client_certificate(read("client.pem")?, read("client.key")?).build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn client_certificate(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
-        self.options.tls.identity = Some((cert_pem.as_ref().into(), key_pem.as_ref().into()));
-        self
-    }
-
-    /// Uses the configuration and the cookies of a ureq agent for all connections, on both transports.
-    /// Default: no agent.
-    ///
-    /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
-    /// SNI), the user agent, the number of redirects, up to 10, middleware, and timeouts that are shorter
-    /// than the client's own. The agent's cookies for a host are copied when a connection first meets that
-    /// host. Cookies that the server sets are stored in the agent, and cookies that the server or the limits
-    /// of the client's jar remove are removed from it. The client's own settings are added to those of the
-    /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
-    /// used, and the agent itself is not changed otherwise.
-    ///
-    /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
-    /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent
-    /// for too long.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let agent: ureq::Agent = ureq::Agent::config_builder()
-    ///     .user_agent("my-app/1.0")
-    ///     .timeout_connect(Some(Duration::from_secs(2)))
-    ///     .build()
-    ///     .into();
-    /// let client = engineio::Client::builder().http_agent(agent).build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn http_agent(mut self, agent: Agent) -> Self {
-        self.options.agent = Some(AgentSource::Shared(agent));
-        self
-    }
-
-    /// Works like [`http_agent`](Self::http_agent), but calls `factory` for a new agent before each
-    /// connection, for example to read new credentials or to start without cookies.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::builder().http_agent_factory(ureq::Agent::new_with_defaults).build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn http_agent_factory<F>(mut self, factory: F) -> Self
-    where
-        F: Fn() -> Agent + Send + Sync + 'static,
-    {
-        self.options.agent = Some(AgentSource::Factory(Arc::new(factory)));
-        self
-    }
-
-    /// Connects through a proxy, on both transports. Default: the proxy that the environment names, if any.
-    ///
-    /// | URL | proxy |
-    /// |---|---|
-    /// | `http://proxy:3128`, `proxy:3128` | HTTP; port 80 if none is given |
-    /// | `https://proxy:3129` | HTTP, reached by TLS; port 443 if none is given |
-    /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
-    ///
-    /// A URL with credentials is `http://user:password@proxy:3128`, with special characters percent-encoded.
-    /// HTTP proxies get the credentials as Basic authorization.
-    ///
-    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything
-    /// else goes through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP
-    /// proxies open tunnels (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://`
-    /// server fails there, and the connection stays on polling. The names of servers are resolved by the
-    /// proxy, with `socks5://` too.
-    ///
-    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one
-    /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
-    /// its [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
-    ///
-    /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, `http_proxy`
-    /// that for `http://` and `ws://` servers, and `all_proxy` that for servers for which the other two name
-    /// none. All of them are also read in capitals. A lowercase variable that is set but empty means no
-    /// proxy, whatever the others contain.
-    ///
-    /// `no_proxy` lists the servers to connect to directly, separated by commas. An entry is a name, which
-    /// also matches the names below it; `.example.org`, which only matches the names below; an address; a
-    /// network such as `10.0.0.0/8`; or `*` for all. An entry may have a port, as in `example.org:8080`.
-    /// Local servers need an entry too.
-    ///
-    /// The environment is read at each connect. An [agent](Self::http_agent) that has a proxy, or is set to
-    /// have none, takes precedence over the environment. This option takes precedence over both, and
-    /// `no_proxy` does not apply to it.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::builder().proxy("http://user:password@proxy.example:3128").build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn proxy(mut self, url: impl Into<String>) -> Self {
-        self.options.proxy = ProxySettings::Url(url.into());
-        self
-    }
-
-    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that
-    /// the system accepts. May be called more than once. Default: none.
-    ///
-    /// `pem` is the content of a PEM file, with one or more certificates.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// let client = engineio::Client::builder()
-    ///     .proxy("https://proxy.example.org:3129")
-    ///     .proxy_ca_certificate(std::fs::read("proxy-ca.pem")?)
-    ///     .build()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn proxy_ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.options.proxy_tls.authorities.push(pem.as_ref().into());
-        self
-    }
-
-    /// Connects to servers directly, without the proxy of the environment or of the
-    /// [agent](Self::http_agent). Default: these apply, as described at [`proxy`](Self::proxy).
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::builder().no_proxy().build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn no_proxy(mut self) -> Self {
-        self.options.proxy = ProxySettings::Off;
         self
     }
 
