@@ -1,5 +1,6 @@
-//! Messages whose bytes belong to a value of the user's, and errors that hold one. The value's destructor runs
-//! when the message is written or given up or the error is dropped, and may call the client, block or panic.
+//! Messages whose bytes belong to a value of the user's, and errors that hold one. The value's destructor
+//! runs when the message is written or given up, or the error is dropped. It may call the client, block or
+//! panic.
 
 #![cfg(target_os = "linux")]
 
