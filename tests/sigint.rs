@@ -348,8 +348,8 @@ fn a_handler_that_never_ends_is_not_waited_for_beyond_the_timeout() {
     assert_eq!(program.ends().signal(), BY_SIGINT);
 }
 
-/// Ctrl-C waits for the first client's handler. Meanwhile the program drops the second client, so that Ctrl-C has
-/// the last share of it.
+/// Ctrl-C waits for the first client's handler. Meanwhile the program drops the second client, so that Ctrl-C
+/// has the last share of it.
 #[test]
 fn a_destructor_that_panics_does_not_keep_the_process_alive() {
     let server = Server::start();

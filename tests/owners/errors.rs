@@ -66,8 +66,8 @@ impl Middleware for Fails {
     }
 }
 
-/// A client whose first poll fails when `may` is disconnected, and a channel that tells when the error has been
-/// dropped.
+/// A client whose first poll fails when `may` is disconnected, and a channel that tells when the error has
+/// been dropped.
 fn failing(may: Receiver<()>) -> (Client, Receiver<()>) {
     let ((tell, told), slot) = (unbounded(), Arc::new(Mutex::new(None)));
     let middleware = Fails { gets: AtomicUsize::new(0), client: slot.clone(), tell, may };

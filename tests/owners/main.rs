@@ -1,5 +1,6 @@
-//! Messages whose bytes belong to a value of the user's, and errors that hold one. The value's destructor runs
-//! when the message is written or given up or the error is dropped, and may call the client, block or panic.
+//! Messages whose bytes belong to a value of the user's, and errors that hold one. The value's destructor
+//! runs when the message is written or given up, or the error is dropped. It may call the client, block or
+//! panic.
 
 #![cfg(target_os = "linux")]
 
@@ -146,16 +147,17 @@ fn by_polling(
     tell: &Sender<String>,
 ) -> io::Result<()> {
     match &exchange.request {
+        // An answer to the POST would let the client write the next messages before its poll ends.
+        request if then == Then::Breaks && (request.is_post() || request.is_poll()) => {
+            let _ = released.recv();
+            exchange.reset()
+        }
         request if request.is_post() => {
             let _ = released.recv();
             for packet in request.text().split('\u{1e}') {
                 let _ = tell.send(packet.trim_start_matches('4').to_owned());
             }
             exchange.payload("ok")
-        }
-        request if request.is_poll() && then == Then::Breaks => {
-            let _ = released.recv();
-            exchange.reset()
         }
         request if request.is_poll() => exchange.hold(),
         _ => exchange.payload(OPEN),

@@ -131,7 +131,8 @@ fn a_message_that_the_writer_writes_may_wait() {
     });
 }
 
-/// The destructor runs on the writer thread, the only one that makes room. Other senders have filled the outbox.
+/// The destructor runs on the writer thread, the only one that makes room. Other senders have filled the
+/// outbox.
 #[test]
 fn a_message_that_the_writer_writes_may_send_into_a_full_outbox() {
     const SIZE: usize = 300_000;

@@ -115,8 +115,9 @@ fn senders_wait_in_line() {
     assert_eq!(next_batch(&outbox), [text(0)]);
     outbox.written(Written::of(&text(0)), || {});
     outbox.batch_done();
-    assert_eq!(next_batch(&outbox), [big.clone()]);
-    outbox.written(Written::of(&big), || {});
+    let batch = next_batch(&outbox);
+    assert_eq!(batch, [big]);
+    outbox.written(Written::of(&batch[0]), || {});
     outbox.batch_done();
     assert_eq!(next_batch(&outbox), [text(1)]);
     senders.into_iter().for_each(|sender| sender.join().unwrap());

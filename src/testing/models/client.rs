@@ -205,8 +205,8 @@ impl Drop for TellsItsEnd {
 /// The number of messages that the users of `users_do_everything` send at most.
 const MOST: u64 = 6;
 
-/// Users connect, disconnect, send and flush from several threads, with any policy. The server closes, and the
-/// disconnect handler connects again.
+/// Users connect, disconnect, send and flush from several threads, with any policy. The server closes, and
+/// the disconnect handler connects again.
 pub(super) fn users_do_everything() {
     let client = match below(3) {
         0 => Client::for_model(None),
