@@ -6,15 +6,13 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
-use log::Level;
-
 use super::outbox::Admission;
 use super::{Session, Thread, log_packets, panicked};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
 use crate::protocol::Packet;
 use crate::sync::{Mutex, lock, thread_local};
-use crate::transport::{Progress, TransportError, TrySend, Written};
+use crate::transport::{Progress, TransportError, Written};
 
 /// The writer thread. It starts when a packet has to wait for the first time.
 #[derive(Default)]
@@ -86,18 +84,12 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 
 /// Writes a packet from the calling thread, which has the turn.
 fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
-    // A packet that is refused is logged by the writer.
-    let logged = session.options.logger.enabled(Level::Debug).then(|| packet.clone());
+    // A packet that is refused, because the reader is at work, is logged by the writer once more.
+    log_packets(session, "sending", [&packet]);
     let message = packet.is_message();
     let tried = guarded(|| session.transport.try_send(&mut packet, session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
-        Ok(done) => {
-            let logged = logged.filter(|_| done != TrySend::Refused);
-            log_packets(session, "sending", &logged);
-            let admission = session.outbox.direct_done(done, packet);
-            drop_guarded(logged);
-            Ok(admission)
-        }
+        Ok(done) => Ok(session.outbox.direct_done(done, packet)),
         Err(e) => refuse(session, message, e),
     }
 }
