@@ -34,8 +34,10 @@ pub(super) struct Outbox {
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
     work: Signal,
-    /// Notified when something was written, a waiting sender had its turn, or the outbox closes.
+    /// Notified when there is much room, a waiting sender had its turn, or the outbox closes.
     room: Signal,
+    /// Notified when something was written, or the session is over.
+    progress: Signal,
 }
 
 struct OutboxState {
@@ -139,6 +141,7 @@ impl Outbox {
             }),
             work: Signal::default(),
             room: Signal::default(),
+            progress: Signal::default(),
         }
     }
 
@@ -230,7 +233,11 @@ impl Outbox {
             // Before a `flush` can return.
             count();
             state.bytes -= written.memory;
-            self.room.notify_all(state);
+            self.progress.notify_all_held(&state);
+            // Waiting senders are woken for much room at once, and not for every POST.
+            if state.bytes <= self.limit / 2 {
+                self.room.notify_all(state);
+            }
         }
     }
 
@@ -320,6 +327,7 @@ impl Outbox {
         let mut state = lock(&self.state);
         state.ledger.freeze();
         state.bytes = 0;
+        self.progress.notify_all_held(&state);
         self.room.notify_all(state);
     }
 
@@ -387,7 +395,7 @@ impl Outbox {
             state.waiting += 1;
             drop(state);
             receive();
-            state = self.room.wait_while(lock(&self.state), now().checked_add(timeout), waits);
+            state = self.progress.wait_while(lock(&self.state), now().checked_add(timeout), waits);
             state.waiting -= 1;
         }
         if state.ledger.is_written(last) {
