@@ -148,8 +148,8 @@ type Call = fn(&Client, &str) -> Option<bool>;
 
 const CALLS: [(&str, Call); 8] = [
     ("connect", |client, url| Some(client.connect(url).is_ok())),
-    ("disconnect", |client, _| Some(client.disconnect().is_ok())),
-    ("abort", |client, _| Some(client.disconnect_with(Disconnect::new().abort(true)).is_ok())),
+    ("disconnect", |client, _| Some(ended(client.disconnect()))),
+    ("abort", |client, _| Some(ended(client.disconnect_with(Disconnect::new().abort(true))))),
     ("wait", |client, _| {
         client.wait();
         None
@@ -164,6 +164,11 @@ const CALLS: [(&str, Call); 8] = [
         None
     }),
 ];
+
+/// True for the results of a disconnect. A POST whose answer is still under way counts as unsent.
+fn ended(disconnected: engineio::Result<()>) -> bool {
+    matches!(disconnected, Ok(()) | Err(Error::Unsent { .. }))
+}
 
 #[test]
 fn every_call_in_every_handler() {
