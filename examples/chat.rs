@@ -5,13 +5,11 @@
 //! cargo run --example chat -- http://localhost:5000        # through a server that broadcasts
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::Client;
 use serde::{Deserialize, Serialize};
 

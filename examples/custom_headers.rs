@@ -5,8 +5,6 @@
 //! cargo run --example custom_headers -- http://localhost:5000
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use engineio::{Client, ConnectOptions};
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     let (messages, received) = unbounded();

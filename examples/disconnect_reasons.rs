@@ -5,12 +5,10 @@
 //! cargo run --example disconnect_reasons -- http://localhost:5000    # then stop that server
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, Disconnect, Reason};
 
 fn main() -> Result<(), Box<dyn Error>> {

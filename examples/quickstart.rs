@@ -6,8 +6,6 @@
 //! cargo run --example quickstart -- --transport websocket [URL]    # or polling
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (url, transport) = arguments()?;
     let url = match url {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
 
     let client = Client::new();

@@ -5,13 +5,11 @@
 //! cargo run --example reconnect_by_hand -- http://localhost:5000  # stop and start that server; Ctrl-C ends
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, Reason};
 
 const ATTEMPTS: u32 = 10;

@@ -12,13 +12,11 @@
 //! comma (unless the namespace is `/`), an id if an acknowledgement is requested or given, and JSON. This
 //! example does not support packets with binary attachments.
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, ConnectOptions};
 use serde_json::{Value, json};
 

@@ -5,8 +5,6 @@
 //! cargo run --example transports -- http://localhost:5000
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 
 use engineio::{Client, ConnectOptions, TransportKind};
@@ -16,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let choices: [(&str, &[TransportKind]); 4] = [
         ("the default: polling, then an upgrade to websocket", &[Polling, WebSocket]),

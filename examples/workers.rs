@@ -5,8 +5,6 @@
 //! cargo run --example workers -- http://localhost:5000    # a server that echoes
 //! ```
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ const JOBS: u64 = 12;
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     let (echoes, received) = unbounded();

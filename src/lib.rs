@@ -138,6 +138,10 @@
 //! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`).
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
+// The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when it is not
+// tested, and this one is empty when it is.
+#![cfg(any(all(test, unit_tests), not(any(test, unit_tests))))]
+
 mod client;
 mod clock;
 mod connect;

@@ -197,7 +197,7 @@ fn python_command(script: &str) -> Command {
 }
 
 fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers")
 }
 
 fn python_home() -> &'static Path {

@@ -3,15 +3,36 @@
 //!
 //! `cargo test` builds the examples. With `--test examples` alone, call `cargo build --examples` first.
 
-mod cat;
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../../examples/embedded/mod.rs"]
-mod embedded;
 mod harness;
 
-use embedded::{Kind, Server};
-use harness::{Example, run, run_for};
+use std::path::PathBuf;
+
+use demo_server::{Kind, Server};
+use harness::Example;
+
+/// The path of an example's program, which lies beside the directory of the tests.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
+    target.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+fn start(name: &str, arguments: &[&str]) -> Example {
+    Example::start(&program(name), arguments)
+}
+
+/// Runs an example, and checks that it succeeds.
+fn run(name: &str, arguments: &[&str], expected: &[&str]) -> Example {
+    let example = run_for(name, arguments, 0);
+    example.assert_lines(expected);
+    example
+}
+
+fn run_for(name: &str, arguments: &[&str], code: i32) -> Example {
+    harness::run_for(&program(name), arguments, "", code)
+}
 
 fn echo() -> Server {
     Server::start(Kind::Echo).expect("a port is free")
@@ -68,7 +89,7 @@ fn custom_json() {
 #[test]
 fn background_task_ends_with_the_connection() {
     let server = echo();
-    let mut example = Example::start("background_task", &[server.url()]);
+    let mut example = start("background_task", &[server.url()]);
     example.stdout.wait_for("received up for");
     server.kick();
     assert_eq!(example.code(), 0, "{}", example.report());
@@ -89,7 +110,7 @@ fn disconnect_reasons() {
 #[test]
 fn disconnect_reasons_of_another_server() {
     let server = echo();
-    let mut example = Example::start("disconnect_reasons", &[server.url()]);
+    let mut example = start("disconnect_reasons", &[server.url()]);
     example.stdout.wait_for("waiting for the end");
     server.cut();
     assert_eq!(example.code(), 0, "{}", example.report());
@@ -112,7 +133,7 @@ fn error_handling() {
     assert!(example.stdout.text().contains(expected[3]), "{}", example.report());
     assert!(!example.stdout.text().contains("no error"), "{}", example.report());
     run("error_handling", &[echo().url()], &["connected by websocket"]);
-    let example = run_for("error_handling", &[&embedded::refusing().expect("a port is free")], "", 1);
+    let example = run_for("error_handling", &[&demo_server::refusing().expect("a port is free")], 1);
     assert!(example.stderr.text().contains("log in"), "{}", example.report());
 }
 
@@ -138,7 +159,7 @@ fn reconnect_by_hand() {
 fn reconnects_to_another_server() {
     for name in ["reconnect", "reconnect_by_hand"] {
         let server = echo();
-        let mut example = Example::start(name, &[server.url()]);
+        let mut example = start(name, &[server.url()]);
         example.stdout.wait_for("connected, session");
         server.cut();
         example.stdout.wait_for("attempt 1");
@@ -162,7 +183,7 @@ fn chat() {
     run("chat", &[], &talk);
     run("chat", &[Server::start(Kind::Room).expect("a port is free").url()], &talk);
     // This server does not pass messages on.
-    let example = run_for("chat", &[echo().url()], "", 1);
+    let example = run_for("chat", &[echo().url()], 1);
     assert!(example.stderr.text().contains("does the server pass messages on?"), "{}", example.report());
 }
 
@@ -220,6 +241,6 @@ fn socketio_echo_with_the_official_server() {
             (Some(namespace), Some("client namespace disconnect"))
         );
     }
-    let example = run_for("socketio_echo", &[&server.url(), "/closed"], "", 1);
+    let example = run_for("socketio_echo", &[&server.url(), "/closed"], 1);
     assert!(example.stderr.text().contains("members only"), "{}", example.report());
 }

@@ -121,7 +121,7 @@ fn saw(server: &Server, messages: impl IntoIterator<Item = Event>) {
 
 /// Starts the line to the namespace of the process `pid`.
 fn line_to(pid: u32) -> Helper {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/line.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/network/line.py");
     let mut line = Helper::start(Command::new("python3").arg(script));
     line.told("ready");
     let far = format!("nsenter -t {pid} -n ip");

@@ -1,13 +1,11 @@
 //! A netcat for Engine.IO: it sends lines from stdin as messages, and prints the messages that it receives.
 //!
 //! ```text
-//! cargo run --example cat                                     # with a server in this process that echoes
-//! cargo run --example cat -- http://localhost:5000
-//! echo '{"a":1}' | cargo run --example cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
-//! cargo run --example cat -- --help
+//! cargo run -p engineio-cat                                   # with a server in this process that echoes
+//! cargo run -p engineio-cat -- http://localhost:5000
+//! echo '{"a":1}' | cargo run -p engineio-cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
+//! cargo run -p engineio-cat -- --help
 //! ```
-
-mod embedded;
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -130,7 +128,7 @@ fn explain(error: &(dyn Error + 'static), in_full: bool) -> String {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let url = match &arguments.url {
         Some(url) => url.clone(),
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let (events, happened) = unbounded();
     let client = client(arguments, events)?;
