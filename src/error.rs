@@ -152,17 +152,19 @@ pub enum Error {
 /// returns the error. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !said.to_lowercase().contains(&text.to_lowercase()) {
-                said = format!("{said}: {text}");
-            }
-            source = cause.source();
-        }
-        write!(f, "{}", Printable(said))
+        write!(f, "{}", Printable(with_causes(self)))
     }
+}
+
+/// The text of an error and its causes, without repetitions.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        match told.to_lowercase().contains(&cause.to_lowercase()) {
+            true => told,
+            false => format!("{told}: {cause}"),
+        }
+    })
 }
 
 impl Error {

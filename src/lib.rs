@@ -121,6 +121,10 @@
 //! info. Session ids, and packets with their sizes, are at debug, and the contents of packets at trace.
 //! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
+//! Without a logger, or if the maximum level is off, errors go to stderr, one line each:
+//! `engineio: the message handler failed: …`, with all causes of the error. They are failed handlers and wrong
+//! uses of the client. The panic hook prints panics. [`ClientBuilder::quiet`] turns this off.
+//!
 //! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
 //! `RUST_LOG=info,engineio=debug`:
 //!

@@ -192,7 +192,8 @@ impl ClientBuilder {
     }
 
     /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
-    /// with target `engineio`.
+    /// with target `engineio`. If there is none, errors go to stderr, unless the client is
+    /// [`quiet`](Self::quiet).
     ///
     /// The levels are: error for failed handlers, warn for fallbacks and losses, info for states and
     /// transports, debug for packets with their sizes, and trace for their contents.
@@ -220,9 +221,25 @@ impl ClientBuilder {
         self
     }
 
-    /// Logs only errors, which are failed handlers. Default: all levels that the logger enables.
+    /// Logs only errors: failed handlers, and wrong uses of the client. Default: all levels that the logger
+    /// enables.
     pub fn log_errors_only(mut self) -> Self {
         self.options.logger.set_errors_only();
+        self
+    }
+
+    /// Prints nothing to stderr. Default: if the process has no logger and [`logger`](Self::logger) sets none,
+    /// errors go to stderr, one line each: failed handlers, and wrong uses such as `wait` in a handler. A panic
+    /// of a handler is reported there by the panic hook in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().quiet().build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn quiet(mut self) -> Self {
+        self.options.logger.set_quiet();
         self
     }
 

@@ -160,10 +160,13 @@ impl Core {
     ) -> Result<()> {
         let session = self.session_of(connected);
         let record = Arc::new(Record::default());
+        // The user's own attempt returns the error of the connect handler, those of the policy do not.
+        let is_returned = epoch.is_none();
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
         let reconnect = Box::new(move || core.reconnect(epoch));
-        let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
+        let listener =
+            ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
@@ -174,9 +177,9 @@ impl Core {
         self.keep_for_join(reader);
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
-            Some(Err(message)) => {
+            Some(Err(failure)) => {
                 record.wait_handled(now().checked_add(self.options.request_timeout));
-                Err(Error::ConnectHandler { message })
+                Err(Error::ConnectHandler { message: failure.to_string() })
             }
             None => Err(Error::connection("the reader thread has ended")),
         }
