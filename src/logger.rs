@@ -68,8 +68,8 @@ impl Logger {
 
 /// True if the process has a logger.
 ///
-/// The facade does not tell whether a logger was set. Its placeholder has no size and enables nothing. A logger
-/// without a size that disables this crate's errors is taken for it.
+/// The facade does not tell whether a logger was set. Its placeholder has no size and enables nothing. A
+/// logger without a size that disables this crate's errors is taken for it.
 fn is_installed() -> bool {
     let logger = log::logger();
     let error = Metadata::builder().level(Level::Error).target(TARGET).build();

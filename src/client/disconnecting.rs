@@ -105,11 +105,12 @@ impl Core {
 #[cfg(all(feature = "sigint", unix))]
 mod sigint {
     use super::*;
+    use crate::options::OnSigint;
     use crate::sigint::{self, Interrupt};
 
     impl Core {
         pub(in crate::client) fn watch_for_sigint(self: &Arc<Self>) {
-            if self.options.handle_sigint {
+            if self.options.on_sigint != OnSigint::Ignore {
                 let client: Arc<dyn Interrupt> = self.clone();
                 if let Err(e) = sigint::watch(&client) {
                     log!(self.options.logger, Warn, "Ctrl-C will not disconnect: {e}");
@@ -127,6 +128,10 @@ mod sigint {
     }
 
     impl Interrupt for Core {
+        fn returns(&self) -> bool {
+            self.options.on_sigint == OnSigint::Return
+        }
+
         fn begin(self: Arc<Self>) -> Box<dyn FnOnce()> {
             let deadline = now().checked_add(self.options.request_timeout);
             let ending = self.begin_disconnect(lock(&self.course));

@@ -55,6 +55,25 @@ fn custom_headers() {
     run("custom_headers", &[echo().url()], &["received welcome, ann", "received hello"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c() {
+    let file = std::env::temp_dir().join(format!("engineio-ctrl-c-{}", std::process::id()));
+    // The program must not inherit our disposition, which is `ignore` in the background of a script.
+    let program = program("ctrl_c").into_os_string().into_string().expect("a path in UTF-8");
+    let server = echo();
+    let arguments = ["--default-signal=INT", &program, server.url(), file.to_str().expect("a path in UTF-8")];
+    let mut example = Example::start(std::path::Path::new("env"), &arguments);
+    example.stdout.wait_for("received message 3");
+    let id = example.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(example.code(), 0, "{}", example.report());
+    example.assert_lines(&["disconnected: client disconnect", "wrote 3 messages"]);
+    let written = std::fs::read_to_string(&file);
+    std::fs::remove_file(&file).expect("it was written");
+    assert_eq!(written.unwrap(), "message 1\nmessage 2\nmessage 3");
+}
+
 #[test]
 fn transports() {
     let expected =

@@ -65,8 +65,8 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts a front for the server at that URL. The front requires client certificates, and lives as long as
-    /// the process.
+    /// Starts a front for the server at that URL. The front requires client certificates, and lives as long
+    /// as the process.
     pub fn start(server: &str) -> Result<Self, Box<dyn Error>> {
         #[cfg(all(unix, not(target_vendor = "apple")))]
         return tls::start(server);

@@ -97,8 +97,8 @@ fn acceptor(authority: &Identity, own: &Identity) -> Result<SslAcceptor, ErrorSt
 /// The longest wait for one side before the other side is looked at.
 const TURN: Duration = Duration::from_millis(5);
 
-/// Copies in both directions until one of them ends. An `SslStream` belongs to one thread, so the directions take
-/// turns.
+/// Copies in both directions until one of them ends. An `SslStream` belongs to one thread, so the
+/// directions take turns.
 fn relay(mut client: SslStream<TcpStream>, server: &str) -> io::Result<()> {
     let mut server = TcpStream::connect(server)?;
     client.get_ref().set_nodelay(true)?;

@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "sigint", target_os = "linux"))]
 
+mod choices;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
@@ -38,6 +40,9 @@ const TRANSPORT: &str = "ENGINEIO_TEST_TRANSPORT";
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
     let part = part.as_str();
+    if choices::run(part) {
+        return;
+    }
     let has_handler = matches!(part, "handler" | "connecting" | "reconnecting" | "lasting handled");
     let handled = Arc::new(AtomicBool::new(false));
     if has_handler {
