@@ -83,7 +83,7 @@ pub enum Error {
     },
 
     /// Nothing can be sent, because there is no connection, or because it is closed or closing.
-    #[error("there is no open connection")]
+    #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
     /// An operation took longer than its time limit.
@@ -100,7 +100,10 @@ pub enum Error {
     QueueFull,
 
     /// The message is larger than the server accepts. It was not sent. The connection stays open.
-    #[error("the message takes {size} bytes on the wire, but the server accepts at most {max}")]
+    #[error(
+        "the message takes {size} bytes on the wire, but the server accepts at most {max}, its `maxPayload` \
+         (`max_http_buffer_size` in Python, `maxHttpBufferSize` in JavaScript)"
+    )]
     #[non_exhaustive]
     MessageTooLarge {
         /// The encoded size in bytes.

@@ -17,7 +17,7 @@ use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
-use crate::reconnection::Reconnection;
+use crate::reconnection::{Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
@@ -79,11 +79,23 @@ impl Core {
 
     fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {
         match (self.run_attempt(attempt, way, epoch), epoch) {
-            (Err(first), Some(epoch)) => match self.connect_again(epoch) {
-                Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
-                None => Err(first),
-            },
+            (Err(first), Some(epoch)) => {
+                self.report_first_failure(epoch, &first);
+                match self.connect_again(epoch) {
+                    Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+                    None => Err(first),
+                }
+            }
             (connected, _) => connected,
+        }
+    }
+
+    /// Reports why `connect` has failed, before the policy repeats it.
+    fn report_first_failure(&self, epoch: u64, error: &Error) {
+        if let Some(policy) = self.options.reconnection.as_ref().filter(|_| self.is_in(epoch)) {
+            let step = ReconnectionEvent::Failed { attempt: 0, error };
+            log!(self.options.logger, Info, "{step}");
+            policy.tell(&step);
         }
     }
 

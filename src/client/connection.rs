@@ -32,6 +32,8 @@ struct RecordState {
     error: Option<Arc<Error>>,
     /// The number of messages that were accepted but not written. It is set when the connection is over.
     unsent: usize,
+    /// Set when `disconnect` has returned the number of unsent messages.
+    told: bool,
     /// Set when the disconnect handler has run, and all threads but the reader have ended.
     handled: bool,
     /// Set when the reader thread has done all its work.
@@ -51,6 +53,15 @@ impl Record {
 
     pub(super) fn unsent(&self) -> usize {
         lock(&self.state).unsent
+    }
+
+    /// True if `disconnect` has returned the number of unsent messages.
+    pub(super) fn is_told(&self) -> bool {
+        lock(&self.state).told
+    }
+
+    pub(super) fn set_told(&self) {
+        lock(&self.state).told = true;
     }
 
     /// Waits for the result of the connect handler, without a time limit. Returns `None` if the reader has
