@@ -1,8 +1,6 @@
 //! The heartbeat: pings are answered however slow the handlers are, silence ends the connection and not too
 //! early, and any byte is a sign of life.
 
-mod common;
-
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;

@@ -1,7 +1,5 @@
 //! Common mistakes of new users. The error says what has happened and what to try.
 
-mod common;
-
 use std::net::TcpListener;
 use std::time::Duration;
 

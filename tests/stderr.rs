@@ -3,8 +3,6 @@
 
 #![cfg(unix)]
 
-mod common;
-
 use std::error::Error;
 use std::fmt;
 use std::io;

@@ -3,8 +3,6 @@
 //!
 //! `cargo test` builds the examples. With `--test examples` alone, call `cargo build --examples` first.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod harness;
 
 use std::path::PathBuf;

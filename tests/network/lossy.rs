@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use engineio::{Client, ConnectOptions, Message, Reason, TransportKind};
 
-use crate::common::real::{Event, Options, Server};
-use crate::common::scripted::open_with;
-use crate::common::{Seen, Watch, eventually};
 use crate::{PART, Polling, WebSocket, bulk_server, system};
+use common::real::{Event, Options, Server};
+use common::scripted::open_with;
+use common::{Seen, Watch, eventually};
 
 /// The setup of a namespace. It selects reno, which every system has and permits, so the test is the same
 /// everywhere. It also checks that the devices for the line can be made.

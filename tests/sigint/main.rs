@@ -3,8 +3,6 @@
 #![cfg(all(feature = "sigint", target_os = "linux"))]
 
 mod choices;
-#[path = "../common/mod.rs"]
-mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
