@@ -4,6 +4,8 @@
 //! cargo run --example background_task
 //! cargo run --example background_task -- http://localhost:5000    # runs until Ctrl-C
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::{Duration, Instant};

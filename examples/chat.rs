@@ -4,6 +4,9 @@
 //! cargo run --example chat                                 # through a server in this process
 //! cargo run --example chat -- http://localhost:5000        # through a server that broadcasts
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde` with the feature `derive` and
+//! `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! cargo run --example ctrl_c                                            # press Ctrl-C
 //! cargo run --example ctrl_c -- http://localhost:5000 messages.txt
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};

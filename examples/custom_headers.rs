@@ -4,6 +4,8 @@
 //! cargo run --example custom_headers                                # the server greets the user in `X-User`
 //! cargo run --example custom_headers -- http://localhost:5000
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

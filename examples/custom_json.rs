@@ -5,6 +5,8 @@
 //! cargo run --example custom_json
 //! cargo run --example custom_json -- http://localhost:5000    # a server that echoes
 //! ```
+//!
+//! A copy of this file needs `engineio`, `serde_json` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

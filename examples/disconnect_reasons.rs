@@ -4,6 +4,8 @@
 //! cargo run --example disconnect_reasons
 //! cargo run --example disconnect_reasons -- http://localhost:5000    # then stop that server
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! cargo run --example error_handling
 //! cargo run --example error_handling -- http://localhost:5000    # connects, or explains why not
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error as _;
 use std::io;

@@ -4,6 +4,8 @@
 //! cargo run --release --example latency
 //! cargo run --release --example latency -- --rounds 100 --pause 20 http://localhost:5000
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::num::NonZeroU32;

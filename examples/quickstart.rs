@@ -5,6 +5,9 @@
 //! cargo run --example quickstart -- http://localhost:5000          # with a server that echoes
 //! cargo run --example quickstart -- --transport websocket [URL]    # or polling
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

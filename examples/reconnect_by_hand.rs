@@ -4,6 +4,8 @@
 //! cargo run --example reconnect_by_hand                           # the server goes down for a while
 //! cargo run --example reconnect_by_hand -- http://localhost:5000  # stop and start that server; Ctrl-C ends
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! cargo run --example select
 //! cargo run --example select -- http://localhost:5000    # a server that echoes
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::{Duration, Instant};

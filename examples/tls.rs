@@ -4,6 +4,8 @@
 //! cargo run --example tls
 //! cargo run --example tls -- https://example.org [CA.pem [CLIENT.pem CLIENT.key]]
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;

@@ -4,6 +4,8 @@
 //! cargo run --example transports
 //! cargo run --example transports -- http://localhost:5000
 //! ```
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 

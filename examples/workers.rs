@@ -4,6 +4,9 @@
 //! cargo run --example workers
 //! cargo run --example workers -- http://localhost:5000    # a server that echoes
 //! ```
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
