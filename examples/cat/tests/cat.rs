@@ -39,7 +39,7 @@ fn converse(arguments: &[&str], input: impl AsRef<[u8]>, last: &str) -> Example 
 #[test]
 fn lines_go_out_and_come_back() {
     let server = echo();
-    for arguments in [&[][..], &[server.url()], &["-t", "polling", server.url()]] {
+    for arguments in [&[server.url()][..], &["-t", "polling", server.url()]] {
         let example = converse(arguments, "one\n\n  three\u{1F980}\n", "three");
         assert_eq!(example.stdout.lines, ["one", "", "  three\u{1F980}"], "{}", example.report());
         assert_eq!(example.stderr.text(), "");
@@ -63,7 +63,7 @@ fn much_input_loses_nothing() {
 
 #[test]
 fn json_is_printed_indented() {
-    let example = converse(&["--json"], "{\"a\":[1]}\nnot JSON\n", "not JSON");
+    let example = converse(&["--json", echo().url()], "{\"a\":[1]}\nnot JSON\n", "not JSON");
     assert_eq!(example.stdout.lines, ["{", "  \"a\": [", "    1", "  ]", "}", "not JSON"]);
 }
 
@@ -71,7 +71,7 @@ fn json_is_printed_indented() {
 fn binary_goes_through_as_it_is() {
     let mut bytes: Vec<u8> = (0..=255).cycle().take(200_000).collect();
     bytes.extend(b"\nthe end\n");
-    let example = converse(&["--binary"], &bytes, "the end");
+    let example = converse(&["--binary", echo().url()], &bytes, "the end");
     assert!(example.stdout.bytes == bytes, "{} bytes came back", example.stdout.bytes.len());
 }
 
@@ -127,7 +127,7 @@ fn terminal() -> (Output, std::fs::File) {
 
 #[test]
 fn text_that_is_none_is_refused() {
-    let mut example = start(&[]);
+    let mut example = start(&[echo().url()]);
     example.write([0xff, b'\n']);
     assert_eq!(example.code(), 1);
     assert!(example.stderr.text().contains("--binary takes anything"), "{}", example.report());
