@@ -26,8 +26,9 @@ impl JsonCodec for Ascii {
             if character.is_ascii() {
                 ascii.push(character);
             } else {
-                let units = character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"));
-                ascii.extend(units.collect::<Vec<_>>());
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    ascii += &format!("\\u{unit:04x}");
+                }
             }
         }
         Ok(ascii)

@@ -1,4 +1,3 @@
-use std::error::Error as StdError;
 use std::fmt;
 
 use serde_json::Value;
@@ -161,7 +160,7 @@ impl fmt::Debug for Error {
 
 /// The text of an error and its causes, without repetitions.
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     causes.map(ToString::to_string).fold(error.to_string(), |told, cause| {
         match told.to_lowercase().contains(&cause.to_lowercase()) {
             true => told,
@@ -218,6 +217,8 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]

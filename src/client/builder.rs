@@ -10,6 +10,8 @@ use log::Log;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
+#[cfg(feature = "sigint")]
+use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use der::{Tag, TagNumber};
+use der::{Tag, TagNumber, Tagged};
 
 use super::excerpt;
 use super::pem::{elements, sequence};

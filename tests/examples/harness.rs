@@ -63,15 +63,6 @@ impl Example {
     pub(crate) fn report(&self) -> String {
         format!("stdout:\n{}\nstderr:\n{}", self.stdout.text(), self.stderr.text())
     }
-
-    /// Checks that stdout has these lines in this order, with any others between them. Each is a part of a
-    /// line.
-    pub(crate) fn assert_lines(&self, expected: &[&str]) {
-        let mut lines = self.stdout.lines.iter();
-        for part in expected {
-            assert!(lines.any(|line| line.contains(part)), "no line with {part:?}; {}", self.report());
-        }
-    }
 }
 
 impl Drop for Example {

@@ -12,7 +12,8 @@ pub(super) fn run(part: &str) -> bool {
         "return" | "return twice" | "return and hang" => returns(part),
         "return beside exit" => {
             let (exits, returns) = (client(OnSigint::Exit), client(OnSigint::Return));
-            [&exits, &returns].map(|client| connect(client).unwrap());
+            connect(&exits).unwrap();
+            connect(&returns).unwrap();
             println!("[ready]");
             exits.wait();
             returns.wait();

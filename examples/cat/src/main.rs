@@ -108,7 +108,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("cat: {}", explain(e.as_ref(), arguments.verbose > 0));
+            eprintln!("engineio-cat: {}", explain(e.as_ref(), arguments.verbose > 0));
             ExitCode::FAILURE
         }
     }
@@ -120,12 +120,14 @@ fn explain(error: &(dyn Error + 'static), in_full: bool) -> String {
         Some(error) if in_full => format!("{error:?}"),
         _ => error.to_string(),
     };
-    text.replace("`ConnectOptions::path` sets it", "--path sets it")
+    text.replace("`ConnectOptions::path`", "--path")
         .replace("with `ca_certificate`", "with --ca, or accept any with --insecure")
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let url = &arguments.url;
+    let (events, happened) = unbounded();
+    let client = client(arguments, events)?;
     client.connect_with(url, connect_options(arguments))?;
     if io::stdin().is_terminal() {
         eprintln!("connected to {url} by {}; Ctrl-D ends", client.transport()?);

@@ -221,7 +221,7 @@ fn ctrl_c_disconnects_and_ends_it() {
     let status = child.wait().unwrap();
     stderr.read_to_end();
     assert_eq!(status.signal(), Some(2), "{status}");
-    assert!(!stderr.text().contains("cat:"), "{}", stderr.text());
+    assert!(!stderr.text().contains("engineio-cat:"), "{}", stderr.text());
 }
 
 #[test]
