@@ -218,11 +218,29 @@ impl Core {
     }
 
     pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {
-        let packet = match message {
+        let packet = self.packet(message)?;
+        self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
+    }
+
+    /// Sends messages with no other message between them, or none of them.
+    pub(super) fn send_all(
+        &self,
+        messages: impl Iterator<Item = Message>,
+        when_full: WhenFull,
+    ) -> Result<()> {
+        // The iterator and the JSON codec are the user's code, so they run before anything is accepted.
+        let packets = messages.map(|message| self.packet(message)).collect::<Result<Vec<_>>>()?;
+        if packets.is_empty() {
+            return Ok(());
+        }
+        self.session().ok_or(Error::SocketIsClosed)?.send_all(packets, when_full)
+    }
+
+    fn packet(&self, message: Message) -> Result<Packet> {
+        Ok(match message {
             Message::Text(text) => Packet::Text(text),
             Message::Binary(bytes) => Packet::Binary(bytes),
             Message::Json(value) => Packet::Text(self.options.json.dumps(&value)?),
-        };
-        self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
+        })
     }
 }

@@ -20,6 +20,7 @@
 mod inbox;
 mod ledger;
 mod life;
+mod line;
 mod liveness;
 mod outbox;
 mod reader;
@@ -51,7 +52,7 @@ use crate::transport::{Transport, TransportError, TransportKind};
 use inbox::Inbox;
 use life::Life;
 use liveness::Liveness;
-use outbox::{Admission, Outbox};
+use outbox::{Admission, Outbox, Parcel};
 use watchdog::Watchdog;
 use writer::Writer;
 
@@ -183,9 +184,26 @@ impl Session {
     /// otherwise.
     pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
+        self.give(Parcel::One(packet), when_full)
+    }
+
+    /// Sends messages through the writer thread, with no other message between them. If one of them is
+    /// refused, none is sent.
+    pub(crate) fn send_all(self: &Arc<Self>, mut packets: Vec<Packet>, when_full: WhenFull) -> Result<()> {
+        if packets.len() < 2 {
+            return packets.pop().map_or(Ok(()), |packet| self.send(packet, when_full));
+        }
+        packets.iter().try_for_each(|packet| self.check(packet))?;
+        if self.is_open() && self.liveness.is_silent(Moment::now()) {
+            self.fail(TransportError::Silent);
+        }
+        self.give(Parcel::Group(packets), when_full)
+    }
+
+    fn give(self: &Arc<Self>, parcel: Parcel, when_full: WhenFull) -> Result<()> {
         // The writer thread cannot wait for itself, in a destructor of the user's.
         let when_full = if writer::is_writer() { WhenFull::Exceed } else { when_full };
-        match self.outbox.admit(packet, when_full)? {
+        match self.outbox.admit(parcel, when_full)? {
             Admission::Queued => Ok(()),
             // The reader may not have noticed the silence yet if the machine has just woken from sleep.
             Admission::Direct(_) if self.liveness.is_silent(Moment::now()) => {

@@ -65,13 +65,13 @@ impl Progress for Session {
     }
 }
 
-/// Carries out the outbox's decision about a packet.
+/// Carries out the outbox's decision about packets.
 pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<()> {
-    if let Admission::Full(packet, ticket) = admission {
+    if let Admission::Full(parcel, ticket) = admission {
         // If this thread runs a handler, the reader receives nothing, and the server may not read before its
         // own messages are received.
         session.watchdog.stand_in();
-        admission = session.outbox.wait_for_room(packet, ticket)?;
+        admission = session.outbox.wait_for_room(parcel, ticket)?;
     }
     if let Admission::Direct(packet) = admission {
         admission = write_direct(session, packet)?;
