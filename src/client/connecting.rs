@@ -191,6 +191,7 @@ impl Core {
             close_timeout: self.options.request_timeout * 4 / 5,
             counters: self.counters.clone(),
             logger: self.options.logger.clone(),
+            observer: self.observer.clone(),
         };
         let Connected { transport, handshake, early } = connected;
         Session::new(transport, handshake, early, options)

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::channels::Subscriptions;
 use super::connection::{Connection, Record};
 use super::life::{Life, Stage};
-use super::slot::Handlers;
+use super::slot::{Handlers, HookCaller};
 use super::{Client, State};
 use crate::connect::{Attempt, Way};
 use crate::error::{Error, Result};
@@ -15,6 +15,7 @@ use crate::guarded::guarded;
 use crate::logger::log;
 use crate::message::Message;
 use crate::net::AnsweredAddresses;
+use crate::observation::PacketObserver;
 use crate::options::Options;
 use crate::protocol::Packet;
 use crate::session::{Session, Thread, WhenFull, is_thread_of};
@@ -36,6 +37,8 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
+    /// The caller of the user's function for packets, if there is one.
+    pub(super) observer: Option<Arc<dyn PacketObserver>>,
     /// The addresses of servers and proxies that have answered. The next connection tries them first.
     pub(super) answered: Arc<AnsweredAddresses>,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
@@ -75,8 +78,13 @@ impl Course {
 
 impl Core {
     pub(super) fn new(options: Options) -> Arc<Self> {
+        let observer = options.on_packet.clone().map(|hook| {
+            let caller: Arc<dyn PacketObserver> = Arc::new(HookCaller::new(hook, options.logger.clone()));
+            caller
+        });
         Arc::new(Core {
             options,
+            observer,
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
@@ -153,6 +161,7 @@ impl Core {
         let mut stats = Stats {
             sent: self.counters.sent.read(),
             received: self.counters.received.read(),
+            pings: self.counters.pings.load(Relaxed),
             unsent: self.counters.unsent.load(Relaxed),
             reconnections: self.counters.reconnections.load(Relaxed),
             ..Stats::default()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::json::Json;
 use crate::logger::Logger;
 use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::observation::PacketHook;
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
@@ -36,6 +37,7 @@ pub(crate) struct Options {
     #[cfg(feature = "sigint")]
     pub(crate) handle_sigint: bool,
     pub(crate) logger: Logger,
+    pub(crate) on_packet: Option<PacketHook>,
 }
 
 impl Default for Options {
@@ -57,6 +59,7 @@ impl Default for Options {
             #[cfg(feature = "sigint")]
             handle_sigint: true,
             logger: Logger::default(),
+            on_packet: None,
         }
     }
 }

@@ -44,6 +44,7 @@ use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::guarded::guarded;
 use crate::logger::{Logger, log};
+use crate::observation::{Direction, PacketInfo, PacketObserver};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicBool, thread, thread_local};
@@ -106,6 +107,9 @@ pub(crate) struct SessionOptions {
     pub(crate) close_timeout: Duration,
     pub(crate) counters: Arc<Counters>,
     pub(crate) logger: Logger,
+    /// Sees every packet. With an observer, all packets go through the writer thread: a direct write may be
+    /// refused and repeated, and each packet is shown once.
+    pub(crate) observer: Option<Arc<dyn PacketObserver>>,
 }
 
 pub(crate) struct Session {
@@ -130,11 +134,12 @@ impl Session {
         mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
+        // A POST is waited for.
+        let direct = transport.kind() == TransportKind::WebSocket && options.observer.is_none();
         let session = Arc::new(Session {
             life: Life::new(),
             liveness: Arc::new(Liveness::new(&handshake, transport.activity().clone(), Moment::now())),
-            // A POST is waited for.
-            outbox: Outbox::new(options.outbox_limit, transport.kind() == TransportKind::WebSocket),
+            outbox: Outbox::new(options.outbox_limit, direct),
             inbox: Inbox::new(options.inbox_limit),
             writer: Writer::default(),
             watchdog: Watchdog::default(),
@@ -248,14 +253,26 @@ impl Session {
     }
 }
 
-/// Logs each packet. The level is checked once for all of them, because every message comes through here.
-fn log_packets<'a>(session: &Session, what: &str, packets: impl IntoIterator<Item = &'a Packet>) {
+/// Logs each packet and shows it to the observer. The level is checked once for all of them, because every
+/// message comes through here.
+fn report<'a>(
+    session: &Session,
+    direction: Direction,
+    packets: impl IntoIterator<Item = &'a Packet> + Clone,
+) {
     let logger = &session.options.logger;
     if logger.enabled(Level::Debug) {
-        for packet in packets {
+        let what = match direction {
+            Direction::Sent => "sending",
+            Direction::Received => "received",
+        };
+        for packet in packets.clone() {
             log!(logger, Debug, "{what} {} ({} bytes)", packet.kind_name(), packet.frame_len());
             log!(logger, Trace, "{what} {packet:?}");
         }
+    }
+    if let Some(observer) = &session.options.observer {
+        packets.into_iter().for_each(|packet| observer.packet(direction, &PacketInfo::of(packet)));
     }
 }
 

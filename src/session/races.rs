@@ -99,6 +99,7 @@ impl Round {
             close_timeout: Duration::from_millis(pick(chance, [1, 20]) as u64),
             counters: Arc::default(),
             logger: warnings.logger(),
+            observer: None,
         };
         if chance.below(4) == 0 {
             server.be_rude();

@@ -73,6 +73,7 @@ fn start_with(
         close_timeout: Duration::from_secs(5),
         counters: Arc::default(),
         logger: Logger::default(),
+        observer: None,
     };
     let session = Session::new(Box::new(transport), handshake(), Default::default(), options);
     let log = Log::default();
