@@ -1,3 +1,5 @@
+mod cause;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -5,10 +7,12 @@ use serde_json::Value;
 
 use crate::printable::{BoxError, Printable, printable, printable_cause};
 
+pub use cause::ErrorCause;
+
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every error of this crate, grouped by what the caller can do about it.
+/// Every error of this crate, grouped by what the caller can do about it. Clones share the causes.
 ///
 /// # Examples
 ///
@@ -20,7 +24,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     other => panic!("a URL needs a scheme: {other:?}"),
 /// }
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL that was passed to `connect` is unusable.
@@ -71,7 +75,7 @@ pub enum Error {
         body: Option<Box<Value>>,
         /// The cause, if there is one.
         #[source]
-        source: Option<BoxError>,
+        source: Option<ErrorCause>,
     },
 
     /// The connect handler failed, and the connection was closed for that reason.
@@ -124,7 +128,7 @@ pub enum Error {
 
     /// A value could not be converted to JSON, or a message could not be converted to the requested type.
     #[error("JSON conversion failed")]
-    Json(#[source] BoxError),
+    Json(#[source] ErrorCause),
 
     /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
     #[error(
@@ -184,8 +188,8 @@ impl Error {
     }
 
     pub(crate) fn connection_from(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        let (message, source) = (printable(message.into()), printable_cause(source.into()));
-        Error::Connection { message, status: None, body: None, source: Some(source) }
+        let source = Some(ErrorCause::new(printable_cause(source.into())));
+        Error::Connection { message: printable(message.into()), status: None, body: None, source }
     }
 
     /// The answer to a request has an unexpected status. The body stays as the server wrote it.
@@ -203,7 +207,7 @@ impl Error {
     }
 
     pub(crate) fn json(source: impl Into<BoxError>) -> Self {
-        Error::Json(printable_cause(source.into()))
+        Error::Json(ErrorCause::new(printable_cause(source.into())))
     }
 
     pub(crate) fn option(option: &'static str, reason: impl Into<String>) -> Self {
@@ -239,7 +243,7 @@ mod tests {
             Error::websocket_closed(Some(1000), text),
             Error::json(cause()),
             // The texts of the user's own code stay as they are, but for `Debug`.
-            Error::Json(cause()),
+            Error::Json(ErrorCause::new(cause())),
         ];
         for error in errors {
             let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -266,5 +270,6 @@ mod tests {
         let error = Error::connection_from("cannot connect", cause);
         assert_eq!(error.to_string(), "cannot connect");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the cause"));
+        assert!(error.source().is_some_and(|cause| cause.is::<std::io::Error>()), "it keeps its type");
     }
 }

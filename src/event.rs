@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::message::Message;
+use crate::reconnection::ReconnectionEvent;
 
 /// The reason for the end of a connection.
 ///
@@ -49,10 +50,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The names of the events, for [`Client::on`](crate::Client::on).
+/// The names of the events that have a handler, for [`Client::on`](crate::Client::on).
 pub const EVENT_NAMES: &[&str] = &["connect", "message", "disconnect"];
 
-/// An event of a connection, for [`Client::on`](crate::Client::on) and
+/// An event of a client, for [`Client::on`](crate::Client::on) and
 /// [`Client::events`](crate::Client::events).
 ///
 /// # Examples
@@ -80,10 +81,14 @@ pub enum Event {
     Message(Message),
     /// The connection is over.
     Disconnect(Reason),
+    /// A step of the [reconnection policy](crate::ClientBuilder::reconnection). Only the channels of
+    /// [`Client::events`](crate::Client::events) get it; the policy has a function of its own for it,
+    /// [`Reconnection::on_event`](crate::Reconnection::on_event).
+    Reconnection(ReconnectionEvent),
 }
 
 impl Event {
-    /// The name of the event, which is in [`EVENT_NAMES`].
+    /// The name of the event. It is in [`EVENT_NAMES`], unless it is `reconnection`.
     ///
     /// # Examples
     ///
@@ -95,6 +100,7 @@ impl Event {
             Event::Connect => "connect",
             Event::Message(_) => "message",
             Event::Disconnect(_) => "disconnect",
+            Event::Reconnection(_) => "reconnection",
         }
     }
 }

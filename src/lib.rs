@@ -170,7 +170,7 @@ pub use testing::fuzz;
 pub use testing::models;
 
 pub use client::{Client, ClientBuilder, State};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorCause, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
 pub use json::JsonCodec;
 pub use message::Message;

@@ -119,8 +119,8 @@ impl ClientBuilder {
     /// [`Client::disconnect`] ends the reconnection.
     ///
     /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
-    /// next connection. In a `select!` loop over [`Client::events`], `client.wait_timeout(Duration::ZERO)` is
-    /// true once the policy has given up.
+    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// [`Event::Reconnection`](crate::Event::Reconnection).
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self

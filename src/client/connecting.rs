@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::channels::Turn;
 use super::connection::{Connection, Record};
 use super::core::{Core, Course};
 use super::life::Refusal;
@@ -79,7 +80,7 @@ impl Core {
 
     fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {
         match (self.run_attempt(attempt, way, epoch), epoch) {
-            (Err(first), Some(epoch)) => match self.connect_again(epoch) {
+            (Err(first), Some(epoch)) => match self.connect_again(epoch, None) {
                 Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
                 None => Err(first),
             },
@@ -88,11 +89,11 @@ impl Core {
     }
 
     /// Connects again by the policy after a connection was lost, unless the user has connected or
-    /// disconnected since.
-    pub(super) fn reconnect(self: &Arc<Self>, epoch: u64) {
+    /// disconnected since. The turn is that of the lost connection in the event channels.
+    pub(super) fn reconnect(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) {
         if self.is_in(epoch) {
-            // The result has been reported to the policy's observer and in the log.
-            if let Some(Ok(())) = self.connect_again(epoch) {
+            // The result has been reported to the policy's observer, in the log and in the event channels.
+            if let Some(Ok(())) = self.connect_again(epoch, turn) {
                 self.counters.reconnections.fetch_add(1, Relaxed);
             }
         }
@@ -100,14 +101,14 @@ impl Core {
 
     /// Makes the attempts of the policy until one succeeds or the epoch is over. Returns `None` if there is
     /// no policy.
-    fn connect_again(self: &Arc<Self>, epoch: u64) -> Option<Result<(), Option<Error>>> {
+    fn connect_again(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
         lock(&self.course).reconnecting += 1;
         let connected = policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
             || self.attempt_again(epoch),
-            |event| log!(self.options.logger, Info, "{event}"),
+            |event| self.report_reconnection(event, turn),
         );
         lock(&self.course).reconnecting -= 1;
         Some(connected)
@@ -175,7 +176,7 @@ impl Core {
         let record = Arc::new(Record::default());
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
-        let reconnect = Box::new(move || core.reconnect(epoch));
+        let reconnect = Box::new(move |turn: Option<&Turn>| core.reconnect(epoch, turn));
         let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.

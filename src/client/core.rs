@@ -2,15 +2,16 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::channels::Subscriptions;
+use super::channels::{Subscriptions, Turn};
 use super::connection::{Connection, Record};
 use super::life::{Life, Stage};
 use super::slot::{Handlers, HookCaller};
 use super::{Client, State};
 use crate::connect::{Attempt, Way};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::guarded::guarded;
 use crate::logger::log;
 use crate::message::Message;
@@ -18,9 +19,14 @@ use crate::net::AnsweredAddresses;
 use crate::observation::PacketObserver;
 use crate::options::Options;
 use crate::protocol::Packet;
+use crate::reconnection::ReconnectionEvent;
 use crate::session::{Session, Thread, WhenFull, is_thread_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
+
+/// The longest wait for room in an event channel while a call of `connect` goes on. A receiver that is at work
+/// takes an event in that time.
+const ROOM_DURING_CONNECT: Duration = Duration::from_millis(100);
 
 /// The user's handles together. Its drop is that of the last handle, and closes the connection.
 pub(super) struct Handle(Arc<Core>);
@@ -224,6 +230,29 @@ impl Core {
         #[cfg(not(shuttle))]
         course.readers.retain(|reader| !reader.is_finished());
         course.readers.push(reader);
+    }
+
+    /// Reports a step of the policy in the log and in the event channels: in the turn of the lost connection.
+    /// A policy that repeats a first `connect` has no turn. It hardly waits for room, because the thread that
+    /// reads the channel may be the one that connects.
+    pub(super) fn report_reconnection(&self, event: &ReconnectionEvent, turn: Option<&Turn>) {
+        log!(self.options.logger, Info, "{event}");
+        if !self.subscriptions.any() {
+            return;
+        }
+        let grace = if event.is_last() { self.options.request_timeout } else { Duration::ZERO };
+        let event = Event::Reconnection(event.clone());
+        let missed = match turn {
+            Some(turn) => turn.publish(&event, grace),
+            None => self.subscriptions.announce(&event, ROOM_DURING_CONNECT),
+        };
+        self.report_missed(missed, &event);
+    }
+
+    pub(super) fn report_missed(&self, missed: usize, event: &Event) {
+        if missed > 0 {
+            log!(self.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
+        }
     }
 
     pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {
