@@ -9,10 +9,10 @@
 //! ```
 //!
 //! A Socket.IO packet is the text of an Engine.IO message. It consists of its type, the number of its
-//! attachments with a hyphen (only if the type is binary), the namespace with a comma (unless the namespace is
-//! `/`), an id if an acknowledgement is requested or given, and JSON. Each attachment is a binary message that
-//! follows at once, with a placeholder in the JSON. No other message may come between them, so the packet is
-//! sent with `send_all`.
+//! attachments with a hyphen (only if the type is binary), the namespace with a comma (unless the namespace
+//! is `/`), an id if an acknowledgement is requested or given, and JSON. Each attachment is a binary message
+//! that follows at once, with a placeholder in the JSON. No other message may come between them, so the
+//! packet is sent with `send_all`.
 
 mod embedded;
 
@@ -44,8 +44,8 @@ struct Packet {
 }
 
 impl Packet {
-    /// Parses a packet, and returns it with the number of attachments that follow. `None` if the text is not a
-    /// packet, or a packet of another namespace.
+    /// Parses a packet, and returns it with the number of attachments that follow. `None` if the text is not
+    /// a packet, or a packet of another namespace.
     fn parse(text: &str, namespace: &str) -> Option<(Self, usize)> {
         let kind = text.chars().next()?;
         let mut rest = &text[kind.len_utf8()..];

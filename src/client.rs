@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use self::core::{Core, Handle};
 use crate::error::{Error, Result};
-use crate::message::Message;
+use crate::message::IntoMessage;
 use crate::options::{ConnectOptions, Disconnect, Options};
 use crate::session::WhenFull;
 use crate::sync::now;
@@ -195,8 +195,8 @@ impl Client {
     /// client.send(serde_json::json!({"kind": "json"}))?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
-    pub fn send(&self, message: impl Into<Message>) -> Result<()> {
-        self.core.send(message.into(), WhenFull::Wait)
+    pub fn send(&self, message: impl IntoMessage) -> Result<()> {
+        self.core.send(message.into_message(), WhenFull::Wait)
     }
 
     /// Sends a message like [`send`](Self::send), but never waits for room.
@@ -213,8 +213,8 @@ impl Client {
     ///
     /// assert!(matches!(Client::new().try_send("hi"), Err(Error::SocketIsClosed)));
     /// ```
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<()> {
-        self.core.send(message.into(), WhenFull::Fail)
+    pub fn try_send(&self, message: impl IntoMessage) -> Result<()> {
+        self.core.send(message.into_message(), WhenFull::Fail)
     }
 
     /// Sends several messages as a group, which no message of another thread separates. A header and its
@@ -247,8 +247,8 @@ impl Client {
     /// client.send_all([Message::from(header), Message::from(vec![1, 2, 3])])?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
-    pub fn send_all(&self, messages: impl IntoIterator<Item: Into<Message>>) -> Result<()> {
-        self.core.send_all(messages.into_iter().map(Into::into), WhenFull::Wait)
+    pub fn send_all(&self, messages: impl IntoIterator<Item: IntoMessage>) -> Result<()> {
+        self.core.send_all(messages.into_iter().map(IntoMessage::into_message), WhenFull::Wait)
     }
 
     /// Sends a group of messages like [`send_all`](Self::send_all), but never waits for room.
@@ -256,7 +256,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::QueueFull`] if there is no room for the whole group, or if other senders wait for room
-    /// already; otherwise those of [`send_all`](Self::send_all). In each case no message of the group is sent.
+    /// already; otherwise those of [`send_all`](Self::send_all). In each case no message of the group is
+    /// sent.
     ///
     /// # Examples
     ///
@@ -266,8 +267,8 @@ impl Client {
     /// let client = Client::new();
     /// assert!(matches!(client.try_send_all(["header", "attachment"]), Err(Error::SocketIsClosed)));
     /// ```
-    pub fn try_send_all(&self, messages: impl IntoIterator<Item: Into<Message>>) -> Result<()> {
-        self.core.send_all(messages.into_iter().map(Into::into), WhenFull::Fail)
+    pub fn try_send_all(&self, messages: impl IntoIterator<Item: IntoMessage>) -> Result<()> {
+        self.core.send_all(messages.into_iter().map(IntoMessage::into_message), WhenFull::Fail)
     }
 
     /// Serializes a value as JSON and sends it like [`send`](Self::send).

@@ -1,4 +1,5 @@
 mod cause;
+mod kind;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,6 +9,7 @@ use serde_json::Value;
 use crate::printable::{BoxError, Printable, printable, printable_cause};
 
 pub use cause::ErrorCause;
+pub use kind::ErrorKind;
 
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -118,7 +120,28 @@ pub enum Error {
     #[error("a text with U+001E cannot be sent by polling; send it as binary")]
     Separator,
 
-    /// The connection ended before all messages that `send` had accepted were written.
+    /// The connection ended before all messages that `send` had accepted were written. They are the last ones
+    /// that were accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use engineio::{Client, Error};
+    ///
+    /// # let client = Client::new();
+    /// let lines = ["first", "second", "third"];
+    /// client.connect("http://localhost:5000")?;
+    /// client.send_all(lines)?;
+    /// match client.disconnect() {
+    ///     Ok(()) => println!("all are written"),
+    ///     Err(Error::Unsent { messages, .. }) => {
+    ///         let unsent = &lines[lines.len() - messages..];
+    ///         println!("these are for the next connection: {unsent:?}");
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
     #[error("{messages} message(s) were not sent before the connection ended")]
     #[non_exhaustive]
     Unsent {
@@ -215,6 +238,13 @@ impl Error {
     }
 }
 
+/// So `?` works with serde_json in functions that return this crate's [`Result`].
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::json(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +286,34 @@ mod tests {
                 assert_eq!(*kept, body);
             }
         }
+    }
+
+    #[test]
+    fn an_error_becomes_an_io_error_of_the_same_kind() {
+        use std::io::{Error as Io, ErrorKind as Kind};
+        let refused = || Io::from(Kind::ConnectionRefused);
+        let table = [
+            (Error::Timeout { what: "x" }, Kind::TimedOut),
+            (Error::SocketIsClosed, Kind::NotConnected),
+            (Error::QueueFull, Kind::WouldBlock),
+            (Error::connection_from("no way to the server", refused()), Kind::ConnectionRefused),
+            (Error::connection("broken"), Kind::Other),
+        ];
+        for (error, kind) in table {
+            let text = error.to_string();
+            let io = Io::from(error);
+            assert_eq!((io.kind(), io.to_string()), (kind, text));
+            assert!(io.get_ref().is_some_and(|inner| inner.is::<Error>()), "the error is kept");
+        }
+    }
+
+    #[test]
+    fn a_clone_shares_the_cause() {
+        let error = Error::connection_from("no way to the server", std::io::Error::other("cause"));
+        let clone = error.clone();
+        assert_eq!(format!("{clone:?}"), format!("{error:?}"));
+        let address = |error: &Error| error.source().map(|cause| std::ptr::from_ref(cause).cast::<()>());
+        assert_eq!(address(&clone), address(&error));
     }
 
     #[test]

@@ -105,7 +105,31 @@ impl Event {
     }
 }
 
-/// The return type of a handler: `()`, or a `Result` whose error can be displayed.
+/// The return type of a handler: `()`, or a `Result` whose error can be displayed. A handler may also never
+/// return, because it ends the process, panics or loops for ever.
+///
+/// # Examples
+///
+/// ```
+/// use engineio::Client;
+///
+/// let client = Client::new();
+/// client.on_connect(|client| client.send("a result"));
+/// client.on_message(|_, message| println!("no result: {message}"));
+/// client.on_disconnect(|_, _| std::process::exit(1));
+/// ```
+///
+/// The value of any other expression is discarded with a semicolon:
+///
+/// ```compile_fail
+/// let client = engineio::Client::new();
+/// client.on_message(|client, message| message.as_bytes().len());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `()` or `Result<(), E>`, and not `{Self}`",
+    label = "this handler returns `{Self}`",
+    note = "end the closure with `;`, or return `Result<(), E>` with an error that implements `Display`"
+)]
 pub trait HandlerResult: private::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;
@@ -114,7 +138,26 @@ pub trait HandlerResult: private::Sealed {
 mod private {
     pub trait Sealed {}
     impl Sealed for () {}
+    impl Sealed for super::Never {}
     impl<E: std::fmt::Display> Sealed for Result<(), E> {}
+
+    /// A function pointer, and the type of its result.
+    pub trait Returns {
+        type Output;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Output = T;
+    }
+}
+
+/// The type `!`, which stable Rust accepts as a return type only. Here it is taken from one.
+type Never = <fn() -> ! as private::Returns>::Output;
+
+impl HandlerResult for Never {
+    fn into_result(self) -> Result<(), String> {
+        self
+    }
 }
 
 impl HandlerResult for () {

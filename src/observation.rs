@@ -92,9 +92,11 @@ impl PacketInfo {
     }
 }
 
+type PacketFn = dyn Fn(Direction, &PacketInfo) + Send + Sync;
+
 /// The user's function for packets. Only `client/slot.rs` calls it.
 #[derive(Clone)]
-pub(crate) struct PacketHook(pub(crate) Arc<dyn Fn(Direction, &PacketInfo) + Send + Sync>);
+pub(crate) struct PacketHook(pub(crate) Arc<PacketFn>);
 
 impl fmt::Debug for PacketHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -224,7 +224,7 @@ impl ClientBuilder {
     /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. It
     /// gets the packet's direction, kind and size, and never its contents. Default: none.
     ///
-    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs, NOOPs and the close.
+    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
     /// The handshake and the probe of an upgrade come before the connection, and are not among them.
     ///
     /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
@@ -237,8 +237,8 @@ impl ClientBuilder {
     ///   last packets that were shown may not have arrived.
     ///
     /// The function can run on several threads at once. It must return soon, because nothing is received or
-    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged at
-    /// error.
+    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
+    /// at error.
     ///
     /// Without this function, there is no cost. With it, every message is written by the writer thread, and
     /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the

@@ -24,8 +24,8 @@ use crate::session::{Session, Thread, WhenFull, is_thread_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
 
-/// The longest wait for room in an event channel while a call of `connect` goes on. A receiver that is at work
-/// takes an event in that time.
+/// The longest wait for room in an event channel while a call of `connect` goes on. A receiver that is at
+/// work takes an event in that time.
 const ROOM_DURING_CONNECT: Duration = Duration::from_millis(100);
 
 /// The user's handles together. Its drop is that of the last handle, and closes the connection.

@@ -123,8 +123,8 @@ impl Client {
     }
 
     /// Returns a channel with the events of all of this client's connections, and of its reconnections, from
-    /// now on, for loops and [`crossbeam_channel::select!`]. Handlers run before their event is sent to the channel. Each call
-    /// returns a new channel, and every channel gets every event.
+    /// now on, for loops and [`crossbeam_channel::select!`]. Handlers run before their event is sent to the
+    /// channel. Each call returns a new channel, and every channel gets every event.
     ///
     /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
     /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
@@ -141,13 +141,13 @@ impl Client {
     /// handler has returned.
     ///
     /// The steps of the [reconnection policy](crate::ClientBuilder::reconnection) follow the disconnect that
-    /// they belong to, as [`Event::Reconnection`], and come before the events of the new connection. They wait
-    /// for room like other events, so the policy pauses while the channel is full. Its last step, `Connected`,
-    /// `GaveUp` or `Cancelled`, is treated like the last event of a connection. If the policy repeats a first
-    /// `connect` ([`first_connect`](crate::Reconnection::first_connect)), its steps come at once, also before
-    /// the disconnect of an earlier connection whose handler has called `connect`, and `Connected` may come
-    /// after the `Connect` that it announces. The thread that reads the channel may be the one that connects,
-    /// so such a step waits for room for 100 ms at most, and is dropped then.
+    /// they belong to, as [`Event::Reconnection`], and come before the events of the new connection. They
+    /// wait for room like other events, so the policy pauses while the channel is full. Its last step,
+    /// `Connected`, `GaveUp` or `Cancelled`, is treated like the last event of a connection. If the policy
+    /// repeats a first `connect` ([`first_connect`](crate::Reconnection::first_connect)), its steps come at
+    /// once, also before the disconnect of an earlier connection whose handler has called `connect`, and
+    /// `Connected` may come after the `Connect` that it announces. The thread that reads the channel may be
+    /// the one that connects, so such a step waits for room for 100 ms at most, and is dropped then.
     ///
     /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not
     /// keep the client alive: the channel ends when the last handle of the client is dropped and its

@@ -1,5 +1,5 @@
-//! The line of senders that wait for room in the outbox. There are no locks here, because the outbox holds its
-//! own.
+//! The line of senders that wait for room in the outbox. There are no locks here, because the outbox holds
+//! its own.
 
 /// The line of senders that wait for room; first come, first served.
 #[derive(Default)]

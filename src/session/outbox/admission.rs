@@ -1,5 +1,5 @@
-//! The way into the outbox: whether a message is accepted, whether its sender waits for room, and which thread
-//! writes it.
+//! The way into the outbox: whether a message is accepted, whether its sender waits for room, and which
+//! thread writes it.
 
 use std::time::Duration;
 
