@@ -8,20 +8,21 @@
 //! cargo run --example socketio_echo -- http://localhost:3000 /chat     # in another namespace
 //! ```
 //!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
+//!
 //! A Socket.IO packet is the text of an Engine.IO message. It consists of its type, the number of its
 //! attachments with a hyphen (only if the type is binary), the namespace with a comma (unless the namespace
 //! is `/`), an id if an acknowledgement is requested or given, and JSON. Each attachment is a binary message
 //! that follows at once, with a placeholder in the JSON. No other message may come between them, so the
 //! packet is sent with `send_all`.
 
-mod embedded;
-
 use std::error::Error;
 use std::time::Duration;
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
+use engineio::bytes::Bytes;
 use engineio::{Client, ConnectOptions, Message};
 use serde_json::{Value, json};
 

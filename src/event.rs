@@ -1,7 +1,9 @@
 //! The events of a connection, and the reasons for its end.
 
+use std::error::Error;
 use std::fmt;
 
+use crate::error::with_causes;
 use crate::message::Message;
 use crate::reconnection::ReconnectionEvent;
 
@@ -105,8 +107,12 @@ impl Event {
     }
 }
 
-/// The return type of a handler: `()`, or a `Result` whose error can be displayed. A handler may also never
-/// return, because it ends the process, panics or loops for ever.
+/// The return type of a handler: `()`, or a `Result` whose error is any type that `?` converts to a
+/// `Box<dyn Error>`, such as [`Error`](crate::Error), `String` or `anyhow::Error`, or is such a box itself.
+///
+/// A handler may also never return, because it ends the process, panics or loops for ever.
+///
+/// You do not name the parameter `Kind`. It tells the kinds of results apart.
 ///
 /// # Examples
 ///
@@ -128,18 +134,31 @@ impl Event {
 #[diagnostic::on_unimplemented(
     message = "a handler returns `()` or `Result<(), E>`, and not `{Self}`",
     label = "this handler returns `{Self}`",
-    note = "end the closure with `;`, or return `Result<(), E>` with an error that implements `Display`"
+    note = "end the closure with `;`, or return `Result<(), E>` whose error converts to `Box<dyn Error>`"
 )]
-pub trait HandlerResult: private::Sealed {
+pub trait HandlerResult<Kind>: private::Sealed<Kind> {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;
 }
 
 mod private {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl Sealed for super::Never {}
-    impl<E: std::fmt::Display> Sealed for Result<(), E> {}
+    use std::error::Error;
+
+    /// The kind of `()`.
+    pub enum Nothing {}
+    /// The kind of a result whose error converts to a `Box<dyn Error>`.
+    pub enum Converts {}
+    /// The kind of a result whose error is a `Box<dyn Error>` of a thread-safe error, which does not.
+    pub enum IsBoxed {}
+    /// The kind of a handler that never returns.
+    pub enum Diverges {}
+
+    pub trait Sealed<Kind> {}
+    impl Sealed<Nothing> for () {}
+    impl Sealed<Diverges> for super::Never {}
+    impl<E: Into<Box<dyn Error>>> Sealed<Converts> for Result<(), E> {}
+    impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send>> {}
+    impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send + Sync>> {}
 
     /// A function pointer, and the type of its result.
     pub trait Returns {
@@ -154,20 +173,32 @@ mod private {
 /// The type `!`, which stable Rust accepts as a return type only. Here it is taken from one.
 type Never = <fn() -> ! as private::Returns>::Output;
 
-impl HandlerResult for Never {
+impl HandlerResult<private::Diverges> for Never {
     fn into_result(self) -> Result<(), String> {
         self
     }
 }
 
-impl HandlerResult for () {
+impl HandlerResult<private::Nothing> for () {
     fn into_result(self) -> Result<(), String> {
         Ok(())
     }
 }
 
-impl<E: fmt::Display> HandlerResult for Result<(), E> {
+impl<E: Into<Box<dyn Error>>> HandlerResult<private::Converts> for Result<(), E> {
     fn into_result(self) -> Result<(), String> {
-        self.map_err(|e| e.to_string())
+        self.map_err(|e| with_causes(&*e.into()))
+    }
+}
+
+impl HandlerResult<private::IsBoxed> for Result<(), Box<dyn Error + Send>> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|e| with_causes(&*e))
+    }
+}
+
+impl HandlerResult<private::IsBoxed> for Result<(), Box<dyn Error + Send + Sync>> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|e| with_causes(&*e))
     }
 }

@@ -69,7 +69,8 @@ pub enum ReconnectionEvent {
     /// The attempt failed.
     #[non_exhaustive]
     Failed {
-        /// The number of the attempt.
+        /// The number of the attempt. It is 0 for the `connect` call that the policy repeats
+        /// ([`first_connect`](Reconnection::first_connect)).
         attempt: u32,
         /// The error of the attempt.
         error: Arc<Error>,
@@ -124,8 +125,9 @@ impl fmt::Display for ReconnectionEvent {
             Self::Waiting { attempt, delay } => {
                 write!(f, "connecting again in {delay:.1?} (attempt {attempt})")
             }
+            Self::Failed { attempt: 0, error } => write!(f, "connecting failed: {error:?}"),
             Self::Failed { attempt, error } => {
-                write!(f, "attempt {attempt} to connect again failed: {error}")
+                write!(f, "attempt {attempt} to connect again failed: {error:?}")
             }
             Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
             Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempt(s) to connect again"),
@@ -217,6 +219,14 @@ impl Reconnection {
         pause.unwrap_or(self.max_delay).min(self.max_delay)
     }
 
+    /// Tells the user's function about a step.
+    pub(crate) fn tell(&self, event: &ReconnectionEvent) {
+        if let Some(observer) = &self.observer {
+            // The panic hook reports a panic of the observer. It changes nothing here.
+            let _ = guarded(|| observer(event));
+        }
+    }
+
     /// Makes attempts until one succeeds, there were enough of them, or they are called off. The error is
     /// that of the last attempt, if there was one. `goes_on` and `sleep` return false when no further
     /// attempts are wanted.
@@ -228,10 +238,7 @@ impl Reconnection {
         mut report: impl FnMut(&ReconnectionEvent),
     ) -> Result<(), Option<Error>> {
         let mut tell = |event: ReconnectionEvent| {
-            if let Some(observer) = &self.observer {
-                // The panic hook reports a panic of the observer. It changes nothing here.
-                let _ = guarded(|| observer(&event));
-            }
+            self.tell(&event);
             report(&event);
         };
         let (mut attempt, mut last) = (0, None);

@@ -1,8 +1,6 @@
 //! Groups of messages: consecutive on the wire whatever other threads send, and accepted as a whole or not at
 //! all.
 
-mod common;
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;

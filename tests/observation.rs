@@ -1,7 +1,5 @@
 //! The view of single packets that `on_packet` gives to tools, and the count and the age of pings.
 
-mod common;
-
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;

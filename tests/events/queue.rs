@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{PATIENCE, within};
+use common::{PATIENCE, within};
 use crossbeam_channel::unbounded;
 use engineio::{Client, Queue, QueueEmpty, QueueFull};
 

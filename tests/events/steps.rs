@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::real::Server;
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{Lines, PATIENCE, only, within};
 use crate::next;
+use common::real::Server;
+use common::scripted::{OPEN, Scripted};
+use common::{Lines, PATIENCE, only, within};
 use crossbeam_channel::{Receiver, select, tick};
 use engineio::{Client, EVENT_NAMES, Error, Event, Reason, Reconnection, ReconnectionEvent, TransportKind};
 
@@ -27,8 +27,11 @@ fn step(event: Event) -> ReconnectionEvent {
     }
 }
 
-/// Checks the steps of failed attempts up to `attempts`, and that the policy gives up.
+/// Checks the failure of the `connect` that the policy repeats, the steps of failed attempts up to `attempts`,
+/// and that the policy gives up.
 fn gives_up(events: &Receiver<Event>, attempts: u32) {
+    let first = step(next(events));
+    assert!(matches!(first, ReconnectionEvent::Failed { attempt: 0, .. }), "{first}");
     for number in 1..=attempts {
         let waiting = step(next(events));
         assert!(
@@ -136,7 +139,7 @@ fn a_disconnect_does_not_wait_for_room() {
     let client = builder.build().unwrap();
     let events = client.events(2);
     client.connect_with(server.url(), only(WebSocket)).unwrap();
-    crate::common::eventually("a full channel", || events.is_full());
+    common::eventually("a full channel", || events.is_full());
     let ended = within(PATIENCE, "disconnect returns", {
         let client = client.clone();
         move || client.disconnect().map(|()| client.wait_timeout(PATIENCE))
@@ -193,7 +196,7 @@ fn a_first_connect_does_not_wait_for_room() {
         assert_eq!(events.try_iter().count(), capacity);
         let missed = lines.at(log::Level::Warn);
         let missed = missed.iter().filter(|line| line.contains("missed reconnection")).count();
-        assert_eq!(missed, 5 - capacity);
+        assert_eq!(missed, 6 - capacity);
     }
 }
 
@@ -253,18 +256,13 @@ fn a_step_has_a_name_and_no_handler() {
     let gone = Server::start().url().to_owned();
     let policy = quick().max_attempts(0).first_connect(true);
     let client = Client::builder().reconnection(policy).build().unwrap();
-    let events = client.events(1);
+    let events = client.events(10);
     client.connect_with(&gone, only(WebSocket)).unwrap_err();
-    let event = next(&events);
-    assert_eq!(event.name(), "reconnection");
-    gives_up_at_once(&event);
+    assert!(events.try_iter().all(|event| event.name() == "reconnection"));
+    client.connect_with(&gone, only(WebSocket)).unwrap_err();
+    gives_up(&events, 0);
     let quiet = Scripted::silent(OPEN);
     client.connect_with(quiet.url(), only(WebSocket)).unwrap();
     assert_eq!(next(&events), Event::Connect);
     client.disconnect().unwrap();
-}
-
-fn gives_up_at_once(event: &Event) {
-    let right = matches!(event, Event::Reconnection(ReconnectionEvent::GaveUp { attempts: 0, .. }));
-    assert!(right, "{event:?}");
 }
