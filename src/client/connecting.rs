@@ -22,6 +22,10 @@ use crate::reconnection::{Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
+/// The longest wait of a `connect` for the disconnect handler of the former connection. That handler may itself
+/// wait for the thread that connects, or have a long task that a new connection need not wait for.
+const HANDLER_GRACE: Duration = Duration::from_secs(1);
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
@@ -68,12 +72,11 @@ impl Core {
     }
 
     /// Waits for the disconnect handler of the former connection, so that the handlers of two connections run
-    /// one after the other. The wait is bounded, because that handler may itself wait for this thread. A
-    /// handler that connects again waits for nothing.
+    /// one after the other. A handler that connects again waits for nothing.
     fn wait_for_end_of(&self, former: Option<Arc<Record>>) {
         let Some(former) = former else { return };
         if !is_thread_of(self.id()) {
-            former.wait_handled(now().checked_add(self.options.request_timeout));
+            former.wait_handled(now().checked_add(HANDLER_GRACE.min(self.options.request_timeout)));
         }
         drop_guarded(former);
     }

@@ -66,7 +66,7 @@ impl Client {
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return. If it fails or panics, the error is logged.
+    /// handler to return, for one second at most. If it fails or panics, the error is logged.
     ///
     /// # Examples
     ///

@@ -61,7 +61,7 @@ fn custom_headers() {
     run("custom_headers", &[echo().url()], &["received welcome, ann", "received hello"]);
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "sigint", target_os = "linux"))]
 #[test]
 fn ctrl_c() {
     let file = std::env::temp_dir().join(format!("engineio-ctrl-c-{}", std::process::id()));
