@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::json::Json;
 use crate::logger::Logger;
 use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::observation::PacketHook;
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
@@ -40,6 +41,7 @@ pub(crate) struct Options {
     #[cfg(feature = "sigint")]
     pub(crate) on_sigint: OnSigint,
     pub(crate) logger: Logger,
+    pub(crate) on_packet: Option<PacketHook>,
 }
 
 impl Default for Options {
@@ -61,6 +63,7 @@ impl Default for Options {
             #[cfg(feature = "sigint")]
             on_sigint: OnSigint::default(),
             logger: Logger::default(),
+            on_packet: None,
         }
     }
 }
