@@ -17,7 +17,7 @@ use crate::protocol::Packet;
 use crate::stats::Traffic;
 
 pub(crate) use polling::{Polling, PollingLimits};
-pub(crate) use websocket::{WebSocket, WebSocketSettings};
+pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 
 /// A transport of Engine.IO packets.
 ///
@@ -118,6 +118,12 @@ pub(crate) trait Transport: Send + Sync {
 
     /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
+
+    /// The number of written messages that the server's system has not confirmed. The end of the connection
+    /// may destroy them.
+    fn unconfirmed(&self) -> u64 {
+        0
+    }
 }
 
 /// The callbacks of a transport that is writing.
