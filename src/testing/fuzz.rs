@@ -14,6 +14,7 @@ use crate::protocol::{Endpoint, Handshake, Packet};
 use crate::transport::TransportKind;
 
 pub use crate::net::fuzz::{pem, proxy, tunnel};
+pub use crate::transport::fuzz::deflate;
 
 /// Stands for a password in the inputs. No error and no `Debug` may show it.
 pub(crate) const SECRET: &str = "S3CR3T";
@@ -154,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_corpus_holds() {
-        let targets: [(&str, Target); 8] = [
+        let targets: [(&str, Target); 9] = [
             ("codec", super::codec),
             ("handshake", super::handshake),
             ("json", super::json),
@@ -163,6 +164,7 @@ mod tests {
             ("pem", super::pem),
             ("proxy", super::proxy),
             ("tunnel", super::tunnel),
+            ("deflate", super::deflate),
         ];
         for (name, target) in targets {
             let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);

@@ -17,6 +17,8 @@ use crate::protocol::Packet;
 use crate::stats::Traffic;
 
 pub(crate) use polling::{Polling, PollingLimits};
+#[cfg(any(test, fuzz))]
+pub(crate) use websocket::fuzz;
 pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 
 /// A transport of Engine.IO packets.

@@ -4,6 +4,9 @@ mod close;
 mod deflate;
 mod extension;
 mod frames;
+#[cfg(any(test, fuzz))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
+pub(crate) mod fuzz;
 mod input;
 mod mask;
 mod opening;
