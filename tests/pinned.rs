@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 /// A program that keeps small messages does not keep the buffers through which they came.
 #[test]
 fn small_messages_keep_no_large_buffers() {
-    for small in [10, 1000, 15_000, 20_480, 100_000] {
+    for small in [15_000, 20_480] {
         // The small message comes as binary, as text, and in two fragments.
         for form in 0..3 {
             let kept = kept(small, form);

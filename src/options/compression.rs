@@ -6,12 +6,13 @@ use crate::transport::CompressionSettings;
 /// The options of permessage-deflate, the compression of websocket messages (RFC 7692), for
 /// [`WebSocketOptions::compression`](crate::WebSocketOptions::compression).
 ///
-/// The client offers the extension, and the server accepts or ignores it. A server's answer that is not within
-/// the offer is refused with [`Error::Protocol`]: the websocket is not used then.
+/// The client offers the extension, and the server accepts or ignores it. A server's answer that is not
+/// within the offer is refused with [`Error::Protocol`]: the websocket is not used then.
 ///
-/// Compression costs CPU time for each message, and memory for each connection: up to 300 KiB from the first
-/// compressed message in each direction on. It pays for texts of a kilobyte or more on a slow or metered line.
-/// Do not compress a secret together with text that someone else chooses: the size would tell about the secret.
+/// Compression costs CPU time for each message, and memory for each connection: about 300 KiB from the first
+/// sent message that is compressed, and about 50 KiB from the first received one. It pays for texts of a
+/// kilobyte or more on a slow or metered line. Do not compress a secret together with text that someone else
+/// chooses: the size of the result would tell about the secret.
 ///
 /// # Examples
 ///

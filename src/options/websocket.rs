@@ -95,9 +95,8 @@ impl WebSocketOptions {
 
     /// Offers the server to compress messages with permessage-deflate (RFC 7692). Default: no compression.
     ///
-    /// The limits of a received message hold for its inflated size, and a message that exceeds them is not
-    /// inflated to its end. The number of bytes in [`Stats`](crate::Stats) is that of the messages before they
-    /// are compressed.
+    /// The limit of a received message holds for its inflated size: a message that exceeds it is not inflated
+    /// to its end. The bytes in [`Stats`](crate::Stats) are those of the messages before compression.
     ///
     /// # Examples
     ///

@@ -1,5 +1,5 @@
-//! What TLS says of the end of a body, what a redirect takes to another host, and what arrives at a server that
-//! sends without reading.
+//! What TLS says of the end of a body, what a redirect takes to another host, and what arrives at a server
+//! that sends without reading.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

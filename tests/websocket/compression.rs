@@ -172,7 +172,7 @@ fn contexts_are_forgotten_as_agreed() {
     client.disconnect().unwrap();
 }
 
-/// A message that is longer than a piece is sent in fragments, and the client's window is the server's choice.
+/// A long message is sent in fragments, and the server chooses the client's window.
 #[test]
 fn long_messages_and_small_windows() {
     for bits in [9, 12, 15] {

@@ -1,6 +1,6 @@
-//! The payload of a close frame (RFC 6455, sections 5.5.1 and 7.4).
+//! The payload of a close frame (RFC 6455, sections 5.5.1 and 7.4), and the faults of a server.
 
-use super::reader::Violation;
+use crate::error::Error;
 
 /// The server's words at the end.
 #[derive(Debug, PartialEq)]
@@ -27,6 +27,34 @@ impl CloseFrame {
             Ok(reason) => Ok(CloseFrame { code: Some(code), reason: reason.to_owned() }),
             Err(_) => Err(Violation::text("a close frame whose reason is not UTF-8")),
         }
+    }
+}
+
+/// A fault of the server.
+#[derive(Debug)]
+pub(super) struct Violation {
+    /// The close code for it.
+    pub(super) code: u16,
+    pub(super) error: Error,
+}
+
+impl Violation {
+    fn new(code: u16, what: impl std::fmt::Display) -> Self {
+        Violation { code, error: Error::protocol(format!("by websocket: {what}")) }
+    }
+
+    pub(super) fn protocol(what: impl std::fmt::Display) -> Self {
+        Violation::new(1002, what)
+    }
+
+    /// The violation of a text that is no packet.
+    pub(super) fn packet(error: impl std::fmt::Display) -> Self {
+        Violation { code: 1002, error: Error::protocol(error.to_string()) }
+    }
+
+    /// The violation of a text that is not UTF-8.
+    pub(super) fn text(what: impl std::fmt::Display) -> Self {
+        Violation::new(1007, what)
     }
 }
 

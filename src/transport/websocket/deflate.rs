@@ -5,8 +5,8 @@ use flate2::{Compress, Compression as Level, Decompress, FlushCompress, FlushDec
 /// The end of a flushed DEFLATE stream, which is not sent (RFC 7692, section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// A block without data. Behind the tail it shows whether a stream is between two blocks: inside of a block it
-/// would be data.
+/// A block without data. Behind the tail it shows whether a stream is between two blocks: inside of a block
+/// it would be data.
 const EMPTY_BLOCK: [u8; 5] = [0, 0, 0, 0xff, 0xff];
 
 /// The room that is kept free for output, in bytes. A flush in less room than this could need a second one.
@@ -95,7 +95,7 @@ impl Inflater {
                 return Err(Inflated::TooLong);
             }
             // One byte more than the limit shows that it is exceeded. The memory grows with what has come.
-            let most = limit - data.len() + 1;
+            let most = (limit - data.len()).saturating_add(1);
             data.reserve_exact(most.min(data.len().max(part.len() * 4).max(ROOM)));
             let before = (state.total_in(), data.len());
             let status = state.decompress_vec(part, data, FlushDecompress::Sync);

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
-use super::close::CloseFrame;
-use super::reader::{End, Event, Reader, Violation};
+use super::close::{CloseFrame, Violation};
+use super::reader::{End, Event, Reader};
 use super::unconfirmed::Unconfirmed;
 use super::writer::Writer;
 use crate::error::Error;

@@ -10,7 +10,8 @@ use crate::testing::fuzz::shown;
 /// The limit of a message, in bytes.
 const MAX: usize = 4096;
 
-/// The frames of a server. The first byte selects the window, and whether messages are compressed on their own.
+/// The frames of a server. The first byte selects the window, and whether each message is compressed on its
+/// own.
 pub fn deflate(data: &[u8]) {
     let Some((settings, bytes)) = data.split_first() else { return };
     let (bits, forgets) = (9 + (settings & 0x0f) % 7, settings & 0x10 != 0);

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Read};
 /// The size of a read from a busy connection, in bytes.
 const AHEAD: usize = 64 * 1024;
 
-/// The least size of the buffer, in bytes. The head of a frame and the payload of a control frame fit into it.
+/// The least size of the buffer, in bytes. The head and the payload of a control frame fit into it.
 const LEAST: usize = 256;
 
 /// The input buffer. It is small while little data arrives, because it lives as long as the connection, and

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::close::CloseFrame;
+use super::close::{CloseFrame, Violation};
 use super::deflate::{Inflated, Inflater};
 use super::input::Input;
-use crate::error::Error;
 use crate::protocol::{Packet, binary_text_len};
 use crate::transport::{check_size, too_long};
 
@@ -42,29 +41,6 @@ pub(super) enum End {
     Eof,
     /// `WouldBlock` means that there is nothing for now.
     Io(io::Error),
-}
-
-/// A fault of the server.
-#[derive(Debug)]
-pub(super) struct Violation {
-    /// The close code for it.
-    pub(super) code: u16,
-    pub(super) error: Error,
-}
-
-impl Violation {
-    fn new(code: u16, what: impl std::fmt::Display) -> Self {
-        Violation { code, error: Error::protocol(format!("by websocket: {what}")) }
-    }
-
-    pub(super) fn protocol(what: impl std::fmt::Display) -> Self {
-        Violation::new(1002, what)
-    }
-
-    /// The violation of a text that is not UTF-8.
-    pub(super) fn text(what: impl std::fmt::Display) -> Self {
-        Violation::new(1007, what)
-    }
 }
 
 impl From<Violation> for End {
@@ -261,18 +237,11 @@ impl Reader {
         let packet = match text {
             true => {
                 let text = String::from_utf8(data).map_err(|_| not_utf8())?;
-                Packet::from_text(text).map_err(Violation::protocol_of_packet)?
+                Packet::from_text(text).map_err(Violation::packet)?
             }
             false => Packet::Binary(data.into()),
         };
         checked(packet, self.limits.message)
-    }
-}
-
-impl Violation {
-    /// The violation of a text that is no packet.
-    fn protocol_of_packet(error: impl std::fmt::Display) -> Self {
-        Violation { code: 1002, error: Error::protocol(error.to_string()) }
     }
 }
 
@@ -283,7 +252,7 @@ fn whole(text: bool, bytes: &[u8]) -> Result<Packet, Violation> {
         return Ok(Packet::Binary(Bytes::copy_from_slice(bytes)));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| not_utf8())?;
-    Packet::decode_text(text).map_err(Violation::protocol_of_packet)
+    Packet::decode_text(text).map_err(Violation::packet)
 }
 
 fn checked(packet: Packet, max: usize) -> Result<Packet, End> {

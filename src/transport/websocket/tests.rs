@@ -220,7 +220,11 @@ proptest! {
 
     /// What the client writes is what the client reads, however the bytes are cut.
     #[test]
-    fn frames_are_read_as_they_were_written(packets in packets(), limit in 1_usize..5000, at_once in 1_usize..9000) {
+    fn frames_are_read_as_they_were_written(
+        packets in packets(),
+        limit in 1_usize..5000,
+        at_once in 1_usize..9000,
+    ) {
         let bytes = unmasked(&written(packets.clone(), None, limit, at_once * 10));
         let (read, end) = read(reader(None, 140_000), bytes, at_once);
         prop_assert!(read == events(&packets) && matches!(end, End::Eof), "{end:?}");
@@ -235,7 +239,8 @@ proptest! {
         at_once in 1_usize..9000,
     ) {
         let bytes = written(packets.clone(), Some(compressor(threshold, bits, forgets)), 5000, at_once * 10);
-        let (read, end) = read(reader(Some(Inflater::new(bits, forgets)), 140_000), unmasked(&bytes), at_once);
+        let reader = reader(Some(Inflater::new(bits, forgets)), 140_000);
+        let (read, end) = read(reader, unmasked(&bytes), at_once);
         prop_assert!(read == events(&packets) && matches!(end, End::Eof), "{end:?}");
     }
 
@@ -290,14 +295,28 @@ proptest! {
         Deflater::new(6, 15, false).deflate(&vec![0; size], true, &mut stream);
         let mut data = Vec::new();
         let mut inflater = Inflater::new(15, false);
-        let result = inflater.inflate(&stream, &mut data, limit).and_then(|()| inflater.finish(&mut data, limit));
+        let result = inflater.inflate(&stream, &mut data, limit);
+        let result = result.and_then(|()| inflater.finish(&mut data, limit));
         prop_assert_eq!(result, if size > limit { Err(Inflated::TooLong) } else { Ok(()) });
         prop_assert!(data.capacity() <= limit + 2048);
     }
 
+    /// A limit may be the largest number.
+    #[test]
+    fn without_a_limit(size in 0_usize..200_000) {
+        let mut stream = Vec::new();
+        Deflater::new(6, 15, false).deflate(&vec![0; size], true, &mut stream);
+        let (mut data, mut inflater) = (Vec::new(), Inflater::new(15, false));
+        inflater.inflate(&stream, &mut data, usize::MAX).unwrap();
+        prop_assert_eq!(data.len(), size);
+    }
+
     /// No bytes make the reader panic, hang or exceed its limits.
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), at_once in 1_usize..300) {
+    fn any_bytes_are_read_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        at_once in 1_usize..300,
+    ) {
         let (read, _) = read(reader(Some(Inflater::new(15, false)), 100), bytes, at_once);
         for event in read {
             if let Event::Packet(packet) = event {

@@ -1,8 +1,8 @@
-//! What permessage-deflate costs and saves: the bytes on the wire and the CPU time for each message of JSON, as
-//! a table. The server is a thread of this process that only reads, or only writes what it has prepared.
+//! What permessage-deflate costs and saves: the bytes on the wire and the CPU time for each message of JSON,
+//! as a table. The server is a thread of this process that only reads, or only writes what it has prepared.
 //!
 //! ```text
-//! cargo bench --bench compression
+//! cargo run --release --manifest-path benches/peers/Cargo.toml --bin compression
 //! ```
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -60,7 +60,7 @@ fn json(number: usize, size: usize) -> String {
         state
     };
     let mut text = String::from("[");
-    while text.len() < size - 120 {
+    while text.len() < size {
         let (id, value, name) = (random() % 100_000, random() % 10_000, random() % 1000);
         text += &format!(
             r#"{{"id":{id},"name":"sensor {name}","value":{}.{},"unit":"°C","active":{}}},"#,
