@@ -1,8 +1,6 @@
 //! The memory that kept messages take. There is only one test, because the allocator counts for the whole
 //! process.
 
-mod common;
-
 use std::alloc::System;
 
 use common::scripted::Scripted;

@@ -1,8 +1,6 @@
 //! The bytes of a websocket connection with the options that are off by default: the requests and the frames,
 //! with the random parts replaced.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;

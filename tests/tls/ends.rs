@@ -13,9 +13,9 @@ use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::certificates::Authority;
-use crate::common::{Watch, abort};
 use crate::server::{Server, Setup};
 use crate::{PATIENCE, builder, by, in_full};
+use common::{Watch, abort};
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 

@@ -7,8 +7,8 @@ use engineio::TransportKind::WebSocket;
 use engineio::{Client, Compression, Error, Message, Reason, WebSocketOptions};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 
-use crate::common::scripted::{Exchange, OPEN, Scripted};
-use crate::common::{Watch, abort, in_full, only};
+use common::scripted::{Exchange, OPEN, Scripted};
+use common::{Watch, abort, in_full, only};
 
 const TAIL: &[u8] = &[0, 0, 0xff, 0xff];
 
@@ -88,7 +88,7 @@ fn the_offer_says_what_is_configured() {
         let client = compression.map_or_else(Client::new, client);
         client.connect_with(server.url(), only(WebSocket)).unwrap();
         client.send("x".repeat(5000)).unwrap();
-        client.flush(crate::common::PATIENCE).unwrap();
+        client.flush(common::PATIENCE).unwrap();
         let requests = server.requests();
         assert_eq!(requests[0].header("sec-websocket-extensions").first().copied(), offer);
         abort(&client);

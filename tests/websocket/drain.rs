@@ -9,8 +9,8 @@ use crossbeam_channel::unbounded;
 use engineio::TransportKind::WebSocket;
 use engineio::{Client, Error};
 
-use crate::common::scripted::{Exchange, Scripted};
-use crate::common::{Lines, PATIENCE, eventually, only};
+use common::scripted::{Exchange, Scripted};
+use common::{Lines, PATIENCE, eventually, only};
 
 const COUNT: usize = 20;
 const SIZE: usize = 100_000;

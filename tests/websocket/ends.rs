@@ -6,8 +6,8 @@ use std::time::Duration;
 use engineio::TransportKind::WebSocket;
 use engineio::{Client, Error, Message, Reason};
 
-use crate::common::scripted::Scripted;
-use crate::common::{Watch, connected, in_full, only};
+use common::scripted::Scripted;
+use common::{Watch, connected, in_full, only};
 
 /// A close frame with this payload.
 fn close(payload: &[u8]) -> Vec<u8> {

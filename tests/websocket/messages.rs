@@ -3,8 +3,8 @@
 use engineio::TransportKind::WebSocket;
 use engineio::{Client, Error, Message, Reason, WebSocketOptions};
 
-use crate::common::scripted::Scripted;
-use crate::common::{Watch, abort, connected, in_full, only};
+use common::scripted::Scripted;
+use common::{Watch, abort, connected, in_full, only};
 
 #[test]
 fn a_text_may_hold_a_binary_message() {
