@@ -341,9 +341,11 @@ impl Client {
     ///
     /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
     /// the connection that this call ends, or of the last one if there is no connection any more. Each loss
-    /// is returned once: a call after the one that returned it succeeds. A message
-    /// counts as unsent if it is not known to be written. In a handler the count is not known before the
-    /// connection is over: see [`Stats::unsent`](crate::Stats::unsent).
+    /// is returned once: a call after the one that returned it succeeds. A message counts as unsent if it is
+    /// not known to be written. By websocket, on Linux and Android, messages also count that were written when
+    /// the time was up, and that the server's system had not confirmed by then: they may not arrive. In a
+    /// handler the count is not known before the connection is over: see
+    /// [`Stats::unsent`](crate::Stats::unsent).
     ///
     /// # Examples
     ///

@@ -139,7 +139,7 @@
 //! | `ureq` | hosts at debug, whole URLs with the session id at trace |
 //! | `ureq_proto` | requests and responses with all of their headers at trace |
 //! | `cookie_store` | cookies that are not `Secure` at debug |
-//! | `tungstenite` | close frames at debug, messages at trace |
+//! | `tungstenite` | the heads of websocket frames at trace |
 //!
 //! A logger given to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!
@@ -191,7 +191,7 @@ pub use message::{IntoMessage, Message};
 pub use observation::{Direction, PacketInfo, PacketKind};
 #[cfg(feature = "sigint")]
 pub use options::OnSigint;
-pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
+pub use options::{Compression, ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
 pub use reconnection::{Reconnection, ReconnectionEvent};
 pub use stats::{Stats, Traffic};

@@ -1,5 +1,6 @@
 //! The options of a client, of a connection, and of a disconnect.
 
+mod compression;
 mod connect;
 mod disconnect;
 mod headers;
@@ -16,6 +17,7 @@ use crate::observation::PacketHook;
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
+pub use compression::Compression;
 pub use connect::ConnectOptions;
 pub use disconnect::Disconnect;
 #[cfg(feature = "sigint")]

@@ -9,6 +9,8 @@ pub(super) struct Ledger {
     accepted: u64,
     /// The number of the last message that was written.
     written_to: u64,
+    /// The number of written messages that the end of the connection may have destroyed.
+    unconfirmed: u64,
     /// Set when the session is over: the counts do not change any more.
     frozen: bool,
 }
@@ -45,6 +47,13 @@ impl Ledger {
         self.written_to >= number
     }
 
+    /// Sets the number of written messages that the end of the connection may destroy.
+    pub(super) fn set_unconfirmed(&mut self, messages: u64) {
+        if !self.frozen {
+            self.unconfirmed = messages.min(self.written_to);
+        }
+    }
+
     pub(super) fn freeze(&mut self) {
         self.frozen = true;
     }
@@ -54,7 +63,7 @@ impl Ledger {
     }
 
     pub(super) fn unsent(&self) -> u64 {
-        self.accepted - self.written_to
+        self.accepted - self.written_to + self.unconfirmed
     }
 }
 
@@ -68,7 +77,11 @@ mod tests {
         ledger.accept(3);
         assert!(ledger.write(1) && ledger.withdraw(1));
         assert_eq!((ledger.unsent(), ledger.is_written(1), ledger.is_written(2)), (1, true, false));
+        ledger.set_unconfirmed(5);
+        assert_eq!(ledger.unsent(), 2, "no message is counted twice");
+        ledger.set_unconfirmed(0);
         ledger.freeze();
+        ledger.set_unconfirmed(1);
         assert!(!ledger.write(1) && !ledger.withdraw(1));
         assert_eq!(ledger.unsent(), 1);
     }

@@ -213,6 +213,11 @@ impl Outbox {
         self.room.notify_all(state);
     }
 
+    /// Sets the number of written messages that the end of the connection may destroy.
+    pub(super) fn set_unconfirmed(&self, messages: u64) {
+        lock(&self.state).ledger.set_unconfirmed(messages);
+    }
+
     /// The number of messages that were accepted but not written.
     pub(super) fn unsent(&self) -> usize {
         // The messages are in this process's memory, so their number fits.

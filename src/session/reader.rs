@@ -68,7 +68,7 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
                 session.liveness.release();
                 session.inbox.release();
             }
-            Next::Overdue => session.end_as_recorded(),
+            Next::Overdue => session.end_overdue(),
             Next::End => {
                 if !receive_rest(session, &mut received) {
                     return;

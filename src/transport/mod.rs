@@ -17,7 +17,9 @@ use crate::protocol::Packet;
 use crate::stats::Traffic;
 
 pub(crate) use polling::{Polling, PollingLimits};
-pub(crate) use websocket::{WebSocket, WebSocketSettings};
+#[cfg(any(test, fuzz))]
+pub(crate) use websocket::fuzz;
+pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 
 /// A transport of Engine.IO packets.
 ///
@@ -113,7 +115,8 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     ///
-    /// Messages that are written end in `spent`: they are the user's, and their destructors may do anything.
+    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their destructors
+    /// may do anything.
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
@@ -133,6 +136,12 @@ pub(crate) trait Transport: Send + Sync {
 
     /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
+
+    /// The number of written messages that the server's system has not confirmed. The end of the connection
+    /// may destroy them.
+    fn unconfirmed(&self) -> u64 {
+        0
+    }
 }
 
 /// The callbacks of a transport that is writing.

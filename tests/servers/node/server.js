@@ -66,6 +66,8 @@ const server = engine.attach(httpServer, {
   pingTimeout: Number(options["ping-timeout"]),
   maxHttpBufferSize: Number(options["max-payload"]),
   transports: options.transports.split(","),
+  // Off by default. It takes a client that offers it, too.
+  perMessageDeflate: { threshold: 1024 },
 });
 
 server.on("connection", (socket) => {
