@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::json::Json;
 use crate::logger::Logger;
 use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::observation::PacketHook;
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
@@ -42,6 +43,7 @@ pub(crate) struct Options {
     #[cfg(feature = "sigint")]
     pub(crate) on_sigint: OnSigint,
     pub(crate) logger: Logger,
+    pub(crate) on_packet: Option<PacketHook>,
 }
 
 impl Default for Options {
@@ -63,6 +65,7 @@ impl Default for Options {
             #[cfg(feature = "sigint")]
             on_sigint: OnSigint::default(),
             logger: Logger::default(),
+            on_packet: None,
         }
     }
 }

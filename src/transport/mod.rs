@@ -30,6 +30,13 @@ pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 ///
 /// assert_eq!(TransportKind::WebSocket.to_string(), "websocket");
 /// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
+///
+/// // The error of an unknown name becomes an error of this crate.
+/// fn parse(names: &str) -> engineio::Result<Vec<TransportKind>> {
+///     names.split(',').map(|name| Ok(name.parse()?)).collect()
+/// }
+/// let error = parse("polling,carrier pigeon").unwrap_err();
+/// assert!(matches!(error, engineio::Error::InvalidOption { option: "transports", .. }));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -61,6 +68,14 @@ impl fmt::Display for TransportKind {
 #[error("{name:?} is not a transport; use \"polling\" or \"websocket\"")]
 pub struct UnknownTransport {
     name: String,
+}
+
+/// The transports of a command line or a configuration are options like others: `?` turns the error of
+/// `"...".parse::<TransportKind>()` into [`Error::InvalidOption`].
+impl From<UnknownTransport> for Error {
+    fn from(error: UnknownTransport) -> Self {
+        Error::option("transports", error.to_string())
+    }
 }
 
 impl FromStr for TransportKind {
