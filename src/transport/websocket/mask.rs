@@ -1,21 +1,21 @@
 //! The masks of a client's frames (RFC 6455, section 5.3).
 
-use std::array;
-
 /// The mask of one frame.
 pub(super) type Mask = [u8; 4];
 
-/// The number of bytes that are masked together, which a compiler turns into a few instructions.
-const WIDE: usize = 32;
-
 /// Masks a part of a frame's payload, which begins at `offset` of the payload.
-pub(super) fn mask(part: &mut [u8], mask: Mask, offset: usize) {
-    let wide: [u8; WIDE] = array::from_fn(|index| mask[(offset + index) % mask.len()]);
-    let mut chunks = part.chunks_exact_mut(WIDE);
+pub(super) fn mask(part: &mut [u8], mut mask: Mask, offset: usize) {
+    mask.rotate_left(offset % size_of::<Mask>());
+    // A compiler masks several words at once.
+    let word = u64::from(u32::from_ne_bytes(mask));
+    let word = word << 32 | word;
+    let mut chunks = part.chunks_exact_mut(8);
     for chunk in &mut chunks {
-        chunk.iter_mut().zip(wide).for_each(|(byte, key)| *byte ^= key);
+        if let Ok(bytes) = <[u8; 8]>::try_from(&*chunk) {
+            chunk.copy_from_slice(&(u64::from_ne_bytes(bytes) ^ word).to_ne_bytes());
+        }
     }
-    chunks.into_remainder().iter_mut().zip(wide).for_each(|(byte, key)| *byte ^= key);
+    chunks.into_remainder().iter_mut().zip(mask.into_iter().cycle()).for_each(|(byte, key)| *byte ^= key);
 }
 
 #[cfg(test)]
