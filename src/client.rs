@@ -109,6 +109,13 @@ impl Client {
     /// `j` and `b64` are left out, because they have a meaning in the protocol; the client sets the first
     /// three itself.
     ///
+    /// A server may also listen at a Unix socket, on systems that have them: `unix:///run/app.sock`, or
+    /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
+    /// transports work there, without TLS. The `Host` header is `localhost` unless
+    /// [`ConnectOptions::header`] sets another one. No proxy is used, whatever the options and the environment
+    /// say. A redirect stays on the socket if it is relative, or names the host of that header; any other
+    /// one is an error.
+    ///
     /// A link-local IPv6 address may name its zone, the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
     ///

@@ -10,13 +10,14 @@ use ureq::http::header::AUTHORIZATION;
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{
-    AgentSource, AnsweredAddresses, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization,
+    AgentSource, AnsweredAddresses, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Routes,
+    authorization, check_socket,
 };
 use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::{Mutex, lock};
 use crate::transport::{
-    Polling, PollingLimits, Progress, Transport, TransportError, TransportKind, WebSocket, Written,
+    Polling, PollingLimits, Progress, Refusal, Transport, TransportError, TransportKind, WebSocket, Written,
 };
 
 /// A connected transport, its handshake, and the packets that came with it.
@@ -93,10 +94,13 @@ impl Plan {
         if connect.transports.is_empty() {
             return Err(Error::option("transports", "the list is empty"));
         }
-        let endpoint = Endpoint::parse(url, &connect.path).map_err(|e| match e {
+        let endpoint = Endpoint::parse(url, &connect.path, connect.trailing_slash).map_err(|e| match e {
             EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
             EndpointError::Path { reason } => Error::option("path", reason),
         })?;
+        if let Some(socket) = endpoint.socket() {
+            check_socket(socket).map_err(|reason| Error::InvalidUrl { url: endpoint.to_string(), reason })?;
+        }
         if endpoint.drops_path() {
             // The path itself may hold a secret, so it is not logged.
             let what = "the path of the URL is not used; the option `path` sets it";
@@ -120,20 +124,27 @@ impl Plan {
 
     fn connect_with(&self, attempt: &Attempt) -> Result<Connected> {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
+        let routes = match self.endpoint.socket() {
+            Some(_) => Routes::Direct,
+            None => Routes::new(&self.options.proxy, agent.as_ref())?,
+        };
+        let socket = self.endpoint.socket().map(Arc::from);
+        let base = self.endpoint.base();
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
             proxy_tls: self.options.proxy_tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
-            routes: Routes::new(&self.options.proxy, agent.as_ref())?,
+            routes,
             agent,
             answered: self.answered.clone(),
+            dial: DialSettings { socket, ..self.options.dial.clone() },
             zone: self.endpoint.zone().map(str::to_owned),
             logger: self.options.logger.clone(),
         };
-        let http = HttpClient::new(settings, &self.endpoint.to_string())?;
+        let http = HttpClient::new(settings, &base)?;
         attempt.register(&http)?;
-        if let Some(proxy) = http.proxy(&self.endpoint.to_string()) {
+        if let Some(proxy) = http.proxy(&base) {
             log!(self.options.logger, Info, "connecting through {proxy}");
         }
         let mut first = None;
@@ -171,7 +182,8 @@ impl Plan {
             match self.upgrade(http, &endpoint, &handshake, &mut early) {
                 Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
                 Err(_) if attempt.is_cancelled() => {
-                    return Err(self.end_unused_session(http, &endpoint, handshake.sid()));
+                    self.end_unused_session(http, &endpoint, handshake.sid());
+                    return Err(HttpError::reached(Attempt::cancelled_error()));
                 }
                 Err(e) => {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
@@ -189,13 +201,12 @@ impl Plan {
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
-    /// Ends the session after the attempt was cancelled during the upgrade. Returns the error of the attempt.
-    fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) -> HttpError {
+    /// Ends a session that was opened by polling, and that the client does not use.
+    fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) {
         let options = &self.options;
         if let Err(e) = Polling::end_unused_session(http, endpoint, sid, options.timestamp_requests) {
             log!(options.logger, Debug, "the server was not told that its session is over: {}", e.error);
         }
-        HttpError::reached(Attempt::cancelled_error())
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
@@ -204,7 +215,28 @@ impl Plan {
         let deadline = Instant::now() + self.options.request_timeout;
         transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
         let (handshake, early) = opened(packets)?;
+        if handshake.may_be_version_3() {
+            self.refuse_version_3(http)?;
+        }
         Ok(Connected { transport: Box::new(transport), handshake, early })
+    }
+
+    /// Asks a server by polling whether it speaks Engine.IO v3, whose open packet by websocket is the same. A
+    /// session of v3 would end when the server misses the client's pings.
+    fn refuse_version_3(&self, http: &HttpClient) -> Result<(), HttpError> {
+        let options = &self.options;
+        let timestamps = options.timestamp_requests;
+        match Polling::handshake(http, &self.endpoint, timestamps, options.max_message_size) {
+            Err(Refusal::Version3) => Err(Refusal::Version3.into()),
+            // The server need not support polling.
+            Err(Refusal::Http(_)) => Ok(()),
+            Ok((packets, endpoint)) => {
+                if let Ok((handshake, _)) = opened(packets) {
+                    self.end_unused_session(http, &endpoint, handshake.sid());
+                }
+                Ok(())
+            }
+        }
     }
 
     fn open_websocket(

@@ -231,8 +231,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, a key that does not belong to its certificate, or an
-    /// unusable proxy URL.
+    /// certificate or a key that cannot be read, a key that does not belong to its certificate, an unusable
+    /// proxy URL, or a host of [`resolve`](Self::resolve) that is none.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -254,7 +254,8 @@ impl ClientBuilder {
             other => other,
         })?;
         options.proxy.check()?;
-        self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.dial.normalize()?;
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_TIMEOUT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

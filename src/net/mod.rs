@@ -29,7 +29,7 @@ mod user_agent;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;
-pub(crate) use dial::AnsweredAddresses;
+pub(crate) use dial::{AnsweredAddresses, DialSettings, Override, check_socket};
 pub(crate) use http::HttpClient;
 pub(crate) use http_error::{HttpError, without_sid};
 pub(crate) use proxy::{ProxySettings, Routes};

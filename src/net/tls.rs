@@ -229,6 +229,7 @@ mod tests {
             logger: Logger::default(),
             answered: Arc::default(),
             zone: None,
+            dial: Default::default(),
             proxy_tls: TlsSettings::default(),
         };
         let client = HttpClient::new(http, &format!("http://{url}")).unwrap();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::json::Json;
 use crate::logger::Logger;
-use crate::net::{AgentSource, ProxySettings, TlsSettings};
+use crate::net::{AgentSource, DialSettings, ProxySettings, TlsSettings};
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
@@ -26,6 +26,7 @@ pub(crate) struct Options {
     pub(crate) proxy_tls: TlsSettings,
     pub(crate) agent: Option<AgentSource>,
     pub(crate) proxy: ProxySettings,
+    pub(crate) dial: DialSettings,
     pub(crate) outbox_limit: usize,
     pub(crate) inbox_limit: usize,
     pub(crate) max_message_size: usize,
@@ -47,6 +48,7 @@ impl Default for Options {
             proxy_tls: TlsSettings::default(),
             agent: None,
             proxy: ProxySettings::default(),
+            dial: DialSettings::default(),
             outbox_limit: 4 << 20,
             inbox_limit: 4 << 20,
             max_message_size: 64 << 20,

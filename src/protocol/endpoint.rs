@@ -1,9 +1,11 @@
+use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
-use super::user_url::{credentials, own_query, read_scheme, redacted, split_zone};
+use super::user_url::{credentials, own_query, read_scheme, redacted, split_socket, split_zone};
 
 /// The address of the server, from which the URL of each request is made.
 ///
@@ -12,13 +14,16 @@ use super::user_url::{credentials, own_query, read_scheme, redacted, split_zone}
 pub(crate) struct Endpoint {
     /// The origin, such as `http://host:port`. A default port is left out.
     origin: String,
-    /// The path, with a slash at both ends unless a redirect led to another one.
+    /// The path, which begins with a slash. Whether it also ends with one is the user's choice, or that of a
+    /// redirect.
     path: String,
     /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
     credentials: Option<(String, String)>,
     /// The zone of a link-local IPv6 address.
     zone: Option<String>,
+    /// The path of the Unix socket of the server.
+    socket: Option<PathBuf>,
     drops_path: bool,
 }
 
@@ -36,18 +41,25 @@ pub(crate) enum EndpointError {
 }
 
 impl Endpoint {
-    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`.
-    pub(crate) fn parse(url: &str, engineio_path: &str) -> Result<Endpoint, EndpointError> {
-        let path =
-            clean_path(engineio_path).map_err(|reason| EndpointError::Path { reason: reason.into() })?;
-        Endpoint::from_parts(url.trim(), path)
+    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`, and for Unix
+    /// sockets `unix`, `http+unix` and `ws+unix`. With
+    /// `slash` the path of every request ends with a slash, and without it only the root path does.
+    pub(crate) fn parse(url: &str, engineio_path: &str, slash: bool) -> Result<Endpoint, EndpointError> {
+        let path = clean_path(engineio_path, slash)
+            .map_err(|reason| EndpointError::Path { reason: reason.into() })?;
+        Endpoint::from_parts(url.trim(), &path)
             .map_err(|reason| EndpointError::Url { url: redacted(url.trim()), reason })
     }
 
     fn from_parts(url: &str, path: &str) -> Result<Endpoint, String> {
-        let (secure, rest) = read_scheme(url)?;
         // The url crate would skip control characters, and would find a host in `http:///host`.
-        if url.contains(char::is_control) {
+        let has_control = url.contains(char::is_control);
+        let (socket, url) = match split_socket(url)? {
+            Some((socket, url)) => (Some(socket), Cow::Owned(url)),
+            None => (None, Cow::Borrowed(url)),
+        };
+        let (secure, rest) = read_scheme(&url)?;
+        if has_control {
             return Err("it has a control character".into());
         }
         if rest.starts_with(['/', '\\']) {
@@ -57,7 +69,7 @@ impl Endpoint {
         let (rest, zone) = split_zone(rest)?;
         let mut url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| e.to_string())?;
         let own_path = url.path().trim_matches('/').to_owned();
-        url.set_path(&format!("/{path}/"));
+        url.set_path(path);
         if url.host().is_none() {
             return Err("it has no host".into());
         }
@@ -67,6 +79,7 @@ impl Endpoint {
             query: own_query(&url),
             credentials: credentials(&url)?,
             zone,
+            socket,
             drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
         };
         // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
@@ -118,6 +131,16 @@ impl Endpoint {
         self.zone.as_deref()
     }
 
+    /// The path of the Unix socket of the server. The host in the URLs of requests is then `localhost`.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
+    /// The URL without a query.
+    pub(crate) fn base(&self) -> String {
+        format!("{}{}", self.origin, self.path)
+    }
+
     /// True if the user's URL has a path that is dropped.
     pub(crate) fn drops_path(&self) -> bool {
         self.drops_path
@@ -127,7 +150,10 @@ impl Endpoint {
 /// Shows the origin and the path, which hold no secrets.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin, self.path)
+        match &self.socket {
+            Some(socket) => write!(f, "unix://{} ({})", socket.display(), self.path),
+            None => write!(f, "{}{}", self.origin, self.path),
+        }
     }
 }
 
@@ -137,21 +163,24 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// Checks the path option, and removes the slashes around it.
-fn clean_path(path: &str) -> Result<&str, &'static str> {
+/// Checks the path option. Returns the path of requests, whatever slashes are around the option.
+fn clean_path(path: &str, slash: bool) -> Result<String, &'static str> {
     let forbidden = |c: char| matches!(c, '?' | '#' | '\\') || c.is_control() || c.is_whitespace();
     // The URL standard treats `%2e` like a dot.
     let is_dots =
         |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-    let path = path.trim_matches('/');
     if path.is_empty() {
-        Err("it is empty")
-    } else if path.contains(forbidden) {
+        return Err("it is empty; the root path is \"/\"");
+    }
+    let path = path.trim_matches('/');
+    if path.contains(forbidden) {
         Err("it has a '?', '#', '\\', space or control character")
     } else if path.split('/').any(is_dots) {
         Err("it has a '.' or '..' segment")
+    } else if path.is_empty() {
+        Ok("/".into())
     } else {
-        Ok(path)
+        Ok(format!("/{path}{}", if slash { "/" } else { "" }))
     }
 }
 
@@ -162,7 +191,7 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str) -> Endpoint {
-        Endpoint::parse(url, "engine.io").unwrap()
+        Endpoint::parse(url, "engine.io", true).unwrap()
     }
 
     #[test]
@@ -279,7 +308,7 @@ mod tests {
         for url in
             ["http://[fe80::1%25]", "http://[fe80::1%]", "http://[fe80::1%25a b]", "http://[fe80::1%25%41]"]
         {
-            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            let error = Endpoint::parse(url, "engine.io", true).unwrap_err();
             assert!(error.to_string().contains("the zone of its IPv6 address"), "{url}: {error}");
         }
     }
@@ -293,22 +322,74 @@ mod tests {
             ("a//b", "/a//b/"),
             ("é{}%20", "/%C3%A9%7B%7D%20/"),
             ("...", "/.../"),
+            ("/", "/"),
+            ("//", "/"),
+            ("a%2Fb", "/a%2Fb/"),
+            ("%7euser/x%00", "/%7euser/x%00/"),
         ];
         for (path, expected) in table {
-            let endpoint = Endpoint::parse("http://h/dropped", path).unwrap();
+            let endpoint = Endpoint::parse("http://h/dropped", path, true).unwrap();
             assert!(endpoint.drops_path());
             assert_eq!(endpoint.to_string(), format!("http://h{expected}"));
+            let endpoint = Endpoint::parse("http://h/dropped", path, false).unwrap();
+            let expected = match expected {
+                "/" => "/",
+                other => other.strip_suffix('/').unwrap(),
+            };
+            assert_eq!(endpoint.to_string(), format!("http://h{expected}"));
+            let url = endpoint.request_url("x", None, None);
+            assert_eq!(url, format!("http://h{expected}?EIO=4&transport=x"));
+        }
+    }
+
+    #[test]
+    fn unix_sockets() {
+        let table = [
+            ("unix:///run/app.sock", "/run/app.sock", ""),
+            ("unix:/run/app.sock", "/run/app.sock", ""),
+            ("UNIX:///run/my%20app.sock?a=1&EIO=3#x", "/run/my app.sock", "a=1&"),
+            ("unix:///a:b@c", "/a:b@c", ""),
+            ("http+unix://%2Frun%2fapp.sock", "/run/app.sock", ""),
+            ("http+unix://%2Frun%2Fapp.sock/dropped?a=1", "/run/app.sock", "a=1&"),
+            ("ws+unix://user:secret@%2Frun%2Fa%3Fb", "/run/a?b", ""),
+        ];
+        for (url, socket, query) in table {
+            let endpoint = endpoint(url);
+            assert_eq!(endpoint.socket(), Some(Path::new(socket)), "{url}");
+            assert_eq!(endpoint.to_string(), format!("unix://{socket} (/engine.io/)"));
+            assert_eq!(endpoint.base(), "http://localhost/engine.io/");
+            let expected = format!("http://localhost/engine.io/?{query}EIO=4&transport=x");
+            assert_eq!(endpoint.request_url("x", None, None), expected);
+        }
+        assert_eq!(endpoint("ws+unix://user:secret@%2Fa").credentials(), Some(("user", "secret")));
+        assert!(endpoint("http+unix://%2Fa/dropped").drops_path());
+        assert_eq!(endpoint("http://localhost").socket(), None);
+        let absolute = "the path of the socket is not absolute: write unix:///run/app.sock";
+        let encoded = "the path of the socket is not absolute, with its slashes as %2F";
+        let no_tls = "TLS is not supported on Unix sockets: use unix:// or http+unix://";
+        for (url, reason) in [
+            ("unix://run/app.sock", absolute),
+            ("unix:app.sock", absolute),
+            ("unix://", absolute),
+            ("http+unix:///run/app.sock", encoded),
+            ("http+unix://app.sock/x", encoded),
+            ("https+unix://%2Frun%2Fapp.sock", no_tls),
+            ("WSS+unix://%2Frun%2Fapp.sock", no_tls),
+            ("unix:///a\tb", "it has a control character"),
+        ] {
+            let error = Endpoint::parse(url, "engine.io", true).unwrap_err();
+            assert!(error.to_string().ends_with(reason), "{url}: {error}");
         }
     }
 
     #[test]
     fn malformed_paths() {
         let bad = [
-            "", "/", "//", " ", "a b", "a?b", "a#b", "a\\b", "a\nb", "\0", "..", "a/../b", "./a", "a/%2E%2e",
+            "", " ", "/ ", "a b", "a?b", "a#b", "a\\b", "a\nb", "\0", "..", "a/../b", "./a", "a/%2E%2e",
             "a\u{a0}",
         ];
         for path in bad {
-            let error = Endpoint::parse("http://h", path).unwrap_err();
+            let error = Endpoint::parse("http://h", path, true).unwrap_err();
             assert!(matches!(error, EndpointError::Path { .. }), "{path:?}: {error}");
         }
     }
@@ -324,7 +405,7 @@ mod tests {
             ("://localhost", "://localhost", no_scheme),
             ("http:localhost", "http:localhost", no_scheme),
             ("localhost/?to=http://h", "localhost/?***", no_scheme),
-            ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws or wss"),
+            ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws, wss or unix"),
             ("http://", "http://", "empty host"),
             ("http:///h", "http:///h", "it has no host"),
             ("http://\\h", "http://\\h", "it has no host"),
@@ -341,7 +422,7 @@ mod tests {
             ("http://%ff@h", "http://***@h", "its user or password is not UTF-8"),
         ];
         for (url, shown, reason) in table {
-            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            let error = Endpoint::parse(url, "engine.io", true).unwrap_err();
             assert_eq!(error, EndpointError::Url { url: shown.into(), reason: reason.into() });
         }
     }
@@ -350,11 +431,12 @@ mod tests {
     fn what_no_request_can_be_made_to_is_refused() {
         for host in ["a{b", "a}b", "a\"b", "a`b", "{}"] {
             for url in [format!("http://{host}/"), format!("wss://u:p@{host}:5000")] {
-                let error = Endpoint::parse(&url, "engine.io").unwrap_err();
+                let error = Endpoint::parse(&url, "engine.io", true).unwrap_err();
                 assert!(error.to_string().contains("its host has a character"), "{url}: {error}");
             }
         }
-        let error = Endpoint::parse(&format!("http://h?a={}", "x".repeat(70_000)), "engine.io").unwrap_err();
+        let error =
+            Endpoint::parse(&format!("http://h?a={}", "x".repeat(70_000)), "engine.io", true).unwrap_err();
         assert_eq!(error.to_string(), "invalid URL \"http://h?***\": uri too long");
     }
 
@@ -373,7 +455,7 @@ mod tests {
             "h?secret://x",
         ];
         for url in urls {
-            let error = Endpoint::parse(url, "engine.io").unwrap_err();
+            let error = Endpoint::parse(url, "engine.io", true).unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
@@ -382,8 +464,8 @@ mod tests {
     proptest! {
         #[test]
         fn anything_is_parsed_or_refused(url in any::<String>(), path in any::<String>()) {
-            let _ = Endpoint::parse(&url, "engine.io");
-            let _ = Endpoint::parse("http://h", &path);
+            let _ = Endpoint::parse(&url, "engine.io", true);
+            let _ = Endpoint::parse("http://h", &path, true);
         }
 
         #[test]
@@ -392,7 +474,7 @@ mod tests {
             path in "[a-z%./é|^]{1,10}",
             sid in "\\PC+",
         ) {
-            if let Ok(endpoint) = Endpoint::parse(&url, &path) {
+            if let Ok(endpoint) = Endpoint::parse(&url, &path, true) {
                 let url = endpoint.request_url("polling", Some(&sid), None);
                 prop_assert!(url.parse::<Uri>().is_ok(), "{url}");
                 let url = Url::parse(&url).unwrap();

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::packet::excerpt;
@@ -35,13 +36,14 @@ impl Handshake {
         &self.sid
     }
 
-    /// The time between two pings of the server (`pingInterval`).
+    /// The time between two pings of the server (`pingInterval`). A server that announces 0 gets one second
+    /// here: python-engineio cuts its interval to whole seconds, and pings more often than once a second.
     pub fn ping_interval(&self) -> Duration {
         self.ping_interval
     }
 
     /// The grace period after a ping was due (`pingTimeout`). The connection counts as lost if nothing has
-    /// arrived by its end.
+    /// arrived by its end, which is never earlier than 100 ms after the last byte.
     pub fn ping_timeout(&self) -> Duration {
         self.ping_timeout
     }
@@ -80,6 +82,9 @@ pub(crate) enum HandshakeError {
     TooLong,
     #[error("the handshake is not a JSON object")]
     NotAnObject,
+    /// The number is valid JSON, but no `f64` can hold it.
+    #[error("the handshake's {} is too large a number", excerpt(.0))]
+    TooLarge(String),
     #[error("the handshake has no {0}")]
     Missing(&'static str),
     #[error("the handshake's sid is not a string that can be a session id")]
@@ -100,6 +105,9 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// instant, overflows.
 const MAX_MILLIS: f64 = u32::MAX as f64;
 
+/// The interval of a server that announces 0. python-engineio announces whole seconds, rounded down.
+const ZERO_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Handshake {
     /// Parses the data of the open packet. `sid`, `pingInterval` and `pingTimeout` are required. `upgrades`
     /// and `maxPayload` are optional here, although the protocol requires them: older servers leave
@@ -111,15 +119,30 @@ impl Handshake {
         let fields = match serde_json::from_str(json) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(HandshakeError::NotAnObject),
+            Err(source) if source.to_string().starts_with("number out of range") => {
+                return Err(HandshakeError::TooLarge(last_key(json)));
+            }
             Err(source) => return Err(HandshakeError::Json(source)),
         };
+        let interval = |announced: Duration| if announced.is_zero() { ZERO_INTERVAL } else { announced };
         Ok(Handshake {
             sid: sid(&fields)?,
-            ping_interval: millis(&fields, "pingInterval", 1.0, "a number of milliseconds above 0")?,
-            ping_timeout: millis(&fields, "pingTimeout", 0.0, "a number of milliseconds")?,
+            ping_interval: interval(millis(&fields, "pingInterval")?),
+            ping_timeout: millis(&fields, "pingTimeout")?,
             upgrades: upgrades(&fields)?,
             max_payload: max_payload(&fields)?,
         })
+    }
+}
+
+impl Handshake {
+    /// True if the open packet, which came by websocket, looks like that of a server of Engine.IO v3 with
+    /// default options. Those of v4 have a `maxPayload`, or other times, except for engine.io 4.0.
+    pub(crate) fn may_be_version_3(&self) -> bool {
+        const INTERVAL: Duration = Duration::from_secs(25);
+        /// The timeouts of engine.io 3.2 and later, and of other servers.
+        const TIMEOUTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+        self.max_payload.is_none() && self.ping_interval == INTERVAL && TIMEOUTS.contains(&self.ping_timeout)
     }
 }
 
@@ -140,29 +163,52 @@ fn sid(fields: &Map<String, Value>) -> Result<String, HandshakeError> {
     }
 }
 
-/// An integer that is written as an integer, a float or a string: servers use all three.
-fn integer(value: &Value) -> Option<f64> {
-    let number = match value {
+/// A number that is written as a number or as a string: servers use both.
+fn number(value: &Value) -> Option<f64> {
+    match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    };
-    // NaN and the infinities are left out, because their fraction is NaN.
-    number.filter(|number| number.fract() == 0.0)
+    }
 }
 
-fn millis(
-    fields: &Map<String, Value>,
-    name: &'static str,
-    min: f64,
-    expected: &'static str,
-) -> Result<Duration, HandshakeError> {
+/// A time in milliseconds, which may have a fraction.
+fn millis(fields: &Map<String, Value>, name: &'static str) -> Result<Duration, HandshakeError> {
+    const NANOS: f64 = 1e6;
     let value = field(fields, name).ok_or(HandshakeError::Missing(name))?;
-    match integer(value) {
-        // The cast is exact, because the value is an integer in the range of u32.
-        Some(millis) if (min..=MAX_MILLIS).contains(&millis) => Ok(Duration::from_millis(millis as u64)),
-        _ => Err(invalid(name, value, expected)),
+    match number(value) {
+        // NaN and the infinities are in no range. The product is below 2^53, so that its cast is exact.
+        Some(millis) if (0.0..=MAX_MILLIS).contains(&millis) => {
+            Ok(Duration::from_nanos((millis * NANOS).round() as u64))
+        }
+        _ => Err(invalid(name, value, "a number of milliseconds, 0 or more, and at most 49 days")),
     }
+}
+
+/// The last key of the object in front of the place where the JSON cannot be read.
+fn last_key(json: &str) -> String {
+    struct LastKey<'a>(&'a mut String);
+
+    impl<'de> Visitor<'de> for LastKey<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key()? {
+                *self.0 = key;
+                map.next_value::<Value>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut key = String::new();
+    // The error is known already: only the key is of interest.
+    let _ = serde_json::Deserializer::from_str(json).deserialize_map(LastKey(&mut key));
+    key
 }
 
 fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> {
@@ -176,10 +222,10 @@ fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> 
 /// The largest payload. Zero and negative values mean no limit, as in the configuration of servers.
 fn max_payload(fields: &Map<String, Value>) -> Result<Option<usize>, HandshakeError> {
     let Some(value) = field(fields, "maxPayload") else { return Ok(None) };
-    match integer(value) {
-        // The cast saturates for numbers above `usize::MAX`.
-        Some(bytes) => Ok((bytes > 0.0).then_some(bytes as usize)),
-        None => Err(invalid("maxPayload", value, "a number of bytes")),
+    match number(value) {
+        // The fraction of NaN and of the infinities is NaN. The cast saturates for numbers above `usize::MAX`.
+        Some(bytes) if bytes.fract() == 0.0 => Ok((bytes > 0.0).then_some(bytes as usize)),
+        _ => Err(invalid("maxPayload", value, "a number of bytes")),
     }
 }
 
@@ -223,28 +269,55 @@ mod tests {
     #[test]
     fn times() {
         let table = [
-            (json!(1), 1),
-            (json!(25000), 25000),
-            (json!(25000.0), 25000),
-            (json!("25000"), 25000),
-            (json!(" 25000.0 "), 25000),
-            (json!(u32::MAX), u64::from(u32::MAX)),
+            (json!(1), 1_000_000),
+            (json!(25000), 25_000_000_000),
+            (json!(25000.0), 25_000_000_000),
+            (json!("25000"), 25_000_000_000),
+            (json!(" 25000.0 "), 25_000_000_000),
+            (json!(1e3), 1_000_000_000),
+            (json!("1e3"), 1_000_000_000),
+            (json!(300.5), 300_500_000),
+            (json!("300.5"), 300_500_000),
+            (json!(0.001), 1_000),
+            (json!(".5"), 500_000),
+            (json!(u32::MAX), u64::from(u32::MAX) * 1_000_000),
         ];
-        for (value, millis) in table {
+        for (value, nanos) in table {
             let handshake = parse_with("pingInterval", value.clone()).unwrap();
-            assert_eq!(handshake.ping_interval(), Duration::from_millis(millis));
+            assert_eq!(handshake.ping_interval(), Duration::from_nanos(nanos), "{value}");
             let handshake = parse_with("pingTimeout", value).unwrap();
-            assert_eq!(handshake.ping_timeout(), Duration::from_millis(millis));
+            assert_eq!(handshake.ping_timeout(), Duration::from_nanos(nanos));
         }
-        assert_eq!(parse_with("pingTimeout", json!(0)).unwrap().ping_timeout(), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_interval_of_zero_counts_as_one_second() {
+        for zero in [json!(0), json!(0.0), json!(-0.0), json!("0"), json!("0.0"), json!(1e-300)] {
+            let handshake = parse_with("pingInterval", zero.clone()).unwrap();
+            assert_eq!(handshake.ping_interval(), Duration::from_secs(1), "{zero}");
+            assert_eq!(parse_with("pingTimeout", zero).unwrap().ping_timeout(), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn a_number_that_nothing_can_hold_is_told_with_its_field() {
+        for field in ["pingInterval", "pingTimeout", "maxPayload"] {
+            for number in ["1e999", "-1e999", &"9".repeat(400)] {
+                let json = with(field, Some(json!(4711))).replace("4711", number);
+                let error = Handshake::parse(&json).unwrap_err().to_string();
+                assert_eq!(error, format!("the handshake's {field} is too large a number"));
+            }
+        }
     }
 
     #[test]
     fn malformed_times() {
         let bad = [
             json!(-1),
-            json!(0.5),
+            json!(-0.001),
             json!("-1"),
+            json!("-inf"),
+            json!("0x10"),
             json!("NaN"),
             json!("inf"),
             json!("25 s"),
@@ -263,8 +336,9 @@ mod tests {
                 assert!(error.starts_with(&format!("the handshake's {field} is ")), "{error}");
             }
         }
-        let error = parse_with("pingInterval", json!(0)).unwrap_err();
-        assert_eq!(error, r#"the handshake's pingInterval is "0", not a number of milliseconds above 0"#);
+        let error = parse_with("pingInterval", json!(-5)).unwrap_err();
+        let expected = "not a number of milliseconds, 0 or more, and at most 49 days";
+        assert_eq!(error, format!(r#"the handshake's pingInterval is "-5", {expected}"#));
     }
 
     #[test]
@@ -314,6 +388,22 @@ mod tests {
         }
         for bad in [json!("many"), json!(1.5), json!(false), json!([])] {
             assert!(parse_with("maxPayload", bad).unwrap_err().starts_with("the handshake's maxPayload is "));
+        }
+    }
+
+    #[test]
+    fn open_packets_as_those_of_version_3() {
+        for (interval, timeout, max, expected) in [
+            (25_000, 5_000, None, true),
+            (25_000, 60_000, None, true),
+            (25_000, 20_000, None, false),
+            (10_000, 5_000, None, false),
+            (25_000, 5_000, Some(1_000_000), false),
+        ] {
+            let json =
+                json!({"sid": "x", "pingInterval": interval, "pingTimeout": timeout, "maxPayload": max});
+            let handshake = Handshake::parse(&json.to_string()).unwrap();
+            assert_eq!(handshake.may_be_version_3(), expected, "{json}");
         }
     }
 

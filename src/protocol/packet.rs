@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::payload::is_version_3;
 use crate::session_id::without_session_ids;
 
 /// The unit of the protocol: one websocket frame, or one element of a polling payload, carries one packet.
@@ -26,6 +27,9 @@ pub(crate) enum Frame {
     Binary(Bytes),
 }
 
+/// The text for a server of another version.
+pub(crate) const VERSION_3: &str = "the server speaks Engine.IO v3, but this client only v4";
+
 /// The server's data is not Engine.IO v4.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
@@ -42,7 +46,7 @@ pub(crate) enum DecodeError {
     Base64 { length: usize, source: base64::DecodeError },
     #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     Utf8(#[source] std::str::Utf8Error),
-    #[error("the server speaks Engine.IO v3, but this client only v4")]
+    #[error("{VERSION_3}")]
     Version3,
 }
 
@@ -62,6 +66,7 @@ impl Packet {
             '4' => Packet::Text(data.into()),
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
+            _ if is_version_3(text.as_bytes()) => return Err(DecodeError::Version3),
             _ => return Err(DecodeError::UnknownType { kind, html: looks_like_html(text) }),
         })
     }

@@ -72,7 +72,7 @@ fn decode_element(element: &str) -> Result<Packet, DecodeError> {
 ///
 /// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
 /// The result is true only if the length is right and the packet is a handshake.
-fn is_version_3(body: &[u8]) -> bool {
+pub(super) fn is_version_3(body: &[u8]) -> bool {
     if let [0, framed @ ..] = body {
         let digits = framed.iter().take_while(|byte| **byte < 10).count();
         return digits > 0 && framed.get(digits) == Some(&0xff);

@@ -16,7 +16,7 @@ use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Packet;
 use crate::stats::Traffic;
 
-pub(crate) use polling::{Polling, PollingLimits};
+pub(crate) use polling::{Polling, PollingLimits, Refusal};
 pub(crate) use websocket::{WebSocket, WebSocketSettings};
 
 /// A transport of Engine.IO packets.

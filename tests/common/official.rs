@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     PythonThreading,
     PythonAsgi,
     Node,
+    /// npm's engine.io 3, which speaks Engine.IO v3.
+    NodeV3,
     /// The Socket.IO server, which takes no options.
     SocketIo,
 }
@@ -41,6 +43,10 @@ pub(crate) struct Options {
     pub(crate) transports: &'static str,
     /// Seconds until uvicorn closes an idle connection. The other servers do not know it.
     pub(crate) keep_alive: Option<u32>,
+    /// The path of the endpoint, as the server expects it.
+    pub(crate) path: &'static str,
+    /// True if the path of the endpoint ends with a slash. Only npm's server knows it.
+    pub(crate) trailing_slash: bool,
 }
 
 impl Default for Options {
@@ -51,6 +57,8 @@ impl Default for Options {
             max_payload: 1_000_000,
             transports: "polling,websocket",
             keep_alive: None,
+            path: "engine.io",
+            trailing_slash: true,
         }
     }
 }
@@ -74,6 +82,8 @@ impl Server {
             .arg(format!("--ping-timeout={}", options.ping_timeout.as_millis()))
             .arg(format!("--max-payload={}", options.max_payload))
             .arg(format!("--transports={}", options.transports))
+            .arg(format!("--path={}", options.path))
+            .args((!options.trailing_slash).then_some("--no-trailing-slash"))
             .args(options.keep_alive.map(|seconds| format!("--keep-alive={seconds}")))
             // Stdin is held open. The server ends when it is closed, so a killed test leaves no server
             // behind.
@@ -179,6 +189,11 @@ fn command(kind: Kind) -> Command {
         Kind::PythonThreading => python_command("threading_server.py"),
         Kind::PythonAsgi => python_command("asgi_server.py"),
         Kind::Node => node_command("server.js"),
+        Kind::NodeV3 => {
+            let mut command = node_command("server.js");
+            command.arg("--engine=engine.io-v3");
+            command
+        }
         Kind::SocketIo => node_command("socketio.js"),
     }
 }

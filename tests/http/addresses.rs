@@ -41,9 +41,31 @@ fn the_path_option() {
     for request in every_request(&Client::new(), |url| format!("{url}/engine.io/"), &options) {
         assert_eq!(request.path, "/deep/socket.io/");
     }
-    for path in ["", "/", "a b", "a?b", "../x"] {
+    for path in ["", " ", "a b", "a?b", "../x", "a/%2e%2E/b"] {
         let error = Client::new().connect_with("http://localhost:1", ConnectOptions::new().path(path));
         assert!(matches!(error, Err(Error::InvalidOption { option: "path", .. })), "{path:?}: {error:?}");
+    }
+}
+
+#[test]
+fn the_slash_at_the_end_of_the_path() {
+    let table = [
+        ("engine.io", "/engine.io/", "/engine.io"),
+        ("/engine.io", "/engine.io/", "/engine.io"),
+        ("engine.io/", "/engine.io/", "/engine.io"),
+        ("/a/b/", "/a/b/", "/a/b"),
+        ("/", "/", "/"),
+        ("my%20app/ü", "/my%20app/%C3%BC/", "/my%20app/%C3%BC"),
+    ];
+    for (path, with, without) in table {
+        for (slash, expected) in [(true, with), (false, without)] {
+            let options = ConnectOptions::new().path(path).trailing_slash(slash);
+            let requests = every_request(&Client::new(), |url| format!("{url}?a=1"), &options);
+            for request in requests {
+                assert_eq!(request.path, expected, "{path}, {slash}");
+                assert_eq!(request.query["a"], "1");
+            }
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The options for the way to the server: TLS, the user's HTTP agent, and proxies.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ureq::Agent;
 
 use super::ClientBuilder;
-use crate::net::{AgentSource, ProxySettings};
+use crate::net::{AgentSource, Override, ProxySettings};
 
 impl ClientBuilder {
     /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
@@ -167,6 +168,46 @@ impl ClientBuilder {
     /// ```
     pub fn proxy_ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.options.proxy_tls.authorities.push(pem.as_ref().into());
+        self
+    }
+
+    /// Makes all connections come from this address of the machine, to servers and to proxies. Default: the
+    /// system chooses.
+    ///
+    /// Addresses of servers that are not of the same family, IPv4 or IPv6, are left out. If a server has no
+    /// others, or if the address is not one of this machine, `connect` returns
+    /// [`Error::Connection`](crate::Error::Connection). Connections to Unix sockets have no such address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().local_address([192, 0, 2, 7]).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn local_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.options.dial.local_address = Some(address.into());
+        self
+    }
+
+    /// Connects to `address` in place of the addresses that a lookup of the host's name would find, as curl's
+    /// `--resolve` does. Default: none.
+    ///
+    /// Can be called more than once. Several addresses for the same host and port are tried in the order of
+    /// the calls. The option holds for the server, for hosts that a redirect leads to and for proxies, with
+    /// the port that the connection would have anyway: 80 or 443 if a URL has none. All the rest stays: the
+    /// `Host` header, cookies, and the name that a certificate must have are those of `host`. An HTTP or
+    /// SOCKS proxy resolves the names of servers by itself, so that the option does not hold for those.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // To try a new machine before the name leads to it.
+    /// let client =
+    ///     engineio::Client::builder().resolve("example.org", 443, [192, 0, 2, 7]).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn resolve(mut self, host: impl Into<String>, port: u16, address: impl Into<IpAddr>) -> Self {
+        self.options.dial.overrides.push(Override { host: host.into(), port, address: address.into() });
         self
     }
 

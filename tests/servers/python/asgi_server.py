@@ -62,7 +62,7 @@ listener = socket.create_server(("127.0.0.1", 0), backlog=128)
 # Connections wait in the backlog until uvicorn accepts them, so the port is as good as open now.
 control.announce_port(listener.getsockname()[1])
 config = uvicorn.Config(
-    engineio.ASGIApp(server),
+    engineio.ASGIApp(server, engineio_path=arguments.path),
     log_level="error",
     timeout_keep_alive=arguments.keep_alive,
     ws_max_size=64 * 1024 * 1024,
