@@ -550,6 +550,29 @@ fn paths_of_the_official_servers() {
     }
 }
 
+#[test]
+#[ignore = "needs python3 and node"]
+fn unix_sockets_of_the_official_servers() {
+    for kind in [Kind::Node, Kind::PythonAsgi] {
+        let path = std::env::temp_dir().join(format!("eio-{kind:?}-{}.sock", std::process::id()));
+        let server = Server::start(kind, &Options { socket: Some(path.clone()), ..Options::default() });
+        let encoded = path.display().to_string().replace('/', "%2F");
+        for url in [format!("unix://{}", path.display()), format!("http+unix://{encoded}/")] {
+            for route in [Route::Polling, Route::WebSocket, Route::Upgrade] {
+                let client = Client::new();
+                let watch = Watch::new(&client);
+                client.connect_with(&url, by(route.transports())).unwrap();
+                watch.connected();
+                client.send("cmd:transport").unwrap();
+                assert_eq!(watch.message(), Message::from(route.destination().as_str()), "{kind:?}, {url}");
+                client.disconnect().unwrap();
+            }
+        }
+        drop(server);
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// A server of Engine.IO v3 is told at once, by every transport.
 #[test]
 #[ignore = "needs python3 and node"]

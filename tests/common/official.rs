@@ -45,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) keep_alive: Option<u32>,
     /// The path of the endpoint, as the server expects it.
     pub(crate) path: &'static str,
+    /// The path of a Unix socket in place of a port. The threading server does not know it.
+    pub(crate) socket: Option<PathBuf>,
     /// True if the path of the endpoint ends with a slash. Only npm's server knows it.
     pub(crate) trailing_slash: bool,
 }
@@ -58,6 +60,7 @@ impl Default for Options {
             transports: "polling,websocket",
             keep_alive: None,
             path: "engine.io",
+            socket: None,
             trailing_slash: true,
         }
     }
@@ -83,6 +86,7 @@ impl Server {
             .arg(format!("--max-payload={}", options.max_payload))
             .arg(format!("--transports={}", options.transports))
             .arg(format!("--path={}", options.path))
+            .args(options.socket.iter().map(|socket| format!("--socket={}", socket.display())))
             .args((!options.trailing_slash).then_some("--no-trailing-slash"))
             .args(options.keep_alive.map(|seconds| format!("--keep-alive={seconds}")))
             // Stdin is held open. The server ends when it is closed, so a killed test leaves no server

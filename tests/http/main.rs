@@ -20,6 +20,8 @@ mod headers;
 mod redirects;
 mod secrets;
 mod sizes;
+#[cfg(unix)]
+mod unix;
 
 use std::io;
 

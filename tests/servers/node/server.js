@@ -16,6 +16,7 @@ const { values: options } = parseArgs({
     "ping-timeout": { type: "string", default: "20000" },
     "max-payload": { type: "string", default: "1000000" },
     transports: { type: "string", default: "polling,websocket" },
+    socket: { type: "string" },
     path: { type: "string", default: "engine.io" },
     "no-trailing-slash": { type: "boolean", default: false },
     engine: { type: "string", default: "engine.io" },
@@ -82,4 +83,8 @@ server.on("connection", (socket) => {
   socket.on("close", (reason) => event("disconnect", { sid, reason, received: session.received }));
 });
 
-httpServer.listen(0, "127.0.0.1", () => report(`PORT ${httpServer.address().port}`));
+if (options.socket) {
+  httpServer.listen(options.socket, () => report("PORT 0"));
+} else {
+  httpServer.listen(0, "127.0.0.1", () => report(`PORT ${httpServer.address().port}`));
+}

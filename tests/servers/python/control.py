@@ -35,6 +35,7 @@ def arguments():
     parser.add_argument("--max-payload", type=int, default=1_000_000, help="bytes")
     parser.add_argument("--transports", default="polling,websocket")
     parser.add_argument("--path", default="engine.io")
+    parser.add_argument("--socket", help="path of a Unix socket, of uvicorn")
     parser.add_argument("--keep-alive", type=int, default=5, help="seconds, of uvicorn")
     return parser.parse_args()
 
