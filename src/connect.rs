@@ -15,7 +15,7 @@ use crate::net::{
 };
 use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::transport::{
     Polling, PollingLimits, Progress, Refusal, Transport, TransportError, TransportKind, WebSocket, Written,
 };
@@ -27,13 +27,22 @@ pub(crate) struct Connected {
     pub(crate) early: VecDeque<Packet>,
 }
 
+/// What the attempts of a client have found out, for its next ones.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    /// The addresses of servers and proxies that have answered. The next connection tries them first.
+    answered: Arc<AnsweredAddresses>,
+    /// Set after an upgrade, until a websocket fails that is the start of a connection.
+    upgraded: Arc<AtomicBool>,
+}
+
 /// A validated request to connect.
 pub(crate) struct Plan {
     endpoint: Endpoint,
     headers: Headers,
     transports: Vec<TransportKind>,
     options: Options,
-    answered: Arc<AnsweredAddresses>,
+    memory: Memory,
 }
 
 /// A repeatable way to connect. There is one implementation for servers, and one for tests without them.
@@ -84,12 +93,12 @@ impl Attempt {
 }
 
 impl Plan {
-    /// Checks the request. `answered` belongs to the client.
+    /// Checks the request. `memory` belongs to the client.
     pub(crate) fn new(
         url: &str,
         connect: &ConnectOptions,
         options: &Options,
-        answered: &Arc<AnsweredAddresses>,
+        memory: &Memory,
     ) -> Result<Self> {
         if connect.transports.is_empty() {
             return Err(Error::option("transports", "the list is empty"));
@@ -118,11 +127,46 @@ impl Plan {
             headers,
             transports: connect.transports.clone(),
             options: options.clone(),
-            answered: answered.clone(),
+            memory: memory.clone(),
         })
     }
 
     fn connect_with(&self, attempt: &Attempt) -> Result<Connected> {
+        let http = self.http(attempt)?;
+        if self.starts_by_websocket() {
+            log!(
+                self.options.logger,
+                Info,
+                "connecting to {} by websocket, as after the last upgrade",
+                self.endpoint
+            );
+            match self.websocket(&http) {
+                Ok(connected) => return Ok(connected),
+                Err(_) if attempt.is_cancelled() => return Err(Attempt::cancelled_error()),
+                Err(failed) if !failed.reached => return Err(failed.error),
+                Err(failed) => {
+                    log!(self.options.logger, Warn, "no connection by websocket alone: {}", failed.error);
+                    let connected = self.by_transports(&http, attempt);
+                    // An upgrade of this attempt does not count: the next attempt would fail first, too.
+                    self.memory.upgraded.store(false, Ordering::Relaxed);
+                    return connected;
+                }
+            }
+        }
+        self.by_transports(&http, attempt)
+    }
+
+    /// True if the last upgrade is remembered, and this connection could be upgraded too.
+    fn starts_by_websocket(&self) -> bool {
+        let polling_first = self.transports.first() == Some(&TransportKind::Polling);
+        self.options.remember_upgrade
+            && polling_first
+            && self.transports.contains(&TransportKind::WebSocket)
+            && self.memory.upgraded.load(Ordering::Relaxed)
+    }
+
+    /// The HTTP client of a connection, which `attempt` closes when it is cancelled.
+    fn http(&self, attempt: &Attempt) -> Result<HttpClient> {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
         let routes = match self.endpoint.socket() {
             Some(_) => Routes::Direct,
@@ -137,7 +181,7 @@ impl Plan {
             headers: self.headers.clone(),
             routes,
             agent,
-            answered: self.answered.clone(),
+            answered: self.memory.answered.clone(),
             dial: DialSettings { socket, ..self.options.dial.clone() },
             zone: self.endpoint.zone().map(str::to_owned),
             logger: self.options.logger.clone(),
@@ -147,6 +191,11 @@ impl Plan {
         if let Some(proxy) = http.proxy(&base) {
             log!(self.options.logger, Info, "connecting through {proxy}");
         }
+        Ok(http)
+    }
+
+    /// Connects by the first transport that works. If none does, returns the error of the first one.
+    fn by_transports(&self, http: &HttpClient, attempt: &Attempt) -> Result<Connected> {
         let mut first = None;
         for (index, kind) in self.transports.iter().enumerate() {
             log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);
@@ -154,9 +203,9 @@ impl Plan {
                 // If a websocket has failed before, there is no upgrade to one.
                 TransportKind::Polling => {
                     let upgrade = self.transports[index..].contains(&TransportKind::WebSocket);
-                    self.polling(&http, upgrade, attempt)
+                    self.polling(http, upgrade, attempt)
                 }
-                TransportKind::WebSocket => self.websocket(&http),
+                TransportKind::WebSocket => self.websocket(http),
             };
             match connected {
                 Ok(connected) => return Ok(connected),
@@ -180,7 +229,10 @@ impl Plan {
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &endpoint, &handshake, &mut early) {
-                Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
+                Ok(transport) => {
+                    self.memory.upgraded.store(true, Ordering::Relaxed);
+                    return Ok(Connected { transport: Box::new(transport), handshake, early });
+                }
                 Err(_) if attempt.is_cancelled() => {
                     self.end_unused_session(http, &endpoint, handshake.sid());
                     return Err(HttpError::reached(Attempt::cancelled_error()));
@@ -289,7 +341,6 @@ impl Plan {
 }
 
 impl Way for Plan {
-    /// Connects by the first transport that works. If none does, returns the error of the first one.
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
         self.connect_with(attempt)
     }

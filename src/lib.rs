@@ -175,7 +175,7 @@ pub use json::JsonCodec;
 pub use message::Message;
 pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
-pub use reconnection::{Reconnection, ReconnectionEvent};
+pub use reconnection::{NextAttempt, Reconnection, ReconnectionEvent, UpcomingAttempt};
 pub use stats::{Stats, Traffic};
 pub use task::{Flag, Queue, QueueEmpty};
 pub use transport::{TransportKind, UnknownTransport};

@@ -1,5 +1,7 @@
 //! The reconnection policy: when attempts are made, with which pauses, and when they end.
 
+mod next;
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -7,7 +9,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
+use crate::printable::BoxError;
 
+pub use next::{NextAttempt, UpcomingAttempt};
+
+type Preparation = Arc<dyn Fn(&UpcomingAttempt<'_>) -> Result<NextAttempt, BoxError> + Send + Sync>;
 type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 
 /// A policy that connects again when a connection is lost, for
@@ -21,8 +27,8 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 /// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. Calls
 /// that are refused at once ([`InvalidUrl`](Error::InvalidUrl), [`InvalidOption`](Error::InvalidOption),
 /// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there
-/// is another one, whatever the error was. If the URL or the options expire, as a token does, connect with
-/// new ones in the disconnect handler, which takes precedence over the policy.
+/// is another one, whatever the error was. If the URL or the options expire, as a token does,
+/// [`before_attempt`](Self::before_attempt) gives new ones.
 ///
 /// # Examples
 ///
@@ -44,6 +50,7 @@ pub struct Reconnection {
     randomization_factor: f64,
     max_attempts: Option<u32>,
     first_connect: bool,
+    preparation: Option<Preparation>,
     observer: Option<Observer>,
 }
 
@@ -73,7 +80,8 @@ pub enum ReconnectionEvent<'a> {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made.
+    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made, or because
+    /// [`before_attempt`](Reconnection::before_attempt) has decided so.
     #[non_exhaustive]
     GaveUp {
         /// The number of attempts that were made.
@@ -113,6 +121,7 @@ impl Default for Reconnection {
             randomization_factor: 0.5,
             max_attempts: None,
             first_connect: false,
+            preparation: None,
             observer: None,
         }
     }
@@ -159,6 +168,56 @@ impl Reconnection {
         self
     }
 
+    /// Sets a function that is called before each attempt, after the pause, and gives the URL and the options
+    /// of the attempt. Default: none, so that attempts repeat the last `connect`.
+    ///
+    /// If the function fails or panics, or if the URL or the options are unusable, the attempt counts as
+    /// failed: the policy's events tell of it, and there is a pause and another attempt. With
+    /// [`NextAttempt::Stop`] the policy gives up at once, and a `connect` of
+    /// [`first_connect`](Self::first_connect) returns the last error.
+    ///
+    /// The function runs on the thread that makes the attempts: the reader thread of the lost connection, or
+    /// the one that has called `connect`. It may block, for example in an HTTP request, and call the client.
+    /// [`Client::disconnect`](crate::Client::disconnect) does not wait for it, and there is no attempt after
+    /// it then; nor is there one if you have connected in the meantime. It is not called for a `connect` of
+    /// yours, only for the repetitions of one.
+    ///
+    /// # Examples
+    ///
+    /// A new token for each attempt:
+    ///
+    /// ```
+    /// use engineio::{Client, ConnectOptions, NextAttempt, Reconnection};
+    ///
+    /// # fn fetch_token() -> Result<String, std::io::Error> { Ok("token".into()) }
+    /// fn options() -> Result<ConnectOptions, std::io::Error> {
+    ///     let token = fetch_token()?;
+    ///     Ok(ConnectOptions::new().header("Authorization", format!("Bearer {token}")))
+    /// }
+    ///
+    /// let url = "https://example.org";
+    /// let policy = Reconnection::new().before_attempt(move |upcoming| {
+    ///     if upcoming.attempt() > 100 {
+    ///         return Ok(NextAttempt::Stop);
+    ///     }
+    ///     // An error of `options` is that of a failed attempt.
+    ///     options().map(|options| NextAttempt::connect(url, options))
+    /// });
+    /// let client = Client::builder().reconnection(policy).build()?;
+    /// # if false {
+    /// client.connect_with(url, options()?)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn before_attempt<F, E>(mut self, prepare: F) -> Self
+    where
+        F: Fn(&UpcomingAttempt<'_>) -> Result<NextAttempt, E> + Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.preparation = Some(Arc::new(move |upcoming| prepare(upcoming).map_err(Into::into)));
+        self
+    }
+
     /// Sets a function that is called for each step, on the thread that makes the attempts. Default: none.
     pub fn on_event<F>(mut self, observer: F) -> Self
     where
@@ -166,6 +225,22 @@ impl Reconnection {
     {
         self.observer = Some(Arc::new(observer));
         self
+    }
+
+    /// Asks the user's function about an attempt.
+    fn prepare(&self, attempt: u32, last_error: Option<&Error>) -> Result<NextAttempt> {
+        let Some(preparation) = &self.preparation else { return Ok(NextAttempt::Repeat) };
+        match guarded(|| preparation(&UpcomingAttempt { attempt, last_error })) {
+            Ok(Ok(next)) => Ok(next),
+            Ok(Err(error)) => Err(match error.downcast::<Error>() {
+                Ok(own) => *own,
+                Err(other) => {
+                    let text = guarded(|| other.to_string()).unwrap_or_default();
+                    Error::connection_from(format!("preparing the attempt failed: {text}"), other)
+                }
+            }),
+            Err(panic) => Err(Error::connection(format!("preparing the attempt {panic}"))),
+        }
     }
 
     pub(crate) fn retries_first_connect(&self) -> bool {
@@ -186,12 +261,12 @@ impl Reconnection {
 
     /// Makes attempts until one succeeds, there were enough of them, or they are called off. The error is
     /// that of the last attempt, if there was one. `goes_on` and `sleep` return false when no further
-    /// attempts are wanted.
+    /// attempts are wanted. `connect` gets the decision of the user's function, which is not to stop.
     pub(crate) fn run(
         &self,
         goes_on: impl Fn() -> bool,
         mut sleep: impl FnMut(Duration) -> bool,
-        mut connect: impl FnMut() -> Result<()>,
+        mut connect: impl FnMut(NextAttempt) -> Result<()>,
         mut report: impl FnMut(&ReconnectionEvent<'_>),
     ) -> Result<(), Option<Error>> {
         let mut tell = |event: &ReconnectionEvent<'_>| {
@@ -214,7 +289,17 @@ impl Reconnection {
                 tell(&ReconnectionEvent::Cancelled { attempts: attempt - 1 });
                 return Err(last);
             }
-            match connect() {
+            let next = self.prepare(attempt, last.as_ref());
+            if matches!(next, Ok(NextAttempt::Stop)) {
+                attempt -= 1;
+                break;
+            }
+            // The user's function may take a long time.
+            if self.preparation.is_some() && !sleep(Duration::ZERO) {
+                tell(&ReconnectionEvent::Cancelled { attempts: attempt - 1 });
+                return Err(last);
+            }
+            match next.and_then(&mut connect) {
                 Ok(()) => {
                     tell(&ReconnectionEvent::Connected { attempt });
                     return Ok(());
@@ -252,6 +337,7 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::options::connect::ConnectOptions;
     use crate::sync::lock;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -292,7 +378,7 @@ mod tests {
     fn attempts_go_on_until_one_succeeds() {
         let (policy, told) = told(Reconnection::new());
         let mut answers = [Err(Error::connection("no")), Ok(())].into_iter();
-        policy.run(|| true, |_| true, || answers.next().unwrap(), |_| {}).unwrap();
+        policy.run(|| true, |_| true, |_| answers.next().unwrap(), |_| {}).unwrap();
         let expected = [
             "connecting again in 1.0s (attempt 1)",
             "attempt 1 to connect again failed: no",
@@ -305,15 +391,64 @@ mod tests {
     #[test]
     fn attempts_end_at_their_number() {
         let (policy, told) = told(Reconnection::new().max_attempts(2));
-        let last = policy.run(|| true, |_| true, || Err(Error::connection("no")), |_| {}).unwrap_err();
+        let last = policy.run(|| true, |_| true, |_| Err(Error::connection("no")), |_| {}).unwrap_err();
         assert_eq!(last.unwrap().to_string(), "no");
         assert_eq!(lock(&told).last().unwrap(), "gave up after 2 attempt(s) to connect again");
     }
 
     #[test]
+    fn attempts_are_prepared() {
+        let (policy, told) = told(Reconnection::new().before_attempt(|upcoming| match upcoming.attempt() {
+            1 => {
+                assert!(upcoming.last_error().is_none());
+                Err(std::io::Error::other("no token"))
+            }
+            2 => {
+                assert!(upcoming.last_error().unwrap().to_string().contains("no token"));
+                panic!("no idea")
+            }
+            3 => Ok(NextAttempt::connect("http://h?token=secret", ConnectOptions::new())),
+            4 => Ok(NextAttempt::Repeat),
+            _ => Ok(NextAttempt::Stop),
+        }));
+        let mut seen = Vec::new();
+        let connect = |next: NextAttempt| {
+            seen.push(format!("{next:?}"));
+            Err(Error::connection("no"))
+        };
+        let last = policy.run(|| true, |_| true, connect, |_| {}).unwrap_err();
+        assert_eq!(last.unwrap().to_string(), "no");
+        assert!(seen[0].starts_with("Connect") && !seen[0].contains("secret"), "{seen:?}");
+        assert_eq!(seen[1..], ["Repeat"]);
+        let told = lock(&told);
+        let told: Vec<_> = told.iter().filter(|event| !event.starts_with("connecting again in")).collect();
+        let expected = [
+            "attempt 1 to connect again failed: preparing the attempt failed: no token",
+            "attempt 2 to connect again failed: preparing the attempt panicked: no idea",
+            "attempt 3 to connect again failed: no",
+            "attempt 4 to connect again failed: no",
+            "gave up after 4 attempt(s) to connect again",
+        ];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_decision_of_the_user_during_the_preparation_is_the_end() {
+        let wanted = Arc::new(Mutex::new(true));
+        let decide = wanted.clone();
+        let (policy, told) = told(Reconnection::new().before_attempt(move |_| {
+            *lock(&decide) = false;
+            Ok::<_, Error>(NextAttempt::Repeat)
+        }));
+        let ended = policy.run(|| true, |_| *lock(&wanted), |_| unreachable!(), |_| {});
+        assert!(matches!(ended, Err(None)));
+        assert_eq!(lock(&told).last().unwrap(), "connecting again was called off after 0 attempt(s)");
+    }
+
+    #[test]
     fn an_interrupted_pause_is_the_end() {
         let (policy, told) = told(Reconnection::new());
-        assert!(matches!(policy.run(|| true, |_| false, || unreachable!(), |_| {}), Err(None)));
+        assert!(matches!(policy.run(|| true, |_| false, |_| unreachable!(), |_| {}), Err(None)));
         let expected =
             ["connecting again in 1.0s (attempt 1)", "connecting again was called off after 0 attempt(s)"];
         assert_eq!(*lock(&told), expected);
@@ -323,7 +458,7 @@ mod tests {
     fn nothing_is_announced_that_does_not_come() {
         let (policy, told) = told(Reconnection::new());
         let wanted = std::cell::Cell::new(true);
-        let connect = || {
+        let connect = |_| {
             wanted.set(false);
             Err(Error::connection("ended by disconnect"))
         };

@@ -103,6 +103,30 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the client remembers that a connection was upgraded from polling to a websocket. Default:
+    /// false.
+    ///
+    /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
+    /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
+    /// example because a proxy lets none pass any more, the same attempt goes on as without this option, by
+    /// polling and an upgrade, and the client remembers only its next upgrade. A failure costs at most one more
+    /// [`request_timeout`](Self::request_timeout). Connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling, or have no websocket, are
+    /// made as always.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new()).remember_upgrade(true).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.options.remember_upgrade = remember;
+        self
+    }
+
     /// Sets the options of the websocket transport. Default: [`WebSocketOptions::new`].
     pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
         self.websocket = options;

@@ -9,12 +9,11 @@ use super::connection::{Connection, Record};
 use super::life::{Life, Stage};
 use super::slot::Handlers;
 use super::{Client, State};
-use crate::connect::{Attempt, Way};
+use crate::connect::{Attempt, Memory, Way};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
 use crate::logger::log;
 use crate::message::Message;
-use crate::net::AnsweredAddresses;
 use crate::options::Options;
 use crate::protocol::Packet;
 use crate::session::{Session, Thread, WhenFull, is_thread_of};
@@ -36,8 +35,7 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
-    /// The addresses of servers and proxies that have answered. The next connection tries them first.
-    pub(super) answered: Arc<AnsweredAddresses>,
+    pub(super) memory: Memory,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
     /// Notified when the epoch changes, an attempt or a call of `connect` ends, or a connection is finished.
@@ -80,7 +78,7 @@ impl Core {
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
-            answered: Arc::default(),
+            memory: Memory::default(),
             course: Mutex::new(Course {
                 life: Life::new(),
                 last: None,

@@ -1,6 +1,6 @@
 //! The options of a client, of a connection, and of a disconnect.
 
-mod connect;
+pub(crate) mod connect;
 mod disconnect;
 mod headers;
 mod websocket;
@@ -33,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) packets_per_post: usize,
     pub(crate) websocket: WebSocketSettings,
     pub(crate) reconnection: Option<Reconnection>,
+    pub(crate) remember_upgrade: bool,
     pub(crate) json: Json,
     #[cfg(feature = "sigint")]
     pub(crate) handle_sigint: bool,
@@ -55,6 +56,7 @@ impl Default for Options {
             packets_per_post: 16,
             websocket: WebSocketSettings::default(),
             reconnection: None,
+            remember_upgrade: false,
             json: Json::default(),
             #[cfg(feature = "sigint")]
             handle_sigint: true,
