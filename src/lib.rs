@@ -173,6 +173,7 @@ pub use error::{Error, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
 pub use json::JsonCodec;
 pub use message::Message;
+pub use net::TlsVersion;
 pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
 pub use reconnection::{NextAttempt, Reconnection, ReconnectionEvent, UpcomingAttempt};

@@ -36,4 +36,5 @@ pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use read_ahead::ReadAhead;
 pub(crate) use settings::{Headers, HttpSettings};
 pub(crate) use socket::{LastActivity, TimeLeft, wait_for};
-pub(crate) use tls::TlsSettings;
+pub use tls::TlsVersion;
+pub(crate) use tls::{ClientIdentity, TlsSettings};

@@ -1,6 +1,5 @@
 use bytes::Bytes;
 
-use super::payload::is_version_3;
 use crate::session_id::without_session_ids;
 
 /// The unit of the protocol: one websocket frame, or one element of a polling payload, carries one packet.
@@ -147,6 +146,23 @@ impl Packet {
             Packet::Close | Packet::Binary(_) | Packet::Upgrade | Packet::Noop => "",
         }
     }
+}
+
+/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
+/// is a zero byte, the digits as bytes, and 0xff.
+///
+/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
+/// The result is true only if the length is right and the packet is a handshake.
+pub(super) fn is_version_3(body: &[u8]) -> bool {
+    if let [0, framed @ ..] = body {
+        let digits = framed.iter().take_while(|byte| **byte < 10).count();
+        return digits > 0 && framed.get(digits) == Some(&0xff);
+    }
+    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
+    let (length, rest) = (&body[..colon], &body[colon + 1..]);
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
+    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
 }
 
 /// True for the beginning of a page, which a proxy or another server may send in place of packets.
