@@ -103,6 +103,9 @@ impl Client {
 
     /// Connects to the server at `url`. Returns when the connect handler has run.
     ///
+    /// If the disconnect handler of the previous connection is still running on another thread, this first
+    /// waits for it to return, for the [request timeout](crate::ClientBuilder::request_timeout) at most.
+    ///
     /// The scheme is `http`, `https`, `ws` or `wss`; `ws` means the same as `http`, and `wss` the same as
     /// `https`. The URL's query goes to the server, and its user and password become a Basic authorization.
     /// Its path is not used: see [`ConnectOptions::path`]. The query parameters `EIO`, `transport`, `sid`,

@@ -5,6 +5,11 @@
 //! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
 //! program, use an async client.
 //!
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. Its websockets begin like
+//! those of v4, so a server whose first packet by websocket has no `maxPayload`, and the default times of v3,
+//! is asked once by polling. One with other times is told by [`Client::last_error`] when it ends the
+//! connection, because in v3 it is the client that has to ping.
+//!
 //! # Quick start
 //!
 //! ```no_run
@@ -93,6 +98,9 @@
 //! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
 //! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. All connections through a
 //! proxy are tunnels (HTTP CONNECT or SOCKS5), including unencrypted ones.
+//!
+//! [`Client::connect_with`] also takes the path of a Unix socket. [`ClientBuilder::local_address`] and
+//! [`ClientBuilder::resolve`] set both ends of TCP connections.
 //!
 //! # Coming from Python
 //!

@@ -585,8 +585,8 @@ fn version_3() {
     }
 }
 
-/// A server of Engine.IO v3 with other times than the usual ones is told when it ends the connection, for want
-/// of pings.
+/// A server of Engine.IO v3 with other times than the usual ones is told when it ends the connection, because
+/// it has got no pings.
 #[test]
 #[ignore = "needs python3 and node"]
 fn version_3_with_other_times() {

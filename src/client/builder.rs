@@ -109,8 +109,8 @@ impl ClientBuilder {
     /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
     /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
     /// example because a proxy lets none pass any more, the same attempt goes on as without this option, by
-    /// polling and an upgrade, and the client remembers only its next upgrade. A failure costs at most one more
-    /// [`request_timeout`](Self::request_timeout). Connections whose
+    /// polling and an upgrade. That upgrade is not remembered, but the next one is. A failure costs at most
+    /// one more [`request_timeout`](Self::request_timeout). Connections whose
     /// [transports](crate::ConnectOptions::transports) do not begin with polling, or have no websocket, are
     /// made as always.
     ///

@@ -18,7 +18,7 @@ use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
 use crate::reconnection::{NextAttempt, Reconnection};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
 impl From<Refusal> for Error {
@@ -48,20 +48,33 @@ impl Core {
     pub(super) fn connect_by(self: &Arc<Self>, way: Arc<dyn Way>) -> Result<()> {
         let retries = self.options.reconnection.as_ref().is_some_and(Reconnection::retries_first_connect);
         let attempt = Arc::new(Attempt::default());
-        let epoch = {
+        let (epoch, former) = {
             let mut course = lock(&self.course);
             let epoch = if retries { Some(course.life.begin_epoch()?) } else { None };
             course.life.begin(attempt.clone(), epoch)?;
             course.way = Some(way.clone());
             course.connects += 1;
+            let former = course.last.clone();
             self.changed.notify_all(course);
-            epoch
+            (epoch, former)
         };
+        self.wait_for_end_of(former);
         let connected = self.connect_in(&attempt, &*way, epoch);
         let mut course = lock(&self.course);
         course.connects -= 1;
         self.changed.notify_all(course);
         connected
+    }
+
+    /// Waits for the disconnect handler of the former connection, so that the handlers of two connections run
+    /// one after the other. The wait is bounded, because that handler may itself wait for this thread. A
+    /// handler that connects again waits for nothing.
+    fn wait_for_end_of(&self, former: Option<Arc<Record>>) {
+        let Some(former) = former else { return };
+        if !is_thread_of(self.id()) {
+            former.wait_handled(now().checked_add(self.options.request_timeout));
+        }
+        drop_guarded(former);
     }
 
     fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {

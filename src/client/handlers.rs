@@ -65,7 +65,8 @@ impl Client {
     /// Sets the handler for the end of a connection. It replaces the previous one.
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
-    /// [`wait`](Self::wait) then goes on. If it fails or panics, the error is logged.
+    /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
+    /// handler to return. If it fails or panics, the error is logged.
     ///
     /// # Examples
     ///

@@ -223,7 +223,7 @@ fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> 
 fn max_payload(fields: &Map<String, Value>) -> Result<Option<usize>, HandshakeError> {
     let Some(value) = field(fields, "maxPayload") else { return Ok(None) };
     match number(value) {
-        // The fraction of NaN and of the infinities is NaN. The cast saturates for numbers above `usize::MAX`.
+        // The fraction of NaN and of the infinities is NaN. The cast saturates above `usize::MAX`.
         Some(bytes) if bytes.fract() == 0.0 => Ok((bytes > 0.0).then_some(bytes as usize)),
         _ => Err(invalid("maxPayload", value, "a number of bytes")),
     }

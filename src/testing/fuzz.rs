@@ -107,7 +107,10 @@ pub fn endpoint(data: &[u8]) {
     let public = [url.split("://").next(), place].map(Option::unwrap_or_default).concat();
     match Endpoint::parse(url, path, true) {
         Ok(endpoint) => {
-            secret(&format!("{endpoint} {endpoint:?}"), path);
+            // The path of a Unix socket is shown.
+            if endpoint.socket().is_none() {
+                secret(&format!("{endpoint} {endpoint:?}"), path);
+            }
             let request = endpoint.request_url("polling", Some(sid), None);
             assert!(request.parse::<ureq::http::Uri>().is_ok(), "{request}");
             let parsed = url::Url::parse(&request).expect("a URL");

@@ -65,8 +65,8 @@ impl ClientBuilder {
     /// password. A key that is not encrypted works too.
     ///
     /// The encrypted key is PKCS#8 (`ENCRYPTED PRIVATE KEY`), as `openssl pkcs8 -topk8` and
-    /// `openssl genpkey -aes256` write it, with PBES2 (RFC 8018): AES or triple DES, and PBKDF2 or scrypt. The
-    /// wrong password makes [`build`](Self::build) return
+    /// `openssl genpkey -aes256` write it, with PBES2 (RFC 8018): AES or triple DES, and PBKDF2 or scrypt.
+    /// The wrong password makes [`build`](Self::build) return
     /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
     /// output.
     ///

@@ -67,9 +67,8 @@ impl DialSettings {
         found.retain(|address| address.is_ipv4() == local.is_ipv4());
         if any && found.is_empty() {
             let family = if local.is_ipv4() { "IPv4" } else { "IPv6" };
-            return Err(Error::connection(format!(
-                "cannot connect to {host} port {port} from the local address {local}: it has no {family} address"
-            )));
+            let what = format!("from the local address {local}: it has no {family} address");
+            return Err(Error::connection(format!("cannot connect to {host} port {port} {what}")));
         }
         Ok(found)
     }

@@ -100,6 +100,27 @@ pub(super) fn handler_connects() {
     assert_eq!(log.all().iter().filter(|told| **told == Told::Finished).count(), 2, "both have ended");
 }
 
+/// A thread connects again as soon as it can, while the server ends the first connection. The handlers of the
+/// two connections run one after the other.
+pub(super) fn handlers_of_two_connections() {
+    let (client, way, log) = (Client::for_model(None), FakeWay::failing(0), Log::default());
+    let (connects, disconnects) = (log.clone(), log.clone());
+    client.on_connect(move |_| connects.tell(Told::Connected));
+    client.on_disconnect(move |_, _| disconnects.tell(Told::Finished));
+    client.connect_by(way.clone()).expect("the first connection");
+    let (server, user) = (way.server(), client.clone());
+    let connects_again = thread::spawn(move || {
+        while user.connect_by(way.clone()).is_err() {
+            thread::yield_now();
+        }
+    });
+    server.send([Packet::Close]);
+    connects_again.join().expect("no thread panics");
+    client.disconnect().expect("nothing was sent");
+    client.wait();
+    assert_eq!(log.all(), [Told::Connected, Told::Finished, Told::Connected, Told::Finished]);
+}
+
 /// Two threads and the server end a connection at the same time. `disconnect` returns when the handler has
 /// run.
 pub(super) fn disconnect_from_many_sides() {
