@@ -83,8 +83,8 @@ impl ConnectOptions {
     /// Sets whether the path of each request ends with a slash, as in `/engine.io/?EIO=4`. Default: true.
     ///
     /// Most servers require the slash, or do not mind it. This is for those that refuse it, such as npm's
-    /// `engine.io` with `addTrailingSlash: false`, and routers that match the exact path. The root path is `/`
-    /// in both cases.
+    /// `engine.io` with `addTrailingSlash: false`, and routers that match the exact path. The root path is
+    /// `/` in both cases.
     ///
     /// # Examples
     ///
