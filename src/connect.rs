@@ -14,6 +14,7 @@ use crate::net::{
     authorization, check_socket,
 };
 use crate::options::{ConnectOptions, Options};
+use crate::printable::printable;
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::transport::{
@@ -154,6 +155,18 @@ impl Plan {
             }
         }
         self.by_transports(&http, attempt)
+    }
+
+    /// Adds the path of the Unix socket to an error that does not name it.
+    fn at_socket(&self, mut error: Error) -> Error {
+        let Some(socket) = self.endpoint.socket() else { return error };
+        let socket = printable(socket.display().to_string());
+        if let Error::Connection { message, .. } | Error::Protocol { message } = &mut error {
+            if !message.contains(&socket) {
+                message.push_str(&format!("; the server is at the Unix socket {socket}"));
+            }
+        }
+        error
     }
 
     /// True if the last upgrade is remembered, and this connection could be upgraded too.
@@ -342,7 +355,7 @@ impl Plan {
 
 impl Way for Plan {
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
-        self.connect_with(attempt)
+        self.connect_with(attempt).map_err(|error| self.at_socket(error))
     }
 }
 

@@ -148,6 +148,12 @@ fn errors_name_the_path() {
         error.to_string().contains("deaf") && error.to_string().contains("connection refused"),
         "{error}"
     );
+    for (status, transport) in [("401 Unauthorized", Polling), ("404 Not Found", WebSocket)] {
+        let server = Scripted::start(move |exchange| exchange.respond(status, ""));
+        let socket = Socket::in_front_of(server.url());
+        let error = error_of(&socket.encoded(), by(&[transport])).to_string();
+        assert!(error.contains(status) && error.contains(&*socket.0.to_string_lossy()), "{error}");
+    }
     for url in [
         format!("unix:///{}", "x".repeat(200)),
         format!("http+unix://%2F{}", "x".repeat(200)),

@@ -64,8 +64,7 @@ pub(crate) fn check_socket(_: &std::path::Path) -> Result<(), String> {
 
 #[cfg(not(unix))]
 pub(super) fn unix(path: &std::path::Path, _: Instant, _: Register<'_>) -> Result<Arc<TcpStream>> {
-    check_socket(path).map_err(Error::connection)?;
-    Err(Error::connection("no connection"))
+    Err(Error::connection(check_socket(path).err().unwrap_or_default()))
 }
 
 /// Opens a TCP connection: to the address that has answered this connection before, or else to the first
