@@ -1,5 +1,5 @@
 //! The handling of Ctrl-C: connected clients disconnect first, and then the signal has the effect that it
-//! would have had without them.
+//! would have had without them. If a client asks for it, the process goes on instead of ending.
 //!
 //! The first connection installs the signal handler and the thread `eio-sigint`, which does the work. Both
 //! stay for the life of the process.
@@ -19,6 +19,9 @@ use crate::sync::{Mutex, lock};
 
 /// A client that Ctrl-C disconnects.
 pub(crate) trait Interrupt: Send + Sync {
+    /// True if the program goes on when this client is disconnected.
+    fn returns(&self) -> bool;
+
     /// Begins to disconnect. Returns a function that waits for the end, within the client's request timeout.
     fn begin(self: Arc<Self>) -> Box<dyn FnOnce()>;
 }
@@ -28,6 +31,9 @@ static CLIENTS: Mutex<Vec<Weak<dyn Interrupt>>> = Mutex::new(Vec::new());
 
 /// Set when the process is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Set when a signal was handled and the process goes on, until the next `connect`.
+static SURVIVED: AtomicBool = AtomicBool::new(false);
 
 /// The effect of Ctrl-C on the process before the first connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,20 +55,23 @@ pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
             clients.push(Arc::downgrade(client));
         }
     }
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    static INSTALLED: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
     let mut installed = lock(&INSTALLED);
-    if !*installed {
+    match &*installed {
+        Some(again) if SURVIVED.swap(false, Ordering::SeqCst) => again.store(false, Ordering::SeqCst),
+        Some(_) => {}
         // After a failure, the next connection tries again.
-        install()?;
-        *installed = true;
+        None => *installed = Some(install()?),
     }
     Ok(())
 }
 
-fn install() -> io::Result<()> {
+/// Installs the handler. Returns the flag that makes the next signal end the process at once.
+fn install() -> io::Result<Arc<AtomicBool>> {
     let before = before()?;
+    let again = Arc::new(AtomicBool::new(false));
     if before == Before::Ignored {
-        return Ok(());
+        return Ok(again);
     }
     // The steps that may fail come first. signal-hook never restores a signal's former effect, so a failure
     // after that would leave Ctrl-C without effect.
@@ -70,26 +79,36 @@ fn install() -> io::Result<()> {
     let arrivals = signals.handle();
     let run = move || {
         // This thread lives as long as the process, and waits for signals only.
-        for _ in signals.forever() {
-            if before == Before::Ends {
-                ENDING.store(true, Ordering::SeqCst);
-            }
-            disconnect_all();
-            if before == Before::Ends {
-                // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
-                let _ = low_level::emulate_default_handler(SIGINT);
-            }
-        }
+        signals.forever().for_each(|_| handle(before));
     };
     thread::Builder::new().name("eio-sigint".into()).spawn(run)?;
     arrivals.add_signal(SIGINT)?;
     if before == Before::Ends {
         // A second Ctrl-C ends the process at once.
-        let again = Arc::new(AtomicBool::new(false));
         flag::register_conditional_default(SIGINT, again.clone())?;
-        flag::register(SIGINT, again)?;
+        flag::register(SIGINT, again.clone())?;
     }
-    Ok(())
+    Ok(again)
+}
+
+/// Disconnects all clients at the same time, so that none waits for the server or the handlers of another,
+/// and then ends the process if it should end.
+fn handle(before: Before) {
+    let clients = lock(&CLIENTS).clone();
+    let clients: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
+    let ends = before == Before::Ends && !clients.iter().any(|client| client.returns());
+    if ends {
+        ENDING.store(true, Ordering::SeqCst);
+    }
+    // A panic must not end this thread, which ends the process and may drop the last share of a client.
+    let begin = |client: Arc<dyn Interrupt>| guarded(|| client.begin()).ok();
+    let waits: Vec<_> = clients.into_iter().filter_map(begin).collect();
+    waits.into_iter().for_each(|wait| _ = guarded(wait));
+    if ends {
+        // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
+        let _ = low_level::emulate_default_handler(SIGINT);
+    }
+    SURVIVED.store(true, Ordering::SeqCst);
 }
 
 /// Does not return if Ctrl-C is about to end the process. Otherwise the caller could end it first, with a
@@ -98,15 +117,6 @@ pub(crate) fn stay() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();
     }
-}
-
-/// Disconnects all clients at the same time, so that none waits for the server or the handlers of another.
-fn disconnect_all() {
-    let clients = lock(&CLIENTS).clone();
-    // A panic must not end this thread, which ends the process and may drop the last share of a client.
-    let begin = |client: Arc<dyn Interrupt>| guarded(|| client.begin()).ok();
-    let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).filter_map(begin).collect();
-    waits.into_iter().for_each(|wait| _ = guarded(wait));
 }
 
 /// Determines the current effect of Ctrl-C on the process.

@@ -1,8 +1,6 @@
 //! Handlers that fail, panic, or do not end; and panics of other user code. A panic in a middleware ends the
 //! connection like any other error, a panic in a logger changes nothing, and the client stays usable.
 
-mod common;
-
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

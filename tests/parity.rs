@@ -84,8 +84,6 @@
 //! - `test_websocket_connection_extra`: its options belong to another library; the tests of this client's
 //!   options are in `http/headers.rs`.
 
-mod common;
-
 use std::time::Duration;
 
 use common::real::Server;

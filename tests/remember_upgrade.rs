@@ -1,7 +1,5 @@
 //! The upgrade that a client remembers: the requests on the wire, and the fallback.
 
-mod common;
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -17,7 +17,7 @@ use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
-use crate::reconnection::{NextAttempt, Reconnection};
+use crate::reconnection::{NextAttempt, Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
@@ -79,11 +79,23 @@ impl Core {
 
     fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {
         match (self.run_attempt(attempt, way, epoch), epoch) {
-            (Err(first), Some(epoch)) => match self.connect_again(epoch) {
-                Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
-                None => Err(first),
-            },
+            (Err(first), Some(epoch)) => {
+                self.report_first_failure(epoch, &first);
+                match self.connect_again(epoch) {
+                    Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+                    None => Err(first),
+                }
+            }
             (connected, _) => connected,
+        }
+    }
+
+    /// Reports why `connect` has failed, before the policy repeats it.
+    fn report_first_failure(&self, epoch: u64, error: &Error) {
+        if let Some(policy) = self.options.reconnection.as_ref().filter(|_| self.is_in(epoch)) {
+            let step = ReconnectionEvent::Failed { attempt: 0, error };
+            log!(self.options.logger, Info, "{step}");
+            policy.tell(&step);
         }
     }
 
@@ -180,10 +192,13 @@ impl Core {
     ) -> Result<()> {
         let session = self.session_of(connected);
         let record = Arc::new(Record::default());
+        // The user's own attempt returns the error of the connect handler, those of the policy do not.
+        let is_returned = epoch.is_none();
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
         let reconnect = Box::new(move || core.reconnect(epoch));
-        let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
+        let listener =
+            ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
@@ -194,9 +209,9 @@ impl Core {
         self.keep_for_join(reader);
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
-            Some(Err(message)) => {
+            Some(Err(failure)) => {
                 record.wait_handled(now().checked_add(self.options.request_timeout));
-                Err(Error::ConnectHandler { message })
+                Err(Error::ConnectHandler { message: failure.to_string() })
             }
             None => Err(Error::connection("the reader thread has ended")),
         }

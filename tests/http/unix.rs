@@ -10,8 +10,9 @@ use std::thread;
 
 use engineio::{Client, ConnectOptions, Error, Message};
 
-use super::common::scripted::{Exchange, OPEN, Scripted};
-use super::common::{Watch, abort, carrier, in_full};
+use common::scripted::{Exchange, OPEN, Scripted};
+use common::{Watch, abort, carrier, in_full};
+
 use super::{Polling, WAYS, WebSocket, by, every_request, serve};
 
 /// A Unix socket in front of a TCP server. Its file is removed at the end.
@@ -124,7 +125,7 @@ fn the_end_of_a_server_is_noticed() {
         let socket = Socket::in_front_of(server.url());
         let client = Client::new();
         let watch = Watch::new(&client);
-        client.connect_with(socket.plain(), super::common::only(transport)).unwrap();
+        client.connect_with(socket.plain(), common::only(transport)).unwrap();
         watch.connected();
         drop(server);
         watch.disconnected();
@@ -226,7 +227,7 @@ fn no_redirect_leads_to_a_socket() {
 
 #[test]
 fn a_message_comes_back() {
-    let server = super::common::real::Server::start();
+    let server = common::real::Server::start();
     let socket = Socket::in_front_of(server.url());
     for way in WAYS {
         let client = Client::new();

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use engineio::models::MODELS;
+use engineio_models::models::MODELS;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 

@@ -62,12 +62,13 @@ fn try_unix(path: &Path) -> io::Result<TcpStream> {
 
 fn refused(path: &Path, cause: io::Error) -> Error {
     let what = match cause.kind() {
-        ErrorKind::NotFound => "there is none; is the server running?",
-        ErrorKind::ConnectionRefused => "connection refused; is the server running?",
+        ErrorKind::NotFound => "there is none (is the server running?)",
+        ErrorKind::ConnectionRefused => "connection refused (is the server running?)",
         ErrorKind::PermissionDenied => "permission denied",
         _ => "the connection failed",
     };
-    Error::connection_from(format!("cannot connect to the Unix socket {}: {what}", path.display()), cause)
+    let what = format!("cannot connect to the Unix socket {}: {what}", path.display());
+    Error::connection_from(what, super::without_text(cause))
 }
 
 #[cfg(test)]
@@ -129,6 +130,6 @@ mod tests {
         assert!(check_socket(Path::new(&long)).unwrap_err().contains("too long"));
         assert!(check_socket(Path::new("/a\0b")).unwrap_err().contains("NUL"));
         let error = unix(&path("none"), Instant::now() + PATIENCE, &|_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("-none.sock: there is none; is the server running?"), "{error}");
+        assert!(error.to_string().contains("-none.sock: there is none (is the server running?)"), "{error}");
     }
 }
