@@ -14,7 +14,7 @@ use crate::printable::BoxError;
 pub use next::{NextAttempt, UpcomingAttempt};
 
 type Preparation = Arc<dyn Fn(&UpcomingAttempt<'_>) -> Result<NextAttempt, BoxError> + Send + Sync>;
-type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
+type Observer = Arc<dyn Fn(&ReconnectionEvent) + Send + Sync>;
 
 /// A policy that connects again when a connection is lost, for
 /// [`ClientBuilder::reconnection`](crate::ClientBuilder::reconnection).
@@ -54,10 +54,17 @@ pub struct Reconnection {
     observer: Option<Observer>,
 }
 
-/// A step of the reconnection. Its `Display` text is meant for logs.
-#[derive(Debug)]
+/// A step of the reconnection, for [`Reconnection::on_event`] and [`Event::Reconnection`]. Its `Display` text
+/// is meant for logs.
+///
+/// A reconnection ends with [`Connected`](Self::Connected), [`GaveUp`](Self::GaveUp) or
+/// [`Cancelled`](Self::Cancelled). Two events are equal if their values are; two `Failed` are equal if they
+/// are clones of one event.
+///
+/// [`Event::Reconnection`]: crate::Event::Reconnection
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum ReconnectionEvent<'a> {
+pub enum ReconnectionEvent {
     /// There is a pause before the next attempt.
     #[non_exhaustive]
     Waiting {
@@ -73,7 +80,7 @@ pub enum ReconnectionEvent<'a> {
         /// ([`first_connect`](Reconnection::first_connect)).
         attempt: u32,
         /// The error of the attempt.
-        error: &'a Error,
+        error: Arc<Error>,
     },
     /// The attempt succeeded, and the connect handler has run.
     #[non_exhaustive]
@@ -96,7 +103,31 @@ pub enum ReconnectionEvent<'a> {
     },
 }
 
-impl fmt::Display for ReconnectionEvent<'_> {
+impl ReconnectionEvent {
+    /// True for the last event of a reconnection.
+    pub(crate) fn is_last(&self) -> bool {
+        !matches!(self, Self::Waiting { .. } | Self::Failed { .. })
+    }
+}
+
+impl PartialEq for ReconnectionEvent {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Waiting { attempt: a, delay: b }, Self::Waiting { attempt: c, delay: d }) => {
+                (a, b) == (c, d)
+            }
+            (Self::Failed { attempt: a, error: b }, Self::Failed { attempt: c, error: d }) => {
+                a == c && Arc::ptr_eq(b, d)
+            }
+            (Self::Connected { attempt: a }, Self::Connected { attempt: b })
+            | (Self::GaveUp { attempts: a }, Self::GaveUp { attempts: b })
+            | (Self::Cancelled { attempts: a }, Self::Cancelled { attempts: b }) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ReconnectionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { attempt, delay } => {
@@ -221,9 +252,11 @@ impl Reconnection {
     }
 
     /// Sets a function that is called for each step, on the thread that makes the attempts. Default: none.
+    ///
+    /// The same events reach the channels of [`Client::events`](crate::Client::events), after this function.
     pub fn on_event<F>(mut self, observer: F) -> Self
     where
-        F: Fn(&ReconnectionEvent<'_>) + Send + Sync + 'static,
+        F: Fn(&ReconnectionEvent) + Send + Sync + 'static,
     {
         self.observer = Some(Arc::new(observer));
         self
@@ -262,7 +295,7 @@ impl Reconnection {
     }
 
     /// Tells the user's function about a step.
-    pub(crate) fn tell(&self, event: &ReconnectionEvent<'_>) {
+    pub(crate) fn tell(&self, event: &ReconnectionEvent) {
         if let Some(observer) = &self.observer {
             // The panic hook reports a panic of the observer. It changes nothing here.
             let _ = guarded(|| observer(event));
@@ -277,25 +310,26 @@ impl Reconnection {
         goes_on: impl Fn() -> bool,
         mut sleep: impl FnMut(Duration) -> bool,
         mut connect: impl FnMut(NextAttempt) -> Result<()>,
-        mut report: impl FnMut(&ReconnectionEvent<'_>),
+        mut report: impl FnMut(&ReconnectionEvent),
     ) -> Result<(), Option<Error>> {
-        let mut tell = |event: &ReconnectionEvent<'_>| {
-            report(event);
-            self.tell(event);
+        let mut tell = |event: ReconnectionEvent| {
+            self.tell(&event);
+            report(&event);
         };
         let (mut attempt, mut last) = (0, None);
+        let owned = |last: Option<Arc<Error>>| last.map(Arc::unwrap_or_clone);
         while self.max_attempts.is_none_or(|max| attempt < max) {
             if !goes_on() {
-                tell(&ReconnectionEvent::Cancelled { attempts: attempt });
-                return Err(last);
+                tell(ReconnectionEvent::Cancelled { attempts: attempt });
+                return Err(owned(last));
             }
             attempt += 1;
             let delay = self.pause(attempt, random());
-            tell(&ReconnectionEvent::Waiting { attempt, delay });
-            let next = if sleep(delay) { self.prepare(attempt, last.as_ref(), &mut sleep) } else { None };
+            tell(ReconnectionEvent::Waiting { attempt, delay });
+            let next = if sleep(delay) { self.prepare(attempt, last.as_deref(), &mut sleep) } else { None };
             let Some(next) = next else {
-                tell(&ReconnectionEvent::Cancelled { attempts: attempt - 1 });
-                return Err(last);
+                tell(ReconnectionEvent::Cancelled { attempts: attempt - 1 });
+                return Err(owned(last));
             };
             if matches!(next, Ok(NextAttempt::Stop)) {
                 attempt -= 1;
@@ -303,17 +337,17 @@ impl Reconnection {
             }
             match next.and_then(&mut connect) {
                 Ok(()) => {
-                    tell(&ReconnectionEvent::Connected { attempt });
+                    tell(ReconnectionEvent::Connected { attempt });
                     return Ok(());
                 }
                 Err(error) => {
-                    tell(&ReconnectionEvent::Failed { attempt, error: &error });
-                    last = Some(error);
+                    let error = last.insert(Arc::new(error)).clone();
+                    tell(ReconnectionEvent::Failed { attempt, error });
                 }
             }
         }
-        tell(&ReconnectionEvent::GaveUp { attempts: attempt });
-        Err(last)
+        tell(ReconnectionEvent::GaveUp { attempts: attempt });
+        Err(owned(last))
     }
 }
 

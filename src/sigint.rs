@@ -32,8 +32,9 @@ static CLIENTS: Mutex<Vec<Weak<dyn Interrupt>>> = Mutex::new(Vec::new());
 /// Set when the process is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Set when a signal was handled and the process goes on, until the next `connect`.
-static SURVIVED: AtomicBool = AtomicBool::new(false);
+/// Set by each signal. If it is set already, the signal ends the process. It is `None` until the handler is
+/// installed.
+static AGAIN: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
 
 /// The effect of Ctrl-C on the process before the first connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,23 +56,25 @@ pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
             clients.push(Arc::downgrade(client));
         }
     }
-    static INSTALLED: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
-    let mut installed = lock(&INSTALLED);
+    let mut installed = lock(&AGAIN);
     match &*installed {
-        Some(again) if SURVIVED.swap(false, Ordering::SeqCst) => again.store(false, Ordering::SeqCst),
+        Some(again) if !ENDING.load(Ordering::SeqCst) => again.store(false, Ordering::SeqCst),
         Some(_) => {}
         // After a failure, the next connection tries again.
-        None => *installed = Some(install()?),
+        None => {
+            let again = Arc::new(AtomicBool::new(false));
+            install(&again)?;
+            *installed = Some(again);
+        }
     }
     Ok(())
 }
 
-/// Installs the handler. Returns the flag that makes the next signal end the process at once.
-fn install() -> io::Result<Arc<AtomicBool>> {
+/// Installs the handler. A signal that finds `again` set ends the process at once.
+fn install(again: &Arc<AtomicBool>) -> io::Result<()> {
     let before = before()?;
-    let again = Arc::new(AtomicBool::new(false));
     if before == Before::Ignored {
-        return Ok(again);
+        return Ok(());
     }
     // The steps that may fail come first. signal-hook never restores a signal's former effect, so a failure
     // after that would leave Ctrl-C without effect.
@@ -88,7 +91,7 @@ fn install() -> io::Result<Arc<AtomicBool>> {
         flag::register_conditional_default(SIGINT, again.clone())?;
         flag::register(SIGINT, again.clone())?;
     }
-    Ok(again)
+    Ok(())
 }
 
 /// Disconnects all clients at the same time, so that none waits for the server or the handlers of another,
@@ -108,7 +111,6 @@ fn handle(before: Before) {
         // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
         let _ = low_level::emulate_default_handler(SIGINT);
     }
-    SURVIVED.store(true, Ordering::SeqCst);
 }
 
 /// Does not return if Ctrl-C is about to end the process. Otherwise the caller could end it first, with a

@@ -217,3 +217,16 @@ fn packets_that_are_no_messages() {
     watch.nothing_more();
     abort(&client);
 }
+
+/// Cargo runs only the files that the manifest names.
+#[test]
+fn every_test_file_is_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let file = if name.ends_with(".rs") { name } else { format!("{name}/main.rs") };
+        let named = manifest.lines().any(|line| line == format!("path = \"{file}\""));
+        assert!(named || !folder.join(&file).exists(), "tests/Cargo.toml has no entry for {file}");
+    }
+}

@@ -10,6 +10,7 @@ use log::Log;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
+use crate::observation::{Direction, PacketHook, PacketInfo};
 #[cfg(feature = "sigint")]
 use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
@@ -144,8 +145,8 @@ impl ClientBuilder {
     /// [`Client::disconnect`] ends the reconnection.
     ///
     /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
-    /// next connection. In a `select!` loop over [`Client::events`], `client.wait_timeout(Duration::ZERO)` is
-    /// true once the policy has given up.
+    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// [`Event::Reconnection`](crate::Event::Reconnection).
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self
@@ -251,6 +252,50 @@ impl ClientBuilder {
     /// ```
     pub fn logger(mut self, log: impl Log + 'static) -> Self {
         self.options.logger.set_own(Arc::new(log));
+        self
+    }
+
+    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. It
+    /// gets the packet's direction, kind and size, and never its contents. Default: none.
+    ///
+    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
+    /// The handshake and the probe of an upgrade come before the connection, and are not among them.
+    ///
+    /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
+    ///   is answered. The function runs on the thread that receives. That is the reader thread, or the
+    ///   watchdog while a handler occupies the reader, or the thread that connects for packets that came with
+    ///   the handshake. Received packets are shown in the server's order.
+    /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
+    ///   function runs on the writer thread. Sent packets are shown in the order of the wire, except for a
+    ///   pong, which may be written ahead of packets that were shown before it. If the connection breaks, the
+    ///   last packets that were shown may not have arrived.
+    ///
+    /// The function can run on several threads at once. It must return soon, because nothing is received or
+    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
+    /// at error.
+    ///
+    /// Without this function, there is no cost. With it, every message is written by the writer thread, and
+    /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the
+    /// time that a thread needs to wake up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Direction};
+    ///
+    /// let client = Client::builder()
+    ///     .on_packet(|direction, packet| {
+    ///         let arrow = if direction == Direction::Sent { "->" } else { "<-" };
+    ///         println!("{arrow} {} of {} bytes", packet.kind, packet.size);
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn on_packet<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(Direction, &PacketInfo) + Send + Sync + 'static,
+    {
+        self.options.on_packet = Some(PacketHook(Arc::new(observer)));
         self
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Socket {
     activity: Arc<LastActivity>,
     /// Set when a read has met the end of the connection.
     ended: bool,
+    /// The number of bytes that the system has taken to send.
+    sent: u64,
 }
 
 impl Socket {
@@ -91,11 +93,16 @@ impl Socket {
     /// A Unix socket, in non-blocking mode. std's `TcpStream` reads and writes any stream socket.
     pub(crate) fn unix(stream: Arc<TcpStream>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
-        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false }
+        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
         &self.tcp
+    }
+
+    /// The number of bytes that the system has taken to send since the connection was made.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(crate) fn set_patience(&mut self, patience: Patience) {
@@ -192,6 +199,7 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
         self.activity.mark_sent(Moment::now());
+        self.sent += count as u64;
         if let Patience::Moving { .. } = self.patience {
             self.progress.written(count, Instant::now());
         }

@@ -58,6 +58,26 @@ impl ConnectOptions {
         self
     }
 
+    /// Adds headers like [`header`](Self::header), from a map or a list of pairs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use engineio::ConnectOptions;
+    ///
+    /// let tokens = HashMap::from([("X-Tenant", "acme"), ("X-Token", "secret")]);
+    /// let options = ConnectOptions::new().headers(tokens).headers([("X-Trace", "1".to_owned())]);
+    /// ```
+    pub fn headers<N: Into<String>, V: Into<String>>(
+        mut self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
     /// Sets the transports, in the order in which they are tried. Default: polling, then websocket.
     ///
     /// The first transport that works is used; the others are tried only if a failure may be the transport's

@@ -1,5 +1,6 @@
 //! The options of a client, of a connection, and of a disconnect.
 
+mod compression;
 pub(crate) mod connect;
 mod disconnect;
 mod headers;
@@ -12,9 +13,11 @@ use std::time::Duration;
 use crate::json::Json;
 use crate::logger::Logger;
 use crate::net::{AgentSource, DialSettings, ProxySettings, TlsSettings};
+use crate::observation::PacketHook;
 use crate::reconnection::Reconnection;
 use crate::transport::WebSocketSettings;
 
+pub use compression::Compression;
 pub use connect::ConnectOptions;
 pub use disconnect::Disconnect;
 #[cfg(feature = "sigint")]
@@ -42,6 +45,7 @@ pub(crate) struct Options {
     #[cfg(feature = "sigint")]
     pub(crate) on_sigint: OnSigint,
     pub(crate) logger: Logger,
+    pub(crate) on_packet: Option<PacketHook>,
 }
 
 impl Default for Options {
@@ -65,6 +69,7 @@ impl Default for Options {
             #[cfg(feature = "sigint")]
             on_sigint: OnSigint::default(),
             logger: Logger::default(),
+            on_packet: None,
         }
     }
 }

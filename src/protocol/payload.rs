@@ -4,15 +4,12 @@
 use std::collections::VecDeque;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
+use base64::engine::general_purpose::STANDARD;
 
-use super::packet::{DecodeError, Packet, is_version_3};
+use super::packet::{BINARY, DecodeError, Packet, is_version_3};
 
 /// The separator between packets. It cannot be escaped, so a text that contains it cannot be sent by polling.
 pub(crate) const SEPARATOR: char = '\u{1e}';
-
-/// The mark in front of a binary message.
-const BINARY: char = 'b';
 
 /// The packets in the body of a response. They are decoded one by one, because small packets take many times
 /// the memory of the body. An empty body holds no packet: python-engineio sends it to end a poll.
@@ -46,24 +43,13 @@ impl Iterator for Payload {
         let rest = &self.text[self.next?..];
         let end = rest.find(SEPARATOR);
         let element = &rest[..end.unwrap_or(rest.len())];
-        let packet = decode_element(element);
+        let packet = Packet::decode_text(element);
         self.next = self.next.zip(end).map(|(start, length)| start + length + SEPARATOR.len_utf8());
         if self.is_empty() {
             // The memory is freed now, because the next payload may take a long time to arrive.
             self.text = String::new();
         }
         Some(packet)
-    }
-}
-
-fn decode_element(element: &str) -> Result<Packet, DecodeError> {
-    let Some(encoded) = element.strip_prefix(BINARY) else {
-        return Packet::decode_text(element);
-    };
-    // The padding is optional, because some servers leave it out.
-    match STANDARD_PAD_INDIFFERENT.decode(encoded) {
-        Ok(bytes) => Ok(Packet::Binary(bytes.into())),
-        Err(source) => Err(DecodeError::Base64 { length: element.len(), source }),
     }
 }
 

@@ -24,6 +24,7 @@ const NEEDED: &str = "the interoperation tests need python3 (with venv or pip), 
 pub enum Kind {
     PythonThreading,
     PythonAsgi,
+    PythonAiohttp,
     Node,
     /// npm's engine.io 3, which speaks Engine.IO v3.
     NodeV3,
@@ -190,6 +191,7 @@ fn command(kind: Kind) -> Command {
     match kind {
         Kind::PythonThreading => python_command("threading_server.py"),
         Kind::PythonAsgi => python_command("asgi_server.py"),
+        Kind::PythonAiohttp => python_command("aiohttp_server.py"),
         Kind::Node => node_command("server.js"),
         Kind::NodeV3 => {
             let mut command = node_command("server.js");

@@ -72,6 +72,8 @@ const server = engine.attach(httpServer, {
   transports: options.transports.split(","),
   path: `/${options.path}`,
   addTrailingSlash: !options["no-trailing-slash"],
+  // Off by default. It takes a client that offers it, too.
+  perMessageDeflate: { threshold: 1024 },
 });
 
 server.on("connection", (socket) => {
