@@ -112,6 +112,13 @@ impl Client {
     /// `j` and `b64` are left out, because they have a meaning in the protocol; the client sets the first
     /// three itself.
     ///
+    /// A server may also listen at a Unix socket, on systems that have them: `unix:///run/app.sock`, or
+    /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
+    /// transports work there, without TLS. The `Host` header is `localhost` unless
+    /// [`ConnectOptions::header`] sets another one. No proxy is used, whatever the options and the
+    /// environment say. A redirect stays on the socket if it is relative, or names the host of that header;
+    /// any other one is an error. No redirect of another server leads to a socket.
+    ///
     /// A link-local IPv6 address may name its zone, the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
     ///
@@ -129,7 +136,9 @@ impl Client {
     ///
     /// let client = Client::new();
     /// let options = ConnectOptions::new().header("X-Tenant", "acme").transports([TransportKind::WebSocket]);
-    /// client.connect_with("https://example.org", options)?;
+    /// client.connect_with("https://example.org", options.clone())?;
+    /// client.disconnect()?;
+    /// client.connect_with("unix:///run/app.sock", options)?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn connect_with(&self, url: impl AsRef<str>, options: ConnectOptions) -> Result<()> {

@@ -5,6 +5,11 @@
 //! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
 //! program, use an async client.
 //!
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. Its websockets begin like
+//! those of v4, so a server whose first packet by websocket has no `maxPayload`, and the default times of v3,
+//! is asked once by polling. One with other times is told by [`Client::last_error`] when it ends the
+//! connection, because in v3 it is the client that has to ping.
+//!
 //! # Quick start
 //!
 //! ```no_run
@@ -100,6 +105,9 @@
 //! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. All connections through a
 //! proxy are tunnels (HTTP CONNECT or SOCKS5), including unencrypted ones.
 //!
+//! [`Client::connect_with`] also takes the path of a Unix socket. [`ClientBuilder::local_address`] and
+//! [`ClientBuilder::resolve`] set both ends of TCP connections.
+//!
 //! # Coming from Python
 //!
 //! The client mirrors the synchronous `Client` of python-engineio. The README has a table of the calls of
@@ -188,12 +196,13 @@ pub use error::{Error, ErrorCause, ErrorKind, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
 pub use json::JsonCodec;
 pub use message::{IntoMessage, Message};
+pub use net::TlsVersion;
 pub use observation::{Direction, PacketInfo, PacketKind};
 #[cfg(feature = "sigint")]
 pub use options::OnSigint;
 pub use options::{Compression, ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
-pub use reconnection::{Reconnection, ReconnectionEvent};
+pub use reconnection::{NextAttempt, Reconnection, ReconnectionEvent, UpcomingAttempt};
 pub use stats::{Stats, Traffic};
 pub use task::{Flag, Queue, QueueEmpty, QueueFull, QueueItems};
 pub use transport::{TransportKind, UnknownTransport};

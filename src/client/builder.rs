@@ -106,6 +106,30 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the client remembers that a connection was upgraded from polling to a websocket. Default:
+    /// false.
+    ///
+    /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
+    /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
+    /// example because a proxy lets none pass any more, the same attempt goes on as without this option, by
+    /// polling and an upgrade. That upgrade is not remembered, but the next one is. A failure costs at most
+    /// one more [`request_timeout`](Self::request_timeout). Connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling, or have no websocket, are
+    /// made as always.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new()).remember_upgrade(true).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.options.remember_upgrade = remember;
+        self
+    }
+
     /// Sets the options of the websocket transport. Default: [`WebSocketOptions::new`].
     pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
         self.websocket = options;
@@ -302,8 +326,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, a key that does not belong to its certificate, or an
-    /// unusable proxy URL.
+    /// certificate or a key that cannot be read, a key that does not belong to its certificate, an unusable
+    /// proxy URL, or a host of [`resolve`](Self::resolve) that is none.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -325,7 +349,8 @@ impl ClientBuilder {
             other => other,
         })?;
         options.proxy.check()?;
-        self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.dial.normalize()?;
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_TIMEOUT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

@@ -18,7 +18,7 @@ use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
-use crate::reconnection::{Reconnection, ReconnectionEvent};
+use crate::reconnection::{NextAttempt, Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
@@ -40,7 +40,7 @@ impl From<Refusal> for Error {
 
 impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
-        let plan = Plan::new(url, options, &self.options, &self.answered)?;
+        let plan = Plan::new(url, options, &self.options, &self.memory)?;
         self.watch_for_sigint();
         let connected = self.connect_by(Arc::new(plan));
         if connected.is_err() {
@@ -122,7 +122,7 @@ impl Core {
         let connected = policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
-            || self.attempt_again(epoch),
+            |next| self.attempt_again(epoch, next),
             |event| self.report_reconnection(event, turn),
         );
         lock(&self.course).reconnecting -= 1;
@@ -148,13 +148,20 @@ impl Core {
         in_epoch(&self.changed.wait_while(course, None, connecting))
     }
 
-    /// Makes an attempt of the policy: by the way of the last `connect`.
-    fn attempt_again(self: &Arc<Self>, epoch: u64) -> Result<()> {
+    /// Makes an attempt of the policy: by the way of the last `connect`, unless the user has given another
+    /// one for this attempt.
+    fn attempt_again(self: &Arc<Self>, epoch: u64, next: NextAttempt) -> Result<()> {
+        let given: Option<Arc<dyn Way>> = match next {
+            NextAttempt::Connect { url, options } => {
+                Some(Arc::new(Plan::new(&url, &options, &self.options, &self.memory)?))
+            }
+            NextAttempt::Repeat | NextAttempt::Stop => None,
+        };
         let attempt = Arc::new(Attempt::default());
         let way = {
             let mut course = lock(&self.course);
             // A policy begins after a `connect`, which has set the way.
-            let way = course.way.clone().ok_or(Error::NotConnected)?;
+            let way = given.or_else(|| course.way.clone()).ok_or(Error::NotConnected)?;
             course.life.begin(attempt.clone(), Some(epoch))?;
             way
         };

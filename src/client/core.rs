@@ -9,13 +9,12 @@ use super::connection::{Connection, Record};
 use super::life::{Life, Stage};
 use super::slot::{Handlers, HookCaller};
 use super::{Client, State};
-use crate::connect::{Attempt, Way};
+use crate::connect::{Attempt, Memory, Way};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::guarded::guarded;
 use crate::logger::log;
 use crate::message::Message;
-use crate::net::AnsweredAddresses;
 use crate::observation::PacketObserver;
 use crate::options::Options;
 use crate::protocol::Packet;
@@ -43,10 +42,9 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
+    pub(super) memory: Memory,
     /// The caller of the user's function for packets, if there is one.
     pub(super) observer: Option<Arc<dyn PacketObserver>>,
-    /// The addresses of servers and proxies that have answered. The next connection tries them first.
-    pub(super) answered: Arc<AnsweredAddresses>,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
     /// Notified when the epoch changes, an attempt or a call of `connect` ends, or a connection is finished.
@@ -94,7 +92,7 @@ impl Core {
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
-            answered: Arc::default(),
+            memory: Memory::default(),
             course: Mutex::new(Course {
                 life: Life::new(),
                 last: None,

@@ -29,11 +29,12 @@ mod user_agent;
 
 pub(crate) use agent::AgentSource;
 pub(crate) use cookies::is_token;
-pub(crate) use dial::AnsweredAddresses;
+pub(crate) use dial::{AnsweredAddresses, DialSettings, Override, check_socket};
 pub(crate) use http::HttpClient;
 pub(crate) use http_error::{HttpError, without_sid};
 pub(crate) use progress::unacknowledged;
 pub(crate) use proxy::{ProxySettings, Routes};
 pub(crate) use settings::{Headers, HttpSettings};
 pub(crate) use socket::{LastActivity, Stream, TimeLeft, wait_for};
-pub(crate) use tls::TlsSettings;
+pub use tls::TlsVersion;
+pub(crate) use tls::{ClientIdentity, TlsSettings};

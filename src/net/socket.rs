@@ -67,8 +67,8 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as
-/// well.
+/// A TCP socket, or a Unix socket as a `TcpStream`, always in non-blocking mode: a wait is a `poll(2)` with an
+/// exact deadline, under TLS as well.
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
@@ -87,8 +87,13 @@ impl Socket {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.set_nodelay(true)?;
+        Ok(Self::unix(tcp, activity))
+    }
+
+    /// A Unix socket, in non-blocking mode. std's `TcpStream` reads and writes any stream socket.
+    pub(crate) fn unix(stream: Arc<TcpStream>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
-        Ok(Socket { tcp, patience: Patience::None, progress, activity, ended: false, sent: 0 })
+        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {

@@ -24,6 +24,9 @@ pub(crate) enum Packet {
     Noop,
 }
 
+/// The text for a server of another version.
+pub(crate) const VERSION_3: &str = "the server speaks Engine.IO v3, but this client only v4";
+
 /// The server's data is not Engine.IO v4.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
@@ -40,7 +43,7 @@ pub(crate) enum DecodeError {
     Base64 { length: usize, source: base64::DecodeError },
     #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     Utf8(#[source] std::str::Utf8Error),
-    #[error("the server speaks Engine.IO v3, but this client only v4")]
+    #[error("{VERSION_3}")]
     Version3,
 }
 
@@ -62,6 +65,7 @@ impl Packet {
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
             BINARY => Packet::Binary(decode_base64(text, data)?),
+            _ if is_version_3(text.as_bytes()) => return Err(DecodeError::Version3),
             _ => return Err(DecodeError::UnknownType { kind, html: looks_like_html(text) }),
         })
     }
@@ -143,6 +147,23 @@ impl Packet {
             Packet::Close | Packet::Binary(_) | Packet::Upgrade | Packet::Noop => "",
         }
     }
+}
+
+/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
+/// is a zero byte, the digits as bytes, and 0xff.
+///
+/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
+/// The result is true only if the length is right and the packet is a handshake.
+pub(super) fn is_version_3(body: &[u8]) -> bool {
+    if let [0, framed @ ..] = body {
+        let digits = framed.iter().take_while(|byte| **byte < 10).count();
+        return digits > 0 && framed.get(digits) == Some(&0xff);
+    }
+    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
+    let (length, rest) = (&body[..colon], &body[colon + 1..]);
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
+    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
 }
 
 /// Decodes a binary message. The padding is optional, because some servers leave it out.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::packet::{BINARY, DecodeError, Packet};
+use super::packet::{BINARY, DecodeError, Packet, is_version_3};
 
 /// The separator between packets. It cannot be escaped, so a text that contains it cannot be sent by polling.
 pub(crate) const SEPARATOR: char = '\u{1e}';
@@ -51,23 +51,6 @@ impl Iterator for Payload {
         }
         Some(packet)
     }
-}
-
-/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
-/// is a zero byte, the digits as bytes, and 0xff.
-///
-/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
-/// The result is true only if the length is right and the packet is a handshake.
-fn is_version_3(body: &[u8]) -> bool {
-    if let [0, framed @ ..] = body {
-        let digits = framed.iter().take_while(|byte| **byte < 10).count();
-        return digits > 0 && framed.get(digits) == Some(&0xff);
-    }
-    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
-    let (length, rest) = (&body[..colon], &body[colon + 1..]);
-    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
-    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
-    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
 }
 
 /// Encodes as many packets from the front of the queue as both limits allow, and returns their number. The

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Ending, Session, writer};
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
@@ -208,7 +209,10 @@ impl Session {
             // itself after it wrote the close.
             TransportError::Closed => self.end_as_recorded(),
             TransportError::Silent => self.end(Reason::PingTimeout, Some(self.liveness.timeout_error())),
-            TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
+            TransportError::ClosedByServer(error) => {
+                let error = self.liveness.version_3_error(Moment::now()).unwrap_or(error);
+                self.end(Reason::ServerDisconnect, Some(error));
+            }
             TransportError::Failed(error) => self.end(Reason::TransportError, Some(error)),
             TransportError::Unwritable { error, last_words } => self.break_off(error, last_words),
         }

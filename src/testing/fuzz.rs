@@ -107,9 +107,12 @@ pub fn endpoint(data: &[u8]) {
     // The scheme, the host and the path, without credentials, query and fragment.
     let place = url.rsplit('@').next().and_then(|rest| rest.split(['?', '#']).next());
     let public = [url.split("://").next(), place].map(Option::unwrap_or_default).concat();
-    match Endpoint::parse(url, path) {
+    match Endpoint::parse(url, path, true) {
         Ok(endpoint) => {
-            secret(&format!("{endpoint} {endpoint:?}"), path);
+            // The path of a Unix socket is shown.
+            if endpoint.socket().is_none() {
+                secret(&format!("{endpoint} {endpoint:?}"), path);
+            }
             let request = endpoint.request_url("polling", Some(sid), None);
             assert!(request.parse::<ureq::http::Uri>().is_ok(), "{request}");
             let parsed = url::Url::parse(&request).expect("a URL");

@@ -16,7 +16,7 @@ use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Packet;
 use crate::stats::Traffic;
 
-pub(crate) use polling::{Polling, PollingLimits};
+pub(crate) use polling::{Polling, PollingLimits, Refusal};
 #[cfg(any(test, fuzz))]
 pub(crate) use websocket::fuzz;
 pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};

@@ -167,6 +167,12 @@ impl Scripted {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// The addresses of the clients, by connection.
+    pub fn peers(&self) -> Vec<std::net::IpAddr> {
+        let streams = self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().filter_map(|stream| stream.peer_addr().ok()).map(|peer| peer.ip()).collect()
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
