@@ -215,7 +215,12 @@ fn malformed_urls() {
         ("127.0.0.1:5000", "127.0.0.1:5000", no_scheme),
         ("//localhost", "//localhost", no_scheme),
         ("://localhost", "://localhost", no_scheme),
-        ("http:localhost", "http:localhost", no_scheme),
+        ("http:localhost", "http:localhost", "there must be a colon and two slashes behind http: http://"),
+        (
+            "https//localhost",
+            "https//localhost",
+            "there must be a colon and two slashes behind https: https://",
+        ),
         ("localhost/?to=http://h", "localhost/?***", no_scheme),
         ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws, wss or unix"),
         ("http://", "http://", "empty host"),
