@@ -322,7 +322,17 @@ mod tests {
             ("127.0.0.1:5000", "127.0.0.1:5000", no_scheme),
             ("//localhost", "//localhost", no_scheme),
             ("://localhost", "://localhost", no_scheme),
-            ("http:localhost", "http:localhost", no_scheme),
+            (
+                "http:localhost",
+                "http:localhost",
+                "there must be a colon and two slashes behind http: http://",
+            ),
+            (
+                "https//localhost",
+                "https//localhost",
+                "there must be a colon and two slashes behind https: https://",
+            ),
+            ("http:8080", "http:8080", no_scheme),
             ("localhost/?to=http://h", "localhost/?***", no_scheme),
             ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws or wss"),
             ("http://", "http://", "empty host"),
