@@ -221,6 +221,7 @@ fn malformed_urls() {
             "https//localhost",
             "there must be a colon and two slashes behind https: https://",
         ),
+        ("http:8080", "http:8080", no_scheme),
         ("localhost/?to=http://h", "localhost/?***", no_scheme),
         ("ftp://h/@x", "ftp://***@x", "the scheme is ftp: use http, https, ws, wss or unix"),
         ("http://", "http://", "empty host"),
