@@ -42,7 +42,7 @@ impl Dialer {
                 if let Some(forward) = self.link.forward(&proxy, details.uri) {
                     return Ok((stream, Some(forward)));
                 }
-                stream.set_patience(Patience::Until(Some(limits.next())));
+                stream.set_patience(Patience::While(Arc::new(limits.next())));
                 proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
                 stream
             }
@@ -53,18 +53,18 @@ impl Dialer {
             }
         };
         match connector {
-            Some(connector) => Ok((dial::tls(&connector, host, stream, limits.next())?, None)),
+            Some(connector) => Ok((dial::tls(&connector, host, stream, limits)?, None)),
             None => Ok((stream, None)),
         }
     }
 
-    fn limits(&self, details: &ConnectionDetails) -> Limits {
+    fn limits(&self, details: &ConnectionDetails) -> Limits<'_> {
         let all = details.timeout.not_zero().and_then(|all| Instant::now().checked_add(*all));
-        Limits { step: self.link.timeout, end: all }
+        Limits { step: self.link.timeout, end: all, activity: &self.link.activity }
     }
 
     /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
-    fn tcp(&self, host: &str, port: u16, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
+    fn tcp(&self, host: &str, port: u16, limits: Limits<'_>, details: &ConnectionDetails) -> Result<Socket> {
         let register = |waiter| {
             let handle = match waiter {
                 Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
@@ -77,14 +77,19 @@ impl Dialer {
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
     }
 
-    fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
+    fn connect_to_proxy(
+        &self,
+        proxy: &Proxy,
+        limits: Limits<'_>,
+        details: &ConnectionDetails,
+    ) -> Result<Stream> {
         let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
         let stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
         if !proxy.is_secure() {
             return Ok(stream);
         }
         let connector = self.link.proxy_tls.connector()?;
-        dial::tls(&connector, proxy.host(), stream, limits.next()).map_err(|e| proxy.unreachable(e))
+        dial::tls(&connector, proxy.host(), stream, limits).map_err(|e| proxy.unreachable(e))
     }
 }
 

@@ -3,6 +3,7 @@
 mod addresses;
 mod lookup;
 mod race;
+mod step;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
-use super::socket::{Patience, Stream};
+use super::socket::{LastActivity, Patience, Stream};
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
-use crate::sync::after;
 
 pub(crate) use addresses::{AnsweredAddresses, KnownAddresses};
 pub(super) use lookup::Lookup;
 use lookup::resolve;
 use race::{Failure, race};
+use step::Step;
 
 /// Something that a dial waits for. [`Register`] makes it known to the client, which interrupts it when it is
 /// closed.
@@ -33,18 +34,18 @@ pub(super) type Register<'a> = &'a dyn Fn(Waiter) -> Result<()>;
 
 /// The time limits of a dial.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     /// The limit for each step.
     pub(super) step: Duration,
     /// The limit for all steps together, if the user's agent sets one.
     pub(super) end: Option<Instant>,
+    pub(super) activity: &'a Arc<LastActivity>,
 }
 
-impl Limits {
-    /// The deadline of a step that begins now.
-    pub(super) fn next(&self) -> Instant {
-        let step = after(self.step);
-        self.end.map_or(step, |end| end.min(step))
+impl Limits<'_> {
+    /// A step that begins now.
+    pub(super) fn next(&self) -> Step {
+        Step::new(self.step, self.end, self.activity)
     }
 }
 
@@ -53,20 +54,19 @@ impl Limits {
 pub(super) fn tcp(
     host: &str,
     port: u16,
-    limits: Limits,
+    limits: Limits<'_>,
     known: &KnownAddresses,
     register: Register<'_>,
 ) -> Result<Arc<TcpStream>> {
     if let Some(address) = known.own(host, port) {
-        let left = limits.next().saturating_duration_since(Instant::now()) / 2;
-        match race(vec![address], after(left), register) {
+        match race(vec![address], &limits.next().half(), register) {
             Ok((tcp, _)) => return Ok(tcp),
             Err(Failure::Closed(e)) => return Err(e),
             Err(Failure::Refused(_)) => {}
         }
     }
-    let found = resolve(host, port, limits.next(), register)?;
-    match race(known.sorted(host, port, found), limits.next(), register) {
+    let found = resolve(host, port, &limits.next(), register)?;
+    match race(known.sorted(host, port, found), &limits.next(), register) {
         Ok((tcp, address)) => {
             known.set(host, port, address);
             Ok(tcp)
@@ -96,17 +96,18 @@ fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
     Error::connection_from(format!("cannot connect to {host} port {port}: {what}"), cause)
 }
 
-/// Performs the TLS handshake on a connection, before the deadline.
+/// Performs the TLS handshake on a connection, as the next step.
 pub(super) fn tls(
     connector: &TlsConnector,
     host: &str,
     mut stream: Stream,
-    deadline: Instant,
+    limits: Limits<'_>,
 ) -> Result<Stream> {
-    stream.set_patience(Patience::Until(Some(deadline)));
+    let step = limits.next();
+    stream.set_patience(Patience::While(Arc::new(step.clone())));
     Ok(match stream {
-        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, deadline)?)),
-        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, deadline)?)),
+        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, &step)?)),
+        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, &step)?)),
         Stream::TlsInTls(_) => return Err(Error::connection("TLS in TLS in TLS is not supported")),
     })
 }
@@ -115,14 +116,14 @@ fn handshake<S: Read + Write>(
     connector: &TlsConnector,
     host: &str,
     stream: S,
-    deadline: Instant,
+    step: &Step,
 ) -> Result<TlsStream<S>> {
     // Certificates have no dot at the end of a name, and SNI must not have one (RFC 6066, section 3).
     let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, stream) {
         Ok(stream) => Ok(stream),
-        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
-        // A socket with a deadline waits by itself, and gives up only when the deadline has passed.
+        Err(HandshakeError::Failure(e)) if !step.is_over() => Err(handshake_failed(host, e)),
+        // The socket waits by itself, and gives up only when the step is over.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
         }

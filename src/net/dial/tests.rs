@@ -4,12 +4,22 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketType, bind, listen};
 
 use super::*;
-use crate::net::{LastActivity, TlsSettings, socket::Socket};
+use crate::net::{LastActivity, TimeLeft, TlsSettings, socket::Socket};
 use crate::sync::{Mutex, lock};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const LIMITS: Limits = Limits { step: PATIENCE, end: None };
+/// Calls `run` with limits that no dial here reaches.
+fn limited<T>(run: impl FnOnce(Limits<'_>) -> T) -> T {
+    run(Limits { step: PATIENCE, end: None, activity: &Arc::new(LastActivity::new()) })
+}
+
+/// A deadline in place of a step.
+impl TimeLeft for Instant {
+    fn time_left(&self) -> Duration {
+        self.saturating_duration_since(Instant::now())
+    }
+}
 
 fn keep(_: Waiter) -> Result<()> {
     Ok(())
@@ -53,7 +63,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let (swallower, (_listener, address)) = (Swallower::new(), listener());
     let start = Instant::now();
     let (tcp, winner) =
-        race(vec![swallower.address, address], Instant::now() + PATIENCE, &keep).expect("a winner");
+        race(vec![swallower.address, address], &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
@@ -69,7 +79,7 @@ fn attempts_go_on_while_later_ones_are_made() {
         Ok(())
     };
     let addresses = vec![slow.address, slow.address, address];
-    race(addresses, Instant::now() + PATIENCE, &register).expect("a winner");
+    race(addresses, &(Instant::now() + PATIENCE), &register).expect("a winner");
     assert_eq!(lock(&started).len(), 3);
     // The others are given up when there is a winner.
     assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
@@ -80,7 +90,7 @@ fn an_address_that_refuses_costs_nothing() {
     let (_listener, address) = listener();
     let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
     let start = Instant::now();
-    let (_, winner) = race(addresses, Instant::now() + PATIENCE, &keep).expect("a winner");
+    let (_, winner) = race(addresses, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!(winner, address);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -90,11 +100,11 @@ fn the_deadline_holds_for_all_addresses() {
     let swallower = Swallower::new();
     let start = Instant::now();
     let limit = Duration::from_millis(400);
-    let lost = race(vec![swallower.address; 3], start + limit, &keep).expect_err("no winner");
+    let lost = race(vec![swallower.address; 3], &(start + limit), &keep).expect_err("no winner");
     let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
     assert_eq!(e.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
-    assert!(matches!(race(Vec::new(), start, &keep), Err(Failure::Refused(None))));
+    assert!(matches!(race(Vec::new(), &start, &keep), Err(Failure::Refused(None))));
 }
 
 #[test]
@@ -112,7 +122,8 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
     };
     let start = Instant::now();
     let address = swallower.address;
-    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &close_at_once).unwrap_err();
+    let dial = |limits: Limits<'_>| tcp("127.0.0.1", address.port(), limits, &known(), &close_at_once);
+    let error = limited(dial).unwrap_err();
     assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     assert!(!error.is_timeout(), "{error}");
 }
@@ -121,8 +132,10 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
 fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
-    let dial =
-        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|socket| socket.peer_addr().unwrap());
+    let dial = |host| {
+        let tcp = limited(|limits| tcp(host, address.port(), limits, &known, &keep));
+        tcp.map(|tcp| tcp.peer_addr().unwrap())
+    };
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
     assert_eq!(dial("name.invalid").unwrap(), address);
@@ -130,16 +143,6 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     known.set("localhost", address.port(), refusing());
     assert_eq!(dial("localhost").unwrap(), address);
     assert_eq!(known.own("localhost", address.port()), Some(address));
-}
-
-#[test]
-fn steps_have_limits_and_so_have_all_steps_together() {
-    let minute = Duration::from_secs(60);
-    let end = Instant::now() + minute;
-    assert!(Limits { step: minute * 2, end: Some(end) }.next() == end);
-    assert!(Limits { step: minute / 2, end: Some(end) }.next() < end);
-    // The longest limit overflows nothing.
-    assert!(Limits { step: Duration::MAX, end: None }.next() > end);
 }
 
 /// The `ClientHello` that a server at `host` receives.
@@ -153,10 +156,10 @@ fn client_hello(host: &str) -> Vec<u8> {
         tcp.read_exact(&mut hello).unwrap();
         hello
     });
-    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &keep).unwrap();
+    let tcp = limited(|limits| tcp("127.0.0.1", address.port(), limits, &known(), &keep)).unwrap();
     let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
     let connector = TlsSettings::default().connector().unwrap();
-    tls(&connector, host, Stream::Plain(socket), Instant::now() + PATIENCE).unwrap_err();
+    limited(|limits| tls(&connector, host, Stream::Plain(socket), limits)).unwrap_err();
     server.join().unwrap()
 }
 
