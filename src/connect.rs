@@ -10,7 +10,8 @@ use ureq::http::header::AUTHORIZATION;
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{
-    AgentSource, AnsweredAddresses, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization,
+    AgentSource, AnsweredAddresses, Headers, HttpClient, HttpError, HttpSettings, Place, Routes,
+    authorization,
 };
 use crate::options::{ConnectOptions, Options};
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
@@ -164,8 +165,12 @@ impl Plan {
         let options = &self.options;
         // base64 makes a payload longer than its messages by a third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
-        let (packets, endpoint) = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
-        let (handshake, mut early) = opened(packets)?;
+        let (packets, place) = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
+        let endpoint = match place.redirected {
+            true => self.endpoint.moved_to(&place.url, options.timestamp_requests),
+            false => self.endpoint.clone(),
+        };
+        let (handshake, mut early) = opened(packets).map_err(|e| e.at(&place))?;
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &endpoint, &handshake, &mut early) {
@@ -199,11 +204,12 @@ impl Plan {
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
-        let transport = self.open_websocket(http, &self.endpoint, None)?;
+        let (transport, place) = self.open_websocket(http, &self.endpoint, None)?;
         let mut packets = VecDeque::new();
         let deadline = Instant::now() + self.options.request_timeout;
-        transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
-        let (handshake, early) = opened(packets)?;
+        let received = transport.recv_by(&mut packets, deadline);
+        received.map_err(|e| HttpError::reached(no_answer(e)).at(&place))?;
+        let (handshake, early) = opened(packets).map_err(|e| e.at(&place))?;
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
@@ -212,7 +218,7 @@ impl Plan {
         http: &HttpClient,
         endpoint: &Endpoint,
         sid: Option<&str>,
-    ) -> Result<WebSocket, HttpError> {
+    ) -> Result<(WebSocket, Place), HttpError> {
         let options = &self.options;
         WebSocket::open(http, endpoint, sid, options.timestamp_requests, &options.websocket)
     }
@@ -226,14 +232,14 @@ impl Plan {
         early: &mut VecDeque<Packet>,
     ) -> Result<WebSocket> {
         let opened = self.open_websocket(http, endpoint, Some(handshake.sid()));
-        let websocket = opened.map_err(|e| e.error)?;
+        let (websocket, place) = opened.map_err(|e| e.error)?;
         let upgraded = self.probe(&websocket, early);
         match upgraded {
             Ok(()) => Ok(websocket),
             Err(e) => {
                 // While a probe is open, some servers answer every poll at once and with nothing.
                 websocket.close();
-                Err(e)
+                Err(place.named_in(e))
             }
         }
     }

@@ -12,7 +12,7 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use super::WebSocket;
 use super::frames::Frames;
 use crate::error::{Error, Result};
-use crate::net::{HttpClient, HttpError, ReadAhead};
+use crate::net::{HttpClient, HttpError, Place, ReadAhead};
 use crate::protocol::Endpoint;
 use crate::transport::{TransportKind, timestamp};
 
@@ -46,18 +46,20 @@ impl Default for WebSocketSettings {
 
 impl WebSocket {
     /// Opens a websocket: for a new session, or as the second connection of session `sid` for the upgrade.
+    /// Returns it with the place where it was opened.
     pub(crate) fn open(
         http: &HttpClient,
         endpoint: &Endpoint,
         sid: Option<&str>,
         timestamps: bool,
         settings: &WebSocketSettings,
-    ) -> Result<Self, HttpError> {
+    ) -> Result<(Self, Place), HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
         let upgraded = http.upgrade(&url, &key, &settings.headers)?;
-        verify(&upgraded.headers, &key, &settings.subprotocols).map_err(HttpError::reached)?;
+        verify(&upgraded.headers, &key, &settings.subprotocols)
+            .map_err(|e| HttpError::reached(e).at(&upgraded.place))?;
         let config = WebSocketConfig::default()
             .read_buffer_size(settings.read_buffer)
             .write_buffer_size(settings.write_buffer)
@@ -69,7 +71,9 @@ impl WebSocket {
         let stream = ReadAhead::new(upgraded.stream);
         let socket = Socket::from_partially_read(stream, upgraded.early, Role::Client, Some(config));
         let frames = Mutex::new(Frames::new(socket, settings.max_message, settings.write_buffer));
-        Ok(WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) })
+        let websocket =
+            WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) };
+        Ok((websocket, upgraded.place))
     }
 }
 
