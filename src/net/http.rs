@@ -111,6 +111,11 @@ impl HttpClient {
         }))
     }
 
+    #[cfg(any(test, fuzz))]
+    pub(super) fn agent(&self) -> &UserAgent {
+        &self.0
+    }
+
     /// The proxy that requests to `url` go through, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
         url.parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())

@@ -13,7 +13,7 @@ use crate::protocol::payload::{self, Payload, SEPARATOR};
 use crate::protocol::{Endpoint, Frame, Handshake, Packet};
 use crate::transport::TransportKind;
 
-pub use crate::net::fuzz::{pem, proxy, tunnel};
+pub use crate::net::fuzz::{body, cookies, pem, proxy, redirects, tunnel};
 
 /// Stands for a password in the inputs. No error and no `Debug` may show it.
 pub(crate) const SECRET: &str = "S3CR3T";
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_corpus_holds() {
-        let targets: [(&str, Target); 8] = [
+        let targets: [(&str, Target); 11] = [
             ("codec", super::codec),
             ("handshake", super::handshake),
             ("json", super::json),
@@ -162,6 +162,9 @@ mod tests {
             ("pem", super::pem),
             ("proxy", super::proxy),
             ("tunnel", super::tunnel),
+            ("redirects", super::redirects),
+            ("cookies", super::cookies),
+            ("body", super::body),
         ];
         for (name, target) in targets {
             let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);

@@ -5,6 +5,9 @@
 //! equal paths nor choose which one to drop, and it reads dates and values more strictly than section 5 does.
 
 mod date;
+#[cfg(any(test, fuzz))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
+pub(super) mod fuzz;
 mod set_cookie;
 
 use std::time::SystemTime;
