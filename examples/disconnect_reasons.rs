@@ -4,13 +4,13 @@
 //! cargo run --example disconnect_reasons
 //! cargo run --example disconnect_reasons -- http://localhost:5000    # then stop that server
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
 
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, Disconnect, Reason};
 
 fn main() -> Result<(), Box<dyn Error>> {

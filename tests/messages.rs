@@ -1,8 +1,6 @@
 //! Sent messages arrive unchanged and in order by either transport. The tests use engineioxide, and a
 //! scripted server to check the contents of POSTs.
 
-mod common;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;

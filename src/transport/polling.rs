@@ -223,6 +223,7 @@ impl Polling {
     /// The error of a POST. A server that refuses a POST may have ended the session, with its last words in
     /// the answer to the poll. A server that failed or did not answer sends none.
     fn unwritable(&self, error: Error) -> TransportError {
+        let error = without_sid(error, &self.url);
         let last_words = match &error {
             Error::Timeout { .. } => false,
             Error::Connection { status: Some(status), .. } => *status < 500,

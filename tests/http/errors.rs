@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engineio::{Client, Error, Reason};
 
-use super::common::scripted::{OPEN, Scripted};
-use super::common::{Lines, abort, connected, in_full};
 use super::redirects::moved;
 use super::{Polling, WebSocket, by};
+use common::scripted::{OPEN, Scripted};
+use common::{Lines, abort, connected, in_full};
 
 /// The error of a connect to a server that gives this answer to each request.
 fn error_of(answer: &'static str, way: &[engineio::TransportKind]) -> Error {
@@ -188,6 +188,27 @@ fn no_error_has_the_session_id() {
                 assert!(!told.contains("et==") && !told.contains("et%3"), "{point}: {told}");
             }
         }
+    }
+}
+
+#[test]
+fn no_page_in_place_of_an_answer_shows_the_session_id() {
+    const PAGE: &str = "<p>there is no session se%2bcr/et== here</p>";
+    for point in ["poll", "POST"] {
+        let open = OPEN.replace("abc", SID);
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() && point == "POST" => exchange.payload(PAGE),
+            request if request.is_poll() && point == "poll" => exchange.payload(PAGE),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.answer(&open),
+        });
+        let client = Client::new();
+        client.connect_with(server.url(), by(&[Polling])).unwrap();
+        let _ = client.send("x");
+        client.wait();
+        let error = client.last_error().unwrap();
+        let shown = format!("{error} {error:?} {}", in_full(&error));
+        assert!(shown.contains("there is no session ***") && !shown.contains("et="), "{point}: {shown}");
     }
 }
 
