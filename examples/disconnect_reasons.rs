@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     for (what, end) in ends {
         println!("{what}:");
-        let (interval, timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+        let (interval, timeout) = (Duration::from_millis(500), Duration::from_secs(2));
         let server = Server::start_with(Kind::Echo, interval, timeout)?;
         let client = connected(server.url())?;
         end(&client, &server)?;

@@ -251,7 +251,7 @@ fn handlers_of_two_connections_do_not_overlap() {
 #[test]
 fn a_disconnect_handler_may_wait_for_a_thread_that_connects() {
     let server = ends_the_first();
-    let client = Client::builder().request_timeout(Duration::from_millis(500)).build().unwrap();
+    let client = Client::new();
     let (tell, told) = mpsc::channel();
     let url = server.url().to_owned();
     client.on_disconnect(move |client, reason| {

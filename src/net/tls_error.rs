@@ -2,12 +2,26 @@
 //! what went wrong, and this file knows the texts of OpenSSL. On other platforms an error is reported as a
 //! failed handshake, with the platform's text behind `source()`.
 
+use std::fmt;
+
 use crate::error::Error;
 
 /// Builds the error for a handshake that failed.
 pub(super) fn handshake_failed(host: &str, error: native_tls::Error) -> Error {
-    Error::connection_from(explain(host, &error.to_string()), error)
+    Error::connection_from(explain(host, &error.to_string()), Whole(error))
 }
+
+/// An error of native-tls without its causes, which its text repeats.
+#[derive(Debug)]
+struct Whole(native_tls::Error);
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Whole {}
 
 fn explain(host: &str, text: &str) -> String {
     let text = text.to_ascii_lowercase();

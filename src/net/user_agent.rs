@@ -9,7 +9,7 @@ use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
 use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
-use url::Url;
+use url::{Position, Url};
 
 use super::agent;
 use super::body;
@@ -327,6 +327,7 @@ impl UserAgent {
     ) -> Result<Url> {
         let to = redirect::target(status, request.post.is_some(), from, location)?;
         let here = redirect::redacted(from);
+        let to = self.on_socket(status, &here, to)?;
         if self.most_redirects() == 0 {
             let there = redirect::redacted(&to);
             let what = format!("{here} redirects to {there}, and ureq's agent follows no redirects");
@@ -334,6 +335,33 @@ impl UserAgent {
         }
         self.warn_of_headers(request, &here, &to);
         Ok(to)
+    }
+
+    /// Keeps a redirect on the Unix socket, if the requests go to one. The server may name itself by the
+    /// `Host` header that the user gave.
+    ///
+    /// # Errors
+    ///
+    /// The redirect leads to another host, which the user has not asked for.
+    fn on_socket(&self, status: u16, here: &str, mut to: Url) -> Result<Url> {
+        let Some(path) = &self.link.dial.socket else { return Ok(to) };
+        let hosts = self.settings.headers.plain.iter().filter(|(name, _)| *name == HOST);
+        let authority = to[Position::BeforeHost..Position::AfterPort].to_owned();
+        let named = hosts.filter_map(|(_, value)| value.to_str().ok()).any(|host| {
+            to.scheme() == "http" && host.trim_end_matches(":80").eq_ignore_ascii_case(&authority)
+        });
+        if named {
+            // Neither fails: the home has a host, and its scheme is the same.
+            let _ = to.set_host(self.home.host_str());
+            let _ = to.set_port(self.home.port());
+        }
+        if to.origin() == self.home.origin() {
+            return Ok(to);
+        }
+        let there = redirect::redacted(&to);
+        let path = path.display();
+        let what = format!("{here}, on the Unix socket {path}, redirects to {there}: that is not followed");
+        Err(redirect::refused(status, what))
     }
 
     /// The most redirects that are followed. A ureq agent of the user's may allow fewer of them.

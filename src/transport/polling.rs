@@ -156,31 +156,26 @@ impl Polling {
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<(VecDeque<Packet>, Place), HttpError> {
+    ) -> Result<(VecDeque<Packet>, Place), Refusal> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
         let page = response.as_page();
         let Response { body, place } = response;
-        let wrong = |what: String| {
-            let what = format!("not the answer of an Engine.IO v4 server: {what}");
-            HttpError::reached(Error::connection(what)).at(&place)
-        };
+        let wrong = |what: String| no_handshake(what).at(&place);
         if let Some(page) = page {
-            return Err(wrong(page));
+            return Err(no_handshake(page).into());
         }
-        let payload = Payload::new(body).map_err(|e| HttpError {
-            // No other transport is tried: a websocket would open, and end later because such a server waits
-            // for pings.
-            reached: e != DecodeError::Version3,
-            ..wrong(e.to_string())
+        let payload = Payload::new(body).map_err(|e| match e {
+            DecodeError::Version3 => Refusal::Version3,
+            other => wrong(other.to_string()).into(),
         })?;
         let (mut packets, mut memory) = (VecDeque::new(), 0);
         for packet in payload {
             let packet = packet.map_err(|e| wrong(e.to_string()))?;
             memory += packet.memory();
             if memory > max_body {
-                return Err(wrong(format!("its packets take more than {max_body} bytes")));
+                return Err(wrong(format!("its packets take more than {max_body} bytes")).into());
             }
             packets.push_back(packet);
         }
@@ -268,6 +263,36 @@ impl Polling {
     fn pause(&self, pause: Duration) {
         drop(self.changed.wait_while(lock(&self.state), Some(after(pause)), |state| !state.closed));
     }
+}
+
+/// The reason why a handshake has failed.
+pub(crate) enum Refusal {
+    Http(HttpError),
+    /// The server speaks Engine.IO v3.
+    Version3,
+}
+
+impl From<HttpError> for Refusal {
+    fn from(error: HttpError) -> Self {
+        Refusal::Http(error)
+    }
+}
+
+impl From<Refusal> for HttpError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Http(error) => error,
+            // No other transport is tried: a websocket would open, and end later because such a server waits
+            // for pings.
+            Refusal::Version3 => {
+                HttpError { reached: false, ..no_handshake(DecodeError::Version3.to_string()) }
+            }
+        }
+    }
+}
+
+fn no_handshake(what: String) -> HttpError {
+    HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
 }
 
 /// True for a packet that a server sends by polling for a reason. Other packets only answer the poll.

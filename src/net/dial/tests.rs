@@ -9,9 +9,16 @@ use crate::sync::{Mutex, lock};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Calls `run` with limits that no dial here reaches.
-fn limited<T>(run: impl FnOnce(Limits<'_>) -> T) -> T {
-    run(Limits { step: PATIENCE, end: None, activity: &Arc::new(LastActivity::new()) })
+/// Dials, with limits that no dial here reaches.
+fn dial_with(
+    host: &str,
+    port: u16,
+    known: &KnownAddresses,
+    settings: &DialSettings,
+    register: Register<'_>,
+) -> Result<Arc<TcpStream>> {
+    let activity = Arc::new(LastActivity::new());
+    tcp(host, port, Limits { step: PATIENCE, end: None, activity: &activity }, known, settings, register)
 }
 
 /// A deadline in place of a step.
@@ -63,7 +70,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let (swallower, (_listener, address)) = (Swallower::new(), listener());
     let start = Instant::now();
     let (tcp, winner) =
-        race(vec![swallower.address, address], &(Instant::now() + PATIENCE), &keep).expect("a winner");
+        race(vec![swallower.address, address], None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
@@ -79,7 +86,7 @@ fn attempts_go_on_while_later_ones_are_made() {
         Ok(())
     };
     let addresses = vec![slow.address, slow.address, address];
-    race(addresses, &(Instant::now() + PATIENCE), &register).expect("a winner");
+    race(addresses, None, &(Instant::now() + PATIENCE), &register).expect("a winner");
     assert_eq!(lock(&started).len(), 3);
     // The others are given up when there is a winner.
     assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
@@ -90,7 +97,7 @@ fn an_address_that_refuses_costs_nothing() {
     let (_listener, address) = listener();
     let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
     let start = Instant::now();
-    let (_, winner) = race(addresses, &(Instant::now() + PATIENCE), &keep).expect("a winner");
+    let (_, winner) = race(addresses, None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!(winner, address);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -100,11 +107,11 @@ fn the_deadline_holds_for_all_addresses() {
     let swallower = Swallower::new();
     let start = Instant::now();
     let limit = Duration::from_millis(400);
-    let lost = race(vec![swallower.address; 3], &(start + limit), &keep).expect_err("no winner");
+    let lost = race(vec![swallower.address; 3], None, &(start + limit), &keep).expect_err("no winner");
     let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
     assert_eq!(e.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
-    assert!(matches!(race(Vec::new(), &start, &keep), Err(Failure::Refused(None))));
+    assert!(matches!(race(Vec::new(), None, &start, &keep), Err(Failure::Refused(None))));
 }
 
 #[test]
@@ -122,8 +129,8 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
     };
     let start = Instant::now();
     let address = swallower.address;
-    let dial = |limits: Limits<'_>| tcp("127.0.0.1", address.port(), limits, &known(), &close_at_once);
-    let error = limited(dial).unwrap_err();
+    let error = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &close_at_once)
+        .unwrap_err();
     assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     assert!(!error.is_timeout(), "{error}");
 }
@@ -133,8 +140,8 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
     let dial = |host| {
-        let tcp = limited(|limits| tcp(host, address.port(), limits, &known, &keep));
-        tcp.map(|tcp| tcp.peer_addr().unwrap())
+        dial_with(host, address.port(), &known, &DialSettings::default(), &keep)
+            .map(|socket| socket.peer_addr().unwrap())
     };
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
@@ -143,6 +150,36 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     known.set("localhost", address.port(), refusing());
     assert_eq!(dial("localhost").unwrap(), address);
     assert_eq!(known.own("localhost", address.port()), Some(address));
+}
+
+#[test]
+fn a_connection_comes_from_the_local_address() {
+    let (listener, address) = listener();
+    let from = |local: &str| {
+        let settings =
+            DialSettings { local_address: Some(local.parse().unwrap()), ..DialSettings::default() };
+        dial_with("127.0.0.1", address.port(), &known(), &settings, &keep)
+    };
+    let _stream = from("127.0.0.5").unwrap();
+    assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
+    // A network for documentation (RFC 5737).
+    let error = from("192.0.2.1").unwrap_err().to_string();
+    assert!(error.contains("the local address is not one of this machine"), "{error}");
+    let error = from("::1").unwrap_err().to_string();
+    assert!(error.contains("from the local address ::1: it has no IPv6 address"), "{error}");
+}
+
+#[test]
+fn the_users_addresses_take_the_place_of_a_lookup() {
+    let (_listener, address) = listener();
+    let entry = |ip: [u8; 4]| Override { host: "h.invalid".into(), port: address.port(), address: ip.into() };
+    // Nothing listens at the first one.
+    let overrides = vec![entry([127, 0, 0, 9]), entry([127, 0, 0, 1])];
+    let settings = DialSettings { overrides, ..DialSettings::default() };
+    let known = known();
+    let stream = dial_with("h.invalid", address.port(), &known, &settings, &keep).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), address);
+    dial_with("h.invalid", 1, &known, &settings, &keep).unwrap_err();
 }
 
 /// The `ClientHello` that a server at `host` receives.
@@ -156,10 +193,11 @@ fn client_hello(host: &str) -> Vec<u8> {
         tcp.read_exact(&mut hello).unwrap();
         hello
     });
-    let tcp = limited(|limits| tcp("127.0.0.1", address.port(), limits, &known(), &keep)).unwrap();
+    let tcp = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &keep).unwrap();
     let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
     let connector = TlsSettings::default().connector().unwrap();
-    limited(|limits| tls(&connector, host, Stream::Plain(socket), limits)).unwrap_err();
+    let limits = Limits { step: PATIENCE, end: None, activity: &Arc::new(LastActivity::new()) };
+    tls(&connector, host, Stream::Plain(socket), limits).unwrap_err();
     server.join().unwrap()
 }
 

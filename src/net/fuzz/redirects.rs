@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::logger::Logger;
 use crate::net::cookies;
+use crate::net::dial::DialSettings;
 use crate::net::http::HttpClient;
 use crate::net::proxy::Routes;
 use crate::net::settings::{Headers, HttpSettings};
@@ -68,6 +69,7 @@ fn settings() -> HttpSettings {
         agent: None,
         routes: Routes::Direct,
         answered: Arc::default(),
+        dial: DialSettings::default(),
         zone: None,
         logger: Logger::default(),
     }
