@@ -262,8 +262,8 @@ impl Reconnection {
         self
     }
 
-    /// Asks the user's function about an attempt. Returns `None` if `sleep` says that no attempt is wanted any
-    /// more: the function may take a long time, and call the client.
+    /// Asks the user's function about an attempt. Returns `None` if `sleep` says that no attempt is wanted
+    /// any more: the function may take a long time, and call the client.
     fn prepare(
         &self,
         attempt: u32,

@@ -15,6 +15,8 @@ impl Client {
     /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
     /// handler nor the disconnect handler is called for that connection.
     ///
+    /// The handler returns `()` or a `Result`: see [`HandlerResult`].
+    ///
     /// # Examples
     ///
     /// ```
@@ -33,7 +35,7 @@ impl Client {
     ///
     /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
     /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
-    /// on.
+    /// on. The handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -66,7 +68,8 @@ impl Client {
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return, for one second at most. If it fails or panics, the error is logged.
+    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. It
+    /// returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///

@@ -115,8 +115,8 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     ///
-    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their destructors
-    /// may do anything.
+    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their
+    /// destructors may do anything.
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
