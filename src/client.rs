@@ -358,8 +358,8 @@ impl Client {
     /// more. Each count is returned once: the next call returns `Ok`. Calls at the same time may all return
     /// the count.
     ///
-    /// If the time is up, by websocket, on Linux and Android, messages that were written also count if the
-    /// server's system has not confirmed them: they may not arrive.
+    /// By websocket, on Linux and Android, written messages count too if the server's system has not
+    /// confirmed them when the request timeout ends the call: they may not arrive.
     ///
     /// # Examples
     ///

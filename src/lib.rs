@@ -65,9 +65,8 @@
 //! offers it, runs the connect handler and returns. If the disconnect handler of the previous connection is
 //! still running on another thread, `connect` first waits for it, for one second at most. The connection ends
 //! when the server or the client ends it, when it breaks, or when nothing has come from the server for
-//! `pingInterval + pingTimeout`. Time in
-//! which the inbox is full, so that the client itself has stopped reading, does not count as the server's
-//! silence; time in which the machine sleeps does.
+//! `pingInterval + pingTimeout`. Time in which the inbox is full, so that the client itself has stopped
+//! reading, does not count as the server's silence; time in which the machine sleeps does.
 //!
 //! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
 //! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach

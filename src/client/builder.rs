@@ -52,14 +52,14 @@ impl Client {
 
 impl ClientBuilder {
     /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
-    /// answer, TLS, and the wait for the server's answer; also for the server's answer to the upgrade's
-    /// probe, and for a graceful disconnect. Default: 5 s; 49 days at most.
+    /// answer, TLS, and the wait for the server's answer. The limit also applies to the server's answer to
+    /// the upgrade's probe, and to a graceful disconnect as a whole. Default: 5 s; 49 days at most.
     ///
-    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
-    /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
-    /// server's system, or by a proxy, may still be on their way; the wait for the answer is longer by the
-    /// time that they need at 4000 bytes a second. An answer that arrives more slowly than that stalls in the
-    /// end.
+    /// An upload or a download may take longer, as long as it makes progress: only a stall of that length
+    /// ends it. A POST with a big message therefore gets through on a slow line. The system of the server, or
+    /// a proxy, may have taken the bytes of a request before the server reads them. For this reason the wait
+    /// for the answer is longer by the time that the request needs at 4000 bytes a second. An answer that
+    /// arrives more slowly than that counts as a stall in the end.
     ///
     /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
     /// poll is still being written.
@@ -76,15 +76,15 @@ impl ClientBuilder {
     }
 
     /// Sets the memory for packets that wait to be written, in bytes. When it is full, [`Client::send`]
-    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message may be larger. Default:
-    /// 4 MiB.
+    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message, or a single group of
+    /// [`Client::send_all`], may be larger. Default: 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
         self.options.outbox_limit = bytes;
         self
     }
 
     /// Sets the memory for messages that wait for a slow handler, in bytes. When it is full, the client stops
-    /// reading, so that TCP holds the server back. Pings are not answered during that time, and it does not
+    /// reading, so that TCP holds the server back. Pings are not answered during that time, which does not
     /// count as the server's silence. Default: 4 MiB.
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.options.inbox_limit = bytes;

@@ -70,8 +70,8 @@ pub struct UnknownTransport {
     name: String,
 }
 
-/// The transports of a command line or a configuration are options like others: `?` turns the error of
-/// `"...".parse::<TransportKind>()` into [`Error::InvalidOption`].
+/// Lets `?` convert the error of `"...".parse::<TransportKind>()` into [`Error::InvalidOption`], for programs
+/// that read the names of transports from a command line or a configuration.
 impl From<UnknownTransport> for Error {
     fn from(error: UnknownTransport) -> Self {
         Error::option("transports", error.to_string())

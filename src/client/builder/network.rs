@@ -144,9 +144,9 @@ impl ClientBuilder {
     /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
     /// used, and the agent itself is not changed otherwise.
     ///
-    /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
-    /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent
-    /// for too long.
+    /// If the agent uses ureq's built-in list of authorities, which is its default, the client uses the
+    /// system's list instead. The agent's timeouts do not apply to a long poll, which ends when the server
+    /// has been silent for too long.
     ///
     /// # Examples
     ///
