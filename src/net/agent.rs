@@ -97,8 +97,10 @@ fn directories(path: &str) -> Vec<&str> {
 
 /// Tells the user's agent a change of the connection's jar, made by a response from `url`.
 pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
-    // The path plays no part, as the cookie names its own.
-    let Ok(uri) = format!("{}/", url.origin().ascii_serialization()).parse::<Uri>() else { return };
+    let (Change::Stored(cookie) | Change::Removed(cookie)) = change;
+    // The cookie names its path, but for one with a semicolon: that is the default path of a request there.
+    let path = if cookie.path.contains(';') { &*cookie.path } else { "" };
+    let Ok(uri) = format!("{}{path}/", url.origin().ascii_serialization()).parse::<Uri>() else { return };
     let mut held = lender.cookie_jar_lock();
     match change {
         Change::Stored(cookie) => {
@@ -120,7 +122,10 @@ pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
 
 /// The cookie as a `Set-Cookie` header. `None` if it is not UTF-8, which ureq's jar cannot hold.
 fn as_text(cookie: &StoredCookie) -> Option<String> {
-    let mut text = format!("{}; Path={}", std::str::from_utf8(cookie.pair()).ok()?, cookie.path);
+    let mut text = std::str::from_utf8(cookie.pair()).ok()?.to_owned();
+    if !cookie.path.contains(';') {
+        text.push_str(&format!("; Path={}", cookie.path));
+    }
     if !cookie.host_only {
         text.push_str(&format!("; Domain={}", cookie.domain));
     }
