@@ -28,7 +28,7 @@ pub(crate) struct Connected {
     pub(crate) early: VecDeque<Packet>,
 }
 
-/// What the attempts of a client have found out, for its next ones.
+/// Facts that the attempts of a client have found out, for its next attempts.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     /// The addresses of servers and proxies that have answered. The next connection tries them first.

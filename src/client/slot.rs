@@ -70,7 +70,8 @@ impl<T> Slot<T> {
     /// Runs the handler, if there is one. Returns its failure.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
-    /// That happens when a disconnect handler has connected again.
+    /// This happens when a disconnect handler has connected again, or runs longer than `connect` waits for
+    /// it.
     pub(super) fn call(&self, client: &Client, event: T) -> Result<(), Failure> {
         let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
         let Some(mut handler) = state.handler.take() else { return Ok(()) };

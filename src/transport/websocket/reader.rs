@@ -162,7 +162,7 @@ impl Reader {
         if max_frame.is_some_and(|max| frame.left > max.saturating_add(digit)) {
             return Err(exceeded(max));
         }
-        // What a compressed frame holds is known only when it is inflated.
+        // The size of a compressed message is known only when it is inflated.
         let size = if message.compressed { 0 } else { message.data.len().saturating_add(frame.left) };
         let first = message.data.first().or(self.input.bytes().first());
         let limit = limit(message.text, first.copied(), max);
