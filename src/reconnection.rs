@@ -7,8 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::guarded::guarded;
+use crate::error::{Error, Result, with_causes};
+use crate::guarded::{drop_guarded, guarded};
 use crate::printable::BoxError;
 
 pub use next::{NextAttempt, UpcomingAttempt};
@@ -358,11 +358,15 @@ impl Reconnection {
 fn not_prepared(error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => *own,
-        Err(other) => {
-            // The text is the user's code.
-            let text = guarded(|| other.to_string()).unwrap_or_else(|panic| panic);
-            Error::connection_from(format!("preparing the attempt failed: {text}"), other)
-        }
+        // The texts of the error and of its causes are the user's code. An error that has none is not kept:
+        // later readers would panic.
+        Err(other) => match guarded(|| with_causes(&*other)) {
+            Ok(_) => Error::connection_from(format!("preparing the attempt failed: {other}"), other),
+            Err(panic) => {
+                drop_guarded(other);
+                Error::connection(format!("preparing the attempt failed, with an error that {panic}"))
+            }
+        },
     }
 }
 

@@ -15,6 +15,10 @@ pub(super) static ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflat
 /// The most encodings that one body may have, one around the other.
 const MOST: usize = 3;
 
+/// How much longer than its content an encoded body may be: one part in this many, and some bytes.
+const LONGER: usize = 8;
+const AT_LEAST: usize = 16 * 1024;
+
 /// The most bytes that are read behind an encoded body, to use its connection again.
 const REST: u64 = 16 * 1024;
 
@@ -63,7 +67,7 @@ pub(super) fn read_some(response: Response<Body>, max: usize) -> Vec<u8> {
     let encodings = encodings(&response);
     let mut raw = BufReader::new(response.into_body().into_with_config().reader());
     let mut body = Vec::new();
-    if let Ok(decoder) = decoder(&mut raw, &encodings) {
+    if let Ok(decoder) = decoder(&mut raw, &encodings, max) {
         // What was read before a failure is kept.
         let _ = decoder.take(max as u64).read_to_end(&mut body);
     }
@@ -86,7 +90,7 @@ fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize, body: &mut V
         return Ok(());
     }
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let decoder = decoder(raw, encodings)?;
+    let decoder = decoder(raw, encodings, max)?;
     decoder.take(limit).read_to_end(body).map_err(|e| broken(&encodings.join(", "), e))?;
     if body.len() <= max && !encodings.is_empty() {
         let _ = io::copy(&mut raw.take(REST), &mut io::sink());
@@ -94,22 +98,32 @@ fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize, body: &mut V
     Ok(())
 }
 
-/// Builds the decoder, and refuses an encoding that this client does not know.
-fn decoder<'a>(raw: &'a mut dyn BufRead, encodings: &[String]) -> Result<Box<dyn Read + 'a>, Error> {
+/// Builds the decoder of a body that may have `max` bytes, and refuses an encoding that this client does not
+/// know.
+///
+/// Each encoded form is limited too. Otherwise a few KiB could be inflated to terabytes that decode to
+/// nothing.
+fn decoder<'a>(
+    raw: &'a mut dyn BufRead,
+    encodings: &[String],
+    max: usize,
+) -> Result<Box<dyn Read + 'a>, Error> {
+    let longest = max.saturating_add(max / LONGER).saturating_add(AT_LEAST);
+    let longest = u64::try_from(longest).unwrap_or(u64::MAX);
     let unknown = |name: &str| {
         let name: String = name.chars().take(50).collect();
         Error::protocol(format!(
             "the server's response is encoded as {name:?}, which this client cannot read"
         ))
     };
-    let mut reader: Box<dyn BufRead + 'a> = Box::new(raw);
+    let mut reader: Box<dyn BufRead + 'a> = Box::new(raw.take(longest));
     let mut decoded: Option<Box<dyn Read + 'a>> = None;
     if encodings.len() > MOST {
         return Err(unknown(&encodings.join(", ")));
     }
     for name in encodings.iter().rev() {
         if let Some(inner) = decoded.take() {
-            reader = Box::new(BufReader::new(inner));
+            reader = Box::new(BufReader::new(inner.take(longest)));
         }
         decoded = Some(match name.as_str() {
             "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(reader)),
@@ -208,6 +222,20 @@ mod tests {
             let error = decoded(b"x", unknown, 6).unwrap_err();
             assert!(error.contains(shown), "{error}");
             assert_eq!(decoded(b"", unknown, 6).unwrap().unwrap(), b"");
+        }
+    }
+
+    /// A small body could otherwise be inflated to any size on its way to nothing.
+    #[test]
+    fn each_layer_is_limited() {
+        let blocks = [b"\x00\x00\x00\xff\xff".repeat(1_000_000), b"\x03\x00".to_vec()].concat();
+        for (body, encodings) in
+            [(gzip(&blocks), &["deflate", "gzip"][..]), (gzip(&gzip(&blocks)), &["deflate", "gzip", "gzip"])]
+        {
+            assert!(body.len() < 50_000);
+            let error = decoded(&body, encodings, 100).unwrap_err();
+            assert!(error.contains("is not deflate, gzip"), "{error}");
+            assert_eq!(decoded(&body, encodings, 5_000_000).unwrap().unwrap(), b"");
         }
     }
 
