@@ -1,5 +1,5 @@
-//! Proxies that refuse or fail, and the error for each. After such an error no other transport is tried, unless
-//! it was the tunnel for a websocket that was refused.
+//! Proxies that refuse or fail, and the error for each. After such an error no other transport is tried,
+//! unless it was the tunnel for a websocket that was refused.
 
 use std::net::TcpListener;
 use std::sync::Arc;
