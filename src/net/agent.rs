@@ -104,9 +104,11 @@ pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
     let mut held = lender.cookie_jar_lock();
     match change {
         Change::Stored(cookie) => {
-            if let Some(cookie) = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok()) {
-                // What this jar refuses, it would not send either.
-                let _ = held.insert(cookie, &uri);
+            let parsed = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok());
+            let is_kept = parsed.is_some_and(|cookie| held.insert(cookie, &uri).is_ok());
+            // A cookie that this jar cannot hold still replaces an older one of its name.
+            if let (false, Ok(name)) = (is_kept, std::str::from_utf8(&cookie.name)) {
+                held.remove(&cookie.domain, &cookie.path, name);
             }
         }
         Change::Removed(cookie) => {
