@@ -6,6 +6,14 @@ use engineio::{Client, Error, Message, Reason, WebSocketOptions};
 use common::scripted::Scripted;
 use common::{Watch, abort, connected, in_full, only};
 
+fn limited(server: &Scripted, options: WebSocketOptions) -> (Client, Watch) {
+    let client = Client::builder().websocket_options(options).build().unwrap();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    watch.connected();
+    (client, watch)
+}
+
 #[test]
 fn a_text_may_hold_a_binary_message() {
     let large = [b"b".as_slice(), &b"AAAA".repeat(100_000)].concat();
@@ -58,11 +66,7 @@ fn limits_count_the_message() {
                 }
                 exchange.hold()
             });
-            let options = WebSocketOptions::new().max_message_size(MAX);
-            let client = Client::builder().websocket_options(options).build().unwrap();
-            let watch = Watch::new(&client);
-            client.connect_with(server.url(), only(WebSocket)).unwrap();
-            watch.connected();
+            let (client, watch) = limited(&server, WebSocketOptions::new().max_message_size(MAX));
             if fits {
                 watch.message();
                 abort(&client);
@@ -97,11 +101,7 @@ fn limits_count_each_frame() {
             exchange.ws_frame(0x80, &second)?;
             exchange.hold()
         });
-        let options = WebSocketOptions::new().max_frame_size(MAX);
-        let client = Client::builder().websocket_options(options).build().unwrap();
-        let watch = Watch::new(&client);
-        client.connect_with(server.url(), only(WebSocket)).unwrap();
-        watch.connected();
+        let (client, watch) = limited(&server, WebSocketOptions::new().max_frame_size(MAX));
         if fits {
             watch.message();
             abort(&client);
