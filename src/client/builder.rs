@@ -15,9 +15,7 @@ use crate::observation::{Direction, PacketHook, PacketInfo};
 use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
-
-/// The longest timeout, 49 days. Adding it to a time does not overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
+use crate::sync::LONGEST_WAIT;
 
 /// The options of a [`Client`], for all of its connections.
 ///
@@ -365,7 +363,7 @@ impl ClientBuilder {
         })?;
         options.proxy.check()?;
         self.options.dial.normalize()?;
-        self.options.request_timeout = self.options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_WAIT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }
