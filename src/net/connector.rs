@@ -15,6 +15,7 @@ use super::http_transport::HttpTransport;
 use super::link::{Link, host};
 use super::proxy::{Forward, Proxy};
 use super::socket::{Patience, Socket, Stream};
+use super::tcp::Tcp;
 use crate::error::{Error, Result};
 
 /// The connector that opens every connection through [`dial`].
@@ -91,6 +92,12 @@ impl Dialer {
 impl ShutdownHandle for Lookup {
     fn shutdown(&self) {
         self.interrupt();
+    }
+}
+
+impl ShutdownHandle for Tcp {
+    fn shutdown(&self) {
+        self.close();
     }
 }
 

@@ -1,15 +1,15 @@
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use native_tls::TlsStream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 
 use super::progress::Progress;
+use super::tcp::Tcp;
 use crate::clock::Moment;
 use crate::sync::after;
 
@@ -50,7 +50,7 @@ impl LastActivity {
 /// The behaviour of a read or write on a [`Socket`] that is not ready.
 #[derive(Clone)]
 pub(crate) enum Patience {
-    /// Fail with `WouldBlock`. The caller then waits in [`wait_for`], without holding its lock.
+    /// Fail with `WouldBlock`. The caller then waits in [`Tcp::wait`], without holding its lock.
     None,
     /// Wait until this time, and then fail with `TimedOut`; without a time, wait for as long as it takes.
     Until(Option<Instant>),
@@ -67,10 +67,10 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as
-/// well.
+/// A TCP socket with the patience of its reads and writes: a wait is a `poll(2)` with an exact deadline, under
+/// TLS as well.
 pub(crate) struct Socket {
-    tcp: Arc<TcpStream>,
+    tcp: Arc<Tcp>,
     patience: Patience,
     /// Kept up to date under [`Patience::Moving`].
     progress: Progress,
@@ -80,16 +80,15 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// `tcp` has to be in non-blocking mode.
-    pub(crate) fn new(tcp: Arc<TcpStream>, activity: Arc<LastActivity>) -> io::Result<Self> {
+    pub(crate) fn new(tcp: Arc<Tcp>, activity: Arc<LastActivity>) -> io::Result<Self> {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
-        tcp.set_nodelay(true)?;
+        tcp.stream().set_nodelay(true)?;
         let progress = Progress::new(Instant::now());
         Ok(Socket { tcp, patience: Patience::None, progress, activity, ended: false })
     }
 
-    pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
+    pub(crate) fn tcp(&self) -> &Arc<Tcp> {
         &self.tcp
     }
 
@@ -113,7 +112,7 @@ impl Socket {
         mut io: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            match io(&self.tcp) {
+            match io(self.tcp.stream()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(flags, e)?,
                 done => return done,
@@ -126,10 +125,10 @@ impl Socket {
         match &self.patience {
             Patience::None => Err(refusal),
             Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
-            Patience::Until(deadline) => wait_for(&self.tcp, flags, *deadline),
+            Patience::Until(deadline) => self.tcp.wait(flags, *deadline),
             Patience::Alive(server) => match server.time_left() {
                 Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-                left => match wait_for(&self.tcp, flags, Some(after(left))) {
+                left => match self.tcp.wait(flags, Some(after(left))) {
                     Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
                     _ => Ok(()),
                 },
@@ -148,9 +147,9 @@ impl Socket {
             }
             // Looks now and then whether the upload moves. Most answers come before the first look.
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
-            match wait_for(&self.tcp, flags, Some(until)) {
+            match self.tcp.wait(flags, Some(until)) {
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    self.progress.look(&self.tcp, Instant::now());
+                    self.progress.look(self.tcp.stream(), Instant::now());
                 }
                 ready => return ready,
             }
@@ -198,26 +197,6 @@ impl Write for Socket {
     }
 }
 
-/// Waits until the socket is ready or broken. The next read or write tells which of the two.
-///
-/// # Errors
-///
-/// `TimedOut` when `deadline` passes first. Without a deadline the wait ends at the latest when the socket is
-/// shut down.
-pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A deadline that is too far away for a `Timespec` counts as none.
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(tcp, flags)], left.as_ref()) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
 /// A connection to the server, plain or encrypted.
 #[derive(Debug)]
 pub(crate) enum Stream {
@@ -262,7 +241,7 @@ impl Stream {
             Stream::Tls(tls) => tls.shutdown(),
             Stream::TlsInTls(tls) => tls.shutdown().and_then(|()| tls.get_mut().shutdown()),
         };
-        let _ = self.socket().tcp().shutdown(Shutdown::Write);
+        self.socket().tcp().finish();
     }
 }
 

@@ -5,13 +5,13 @@ mod lookup;
 mod race;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
 use super::socket::{Patience, Stream};
+use super::tcp::Tcp;
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 use crate::sync::after;
@@ -25,7 +25,7 @@ use race::{Failure, race};
 /// closed.
 pub(super) enum Waiter {
     Lookup(Weak<Lookup>),
-    Connect(Weak<TcpStream>),
+    Connect(Weak<Tcp>),
 }
 
 /// Registers what is waited for. Fails if the client is closed.
@@ -56,7 +56,7 @@ pub(super) fn tcp(
     limits: Limits,
     known: &KnownAddresses,
     register: Register<'_>,
-) -> Result<Arc<TcpStream>> {
+) -> Result<Arc<Tcp>> {
     if let Some(address) = known.own(host, port) {
         let left = limits.next().saturating_duration_since(Instant::now()) / 2;
         match race(vec![address], after(left), register) {

@@ -1,4 +1,4 @@
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketType, bind, listen};
@@ -54,7 +54,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let start = Instant::now();
     let (tcp, winner) =
         race(vec![swallower.address, address], Instant::now() + PATIENCE, &keep).expect("a winner");
-    assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
+    assert_eq!((winner, tcp.stream().peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
 }
@@ -106,8 +106,7 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
         if std::mem::replace(&mut *lock(&interrupted), true) {
             return Err(closed(ErrorKind::NotConnected.into()));
         }
-        // This is what ureq does with a `TcpStream`.
-        tcp.upgrade().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
+        tcp.upgrade().unwrap().close();
         Ok(())
     };
     let start = Instant::now();
@@ -122,7 +121,7 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
     let dial =
-        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|socket| socket.peer_addr().unwrap());
+        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|tcp| tcp.stream().peer_addr().unwrap());
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
     assert_eq!(dial("name.invalid").unwrap(), address);

@@ -1,7 +1,5 @@
 //! The opening of a websocket: the request, and the checks of its answer.
 
-use std::sync::atomic::AtomicBool;
-
 use parking_lot::Mutex;
 use tungstenite::WebSocket as Socket;
 use tungstenite::handshake::client::generate_key;
@@ -69,7 +67,7 @@ impl WebSocket {
         let stream = ReadAhead::new(upgraded.stream);
         let socket = Socket::from_partially_read(stream, upgraded.early, Role::Client, Some(config));
         let frames = Mutex::new(Frames::new(socket, settings.max_message, settings.write_buffer));
-        Ok(WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) })
+        Ok(WebSocket { tcp, frames, activity: upgraded.activity })
     }
 }
 
