@@ -1,8 +1,6 @@
 //! Handlers that fail, panic, or do not end; and panics of other user code. A panic in a middleware ends the
 //! connection like any other error, a panic in a logger changes nothing, and the client stays usable.
 
-mod common;
-
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -214,6 +212,57 @@ fn a_disconnect_handler_that_connects_again_can_wait_for_an_answer() {
     });
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     assert_eq!(told.recv_timeout(PATIENCE * 2).unwrap(), Ok(Message::from("welcome")));
+    client.disconnect().unwrap();
+}
+
+/// Ends its first session at once, and holds the others.
+fn ends_the_first() -> Scripted {
+    let sessions = AtomicUsize::new(0);
+    Scripted::websocket(move |exchange| match sessions.fetch_add(1, Ordering::SeqCst) {
+        0 => exchange.ws_text("1"),
+        _ => exchange.hold(),
+    })
+}
+
+#[test]
+fn handlers_of_two_connections_do_not_overlap() {
+    let server = ends_the_first();
+    let client = Client::new();
+    let (connected, connects) = mpsc::channel();
+    client.on_connect(move |_| connected.send(()));
+    let (begun, beginning) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    let connects = Mutex::new(connects);
+    client.on_disconnect(move |_, reason| {
+        if reason == Reason::ServerDisconnect {
+            let connects = connects.lock().unwrap();
+            connects.recv_timeout(PATIENCE).unwrap();
+            begun.send(()).unwrap();
+            tell.send(connects.recv_timeout(Duration::from_millis(500))).unwrap();
+        }
+    });
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    beginning.recv_timeout(PATIENCE).unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    assert_eq!(told.try_recv(), Ok(Err(mpsc::RecvTimeoutError::Timeout)));
+    client.disconnect().unwrap();
+}
+
+#[test]
+fn a_disconnect_handler_may_wait_for_a_thread_that_connects() {
+    let server = ends_the_first();
+    let client = Client::new();
+    let (tell, told) = mpsc::channel();
+    let url = server.url().to_owned();
+    client.on_disconnect(move |client, reason| {
+        if reason == Reason::ServerDisconnect {
+            let (client, url) = (client.clone(), url.clone());
+            let connect = thread::spawn(move || client.connect_with(&url, only(WebSocket)).is_ok());
+            tell.send(connect.join().unwrap()).unwrap();
+        }
+    });
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(true));
     client.disconnect().unwrap();
 }
 

@@ -21,10 +21,10 @@ impl Client {
     /// let client = engineio::Client::new();
     /// client.on_connect(|client| client.send("Hello Server!"));
     /// ```
-    pub fn on_connect<F, R>(&self, mut handler: F)
+    pub fn on_connect<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
     }
@@ -51,10 +51,10 @@ impl Client {
     ///     Ok(())
     /// });
     /// ```
-    pub fn on_message<F, R>(&self, mut handler: F)
+    pub fn on_message<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client, Message) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core
             .handlers
@@ -65,7 +65,8 @@ impl Client {
     /// Sets the handler for the end of a connection. It replaces the previous one.
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
-    /// [`wait`](Self::wait) then goes on. If it fails or panics, the error is logged.
+    /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
+    /// handler to return, for one second at most. If it fails or panics, the error is logged.
     ///
     /// # Examples
     ///
@@ -73,10 +74,10 @@ impl Client {
     /// let client = engineio::Client::new();
     /// client.on_disconnect(|_, reason| println!("gone: {reason}"));
     /// ```
-    pub fn on_disconnect<F, R>(&self, mut handler: F)
+    pub fn on_disconnect<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client, Reason) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core
             .handlers
@@ -105,10 +106,10 @@ impl Client {
     /// })?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
-    pub fn on<F, R>(&self, event: &str, mut handler: F) -> Result<()>
+    pub fn on<F, R, Kind>(&self, event: &str, mut handler: F) -> Result<()>
     where
         F: FnMut(&Client, Event) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         match event {
             "connect" => self.on_connect(move |client| handler(client, Event::Connect)),

@@ -8,6 +8,7 @@ use super::Client;
 use super::channels::Turn;
 use super::connection::Record;
 use super::core::Core;
+use super::slot::Failure;
 use crate::event::Event;
 use crate::logger::log;
 use crate::message::Message;
@@ -22,6 +23,8 @@ pub(super) struct ClientListener {
     record: Arc<Record>,
     /// Connects again by the reconnection policy.
     reconnect: Option<Box<dyn FnOnce() + Send>>,
+    /// True if the caller of `connect` gets the error of the connect handler.
+    is_returned: bool,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
     refused: bool,
     /// The last event, until it is published.
@@ -36,14 +39,30 @@ impl ClientListener {
         client: Client,
         record: Arc<Record>,
         reconnect: Box<dyn FnOnce() + Send>,
+        is_returned: bool,
     ) -> Self {
         let reconnect = Some(reconnect);
-        ClientListener { core, client, record, reconnect, refused: false, last: None, turn: None }
+        ClientListener {
+            core,
+            client,
+            record,
+            reconnect,
+            is_returned,
+            refused: false,
+            last: None,
+            turn: None,
+        }
     }
 
-    fn report(&self, event: &str, result: Result<(), String>) {
-        if let Err(e) = result {
-            log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
+    fn report(&self, event: &str, result: Result<(), Failure>) {
+        let logger = &self.core.options.logger;
+        match result {
+            Ok(()) => {}
+            // The panic hook has written the text to stderr.
+            Err(Failure::Panic(_)) if logger.uses_stderr() => {
+                log!(logger, Error, "the {event} handler panicked");
+            }
+            Err(failure) => log!(logger, Error, "the {event} handler failed: {failure}"),
         }
     }
 
@@ -61,7 +80,10 @@ impl Listener for ClientListener {
     fn connected(&mut self) -> bool {
         let result = self.core.handlers.connect.call(&self.client, ());
         self.refused = result.is_err();
-        self.report("connect", result.clone());
+        // A program that prints the error of `connect` would print it twice.
+        if !(self.is_returned && self.core.options.logger.uses_stderr()) {
+            self.report("connect", result.clone());
+        }
         if !self.refused {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
         }

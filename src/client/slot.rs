@@ -1,5 +1,7 @@
 //! The registered handlers. Only this file calls them.
 
+use std::fmt;
+
 use super::Client;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
@@ -7,6 +9,23 @@ use crate::message::Message;
 use crate::sync::{Mutex, Signal, lock};
 
 type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
+
+/// The failure of a handler.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Failure {
+    /// The text of the handler's error, with its causes.
+    Error(String),
+    /// The text of its panic, which the panic hook has reported too.
+    Panic(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(text) | Failure::Panic(text) => f.write_str(text),
+        }
+    }
+}
 
 /// The handlers of a client.
 pub(super) struct Handlers {
@@ -45,22 +64,23 @@ impl<T> Slot<T> {
         drop(former);
     }
 
-    /// Runs the handler, if there is one. Returns its error, or the text of its panic.
+    /// Runs the handler, if there is one. Returns its failure.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
     /// That happens when a disconnect handler has connected again.
-    pub(super) fn call(&self, client: &Client, event: T) -> Result<(), String> {
+    pub(super) fn call(&self, client: &Client, event: T) -> Result<(), Failure> {
         let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
         state.running = true;
         drop(state);
-        let result = guarded(|| handler(client, event));
+        let result = guarded(|| handler(client, event)).map_err(Failure::Panic);
         let mut state = lock(&self.state);
         state.running = false;
         // A handler that was registered meanwhile takes precedence.
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
-        guarded(|| drop(former)).and(result).unwrap_or_else(Err)
+        guarded(|| drop(former)).map_err(Failure::Panic)?;
+        result?.map_err(Failure::Error)
     }
 }
 
@@ -91,14 +111,14 @@ mod tests {
         });
         let client = Client::new();
         assert_eq!(slot.call(&client, 2), Ok(()));
-        assert_eq!(slot.call(&client, 3), Err("5".into()));
+        assert_eq!(slot.call(&client, 3), Err(Failure::Error("5".into())));
     }
 
     #[test]
     fn a_panic_is_told_and_the_handler_stays() {
         let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
         let client = Client::new();
-        assert_eq!(slot.call(&client, 1), Err("panicked: no 1".into()));
+        assert_eq!(slot.call(&client, 1), Err(Failure::Panic("panicked: no 1".into())));
         assert_eq!(slot.call(&client, 2), Ok(()));
     }
 
@@ -117,7 +137,8 @@ mod tests {
             inner.set(Box::new(|_, ()| Ok(())));
             Ok(())
         }));
-        assert_eq!(slot.call(&Client::new(), ()), Err("panicked: what the handler held".into()));
+        let panic = Failure::Panic("panicked: what the handler held".into());
+        assert_eq!(slot.call(&Client::new(), ()), Err(panic));
         assert_eq!(slot.call(&Client::new(), ()), Ok(()));
     }
 
@@ -131,6 +152,6 @@ mod tests {
         }));
         let client = Client::new();
         assert_eq!(slot.call(&client, ()), Ok(()));
-        assert_eq!(slot.call(&client, ()), Err("the successor".into()));
+        assert_eq!(slot.call(&client, ()), Err(Failure::Error("the successor".into())));
     }
 }

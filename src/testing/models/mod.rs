@@ -26,6 +26,7 @@ pub const MODELS: &[(&str, fn())] = &[
     ("a close needs a reader", session::close_needs_a_reader),
     ("free for all", session::free_for_all),
     ("a disconnect handler connects", client::handler_connects),
+    ("handlers of two connections", client::handlers_of_two_connections),
     ("disconnect from many sides", client::disconnect_from_many_sides),
     ("counts of disconnects", client::counts_of_disconnects),
     ("disconnect during connect", client::disconnect_during_connect),
