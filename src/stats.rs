@@ -1,10 +1,11 @@
 //! The counts of a client's messages and bytes.
 
 use std::ops::Add;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::protocol::Packet;
+use crate::sync::Counter;
 
 /// The counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
 ///
@@ -74,16 +75,16 @@ impl Add for Traffic {
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
-    pub(crate) unsent: AtomicU64,
-    pub(crate) reconnections: AtomicU64,
+    pub(crate) unsent: Counter,
+    pub(crate) reconnections: Counter,
 }
 
 /// The counters for one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
-    messages: AtomicU64,
-    packets: AtomicU64,
-    bytes: AtomicU64,
+    messages: Counter,
+    packets: Counter,
+    bytes: Counter,
 }
 
 impl Counter {

@@ -13,9 +13,16 @@ pub(crate) use signal::Signal;
 #[cfg(not(shuttle))]
 pub(crate) use std::thread_local;
 
+/// A 64-bit atomic integer that stays the system's in a model, for counters that order nothing.
+#[cfg(target_has_atomic = "64")]
+pub(crate) type Counter = std::sync::atomic::AtomicU64;
+#[cfg(not(target_has_atomic = "64"))]
+pub(crate) type Counter = portable_atomic::AtomicU64;
+
 #[cfg(not(shuttle))]
 mod primitives {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use super::Counter as AtomicU64;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread;
 }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use native_tls::TlsStream;
@@ -11,21 +11,21 @@ use rustix::event::PollFlags;
 use super::progress::Progress;
 use super::tcp::Tcp;
 use crate::clock::Moment;
-use crate::sync::after;
+use crate::sync::{Counter, after};
 
 /// The times at which bytes last came from the server and went to it. All sockets of a connection share it,
 /// and write it at every read and write.
 #[derive(Debug)]
 pub(crate) struct LastActivity {
     /// In microseconds of the clock that [`Moment`] reads.
-    received: AtomicU64,
-    sent: AtomicU64,
+    received: Counter,
+    sent: Counter,
 }
 
 impl LastActivity {
     pub(crate) fn new() -> Self {
         let now = Moment::now().as_micros();
-        LastActivity { received: AtomicU64::new(now), sent: AtomicU64::new(now) }
+        LastActivity { received: Counter::new(now), sent: Counter::new(now) }
     }
 
     pub(crate) fn mark_received(&self, now: Moment) {
