@@ -1,13 +1,19 @@
-use std::fmt;
+mod cause;
+mod kind;
+
+use std::{fmt, io};
 
 use serde_json::Value;
 
 use crate::printable::{BoxError, Printable, printable, printable_cause};
 
+pub use cause::ErrorCause;
+pub use kind::ErrorKind;
+
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every error of this crate, grouped by what the caller can do about it.
+/// Every error of this crate, grouped by what the caller can do about it. Clones share the causes.
 ///
 /// # Examples
 ///
@@ -19,7 +25,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     other => panic!("a URL needs a scheme: {other:?}"),
 /// }
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL that was passed to `connect` is unusable.
@@ -54,7 +60,8 @@ pub enum Error {
     #[error("the client is already connected")]
     AlreadyConnected,
 
-    /// The call needs a connection, and the client has none.
+    /// The call needs a connection, and the client has none. [`Client::transport`](crate::Client::transport)
+    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed).
     #[error("the client is not connected")]
     NotConnected,
 
@@ -70,7 +77,7 @@ pub enum Error {
         body: Option<Box<Value>>,
         /// The cause, if there is one.
         #[source]
-        source: Option<BoxError>,
+        source: Option<ErrorCause>,
     },
 
     /// The connect handler failed, and the connection was closed for that reason.
@@ -81,7 +88,9 @@ pub enum Error {
         message: String,
     },
 
-    /// Nothing can be sent, because there is no connection, or because it is closed or closing.
+    /// Nothing can be sent, because there is no connection, or because it is closed or closing. With a
+    /// [reconnection policy](crate::ClientBuilder::reconnection) this is also the error between two
+    /// connections: unless the policy gives up, it connects again without a call of `connect`.
     #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
@@ -93,8 +102,8 @@ pub enum Error {
         what: &'static str,
     },
 
-    /// [`Client::try_send`](crate::Client::try_send) was called while the outbox was full, or while other
-    /// senders waited for room.
+    /// [`Client::try_send`](crate::Client::try_send), or another method that never waits for room, was called
+    /// while the outbox was full, or while other senders waited for room.
     #[error("the outbox is full")]
     QueueFull,
 
@@ -116,7 +125,29 @@ pub enum Error {
     #[error("a text with U+001E cannot be sent by polling; send it as binary")]
     Separator,
 
-    /// The connection ended before all messages that `send` had accepted were written.
+    /// The connection ended before all messages that `send` had accepted were written. The unsent messages
+    /// are the last ones that were accepted. [`Client::disconnect`](crate::Client::disconnect) returns this
+    /// error once for each connection.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use engineio::{Client, Error};
+    ///
+    /// # let client = Client::new();
+    /// let lines = ["first", "second", "third"];
+    /// client.connect("http://localhost:5000")?;
+    /// client.send_all(lines)?;
+    /// match client.disconnect() {
+    ///     Ok(()) => println!("all are written"),
+    ///     Err(Error::Unsent { messages, .. }) => {
+    ///         let unsent = &lines[lines.len() - messages..];
+    ///         println!("these are for the next connection: {unsent:?}");
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
     #[error("{messages} message(s) were not sent before the connection ended")]
     #[non_exhaustive]
     Unsent {
@@ -126,7 +157,7 @@ pub enum Error {
 
     /// A value could not be converted to JSON, or a message could not be converted to the requested type.
     #[error("JSON conversion failed")]
-    Json(#[source] BoxError),
+    Json(#[source] ErrorCause),
 
     /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
     #[error(
@@ -150,11 +181,23 @@ pub enum Error {
     },
 }
 
-/// Shows the text of the error and its causes, without repetitions: for `unwrap`, and for a `main` that
-/// returns the error. Control characters are shown as escapes.
+/// Shows the text of the error and of its causes, without repetitions, because `unwrap` and a `main` that
+/// returns the error print this form. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Printable(with_causes(self)))
+    }
+}
+
+/// Drops the cause of a cause if it repeats the text, as OpenSSL's causes do.
+fn undoubled(cause: BoxError) -> BoxError {
+    let text = cause.to_string();
+    match cause.source() {
+        Some(inner) if text.contains(&inner.to_string()) => match cause.downcast_ref::<io::Error>() {
+            Some(error) => Box::new(io::Error::new(error.kind(), text)),
+            None => text.into(),
+        },
+        _ => cause,
     }
 }
 
@@ -188,8 +231,8 @@ impl Error {
     }
 
     pub(crate) fn connection_from(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        let (message, source) = (printable(message.into()), printable_cause(source.into()));
-        Error::Connection { message, status: None, body: None, source: Some(source) }
+        let source = Some(ErrorCause::new(printable_cause(undoubled(source.into()))));
+        Error::Connection { message: printable(message.into()), status: None, body: None, source }
     }
 
     /// The answer to a request has an unexpected status. The body stays as the server wrote it.
@@ -207,11 +250,18 @@ impl Error {
     }
 
     pub(crate) fn json(source: impl Into<BoxError>) -> Self {
-        Error::Json(printable_cause(source.into()))
+        Error::Json(ErrorCause::new(printable_cause(source.into())))
     }
 
     pub(crate) fn option(option: &'static str, reason: impl Into<String>) -> Self {
         Error::InvalidOption { option, reason: reason.into() }
+    }
+}
+
+/// Lets `?` convert errors of serde_json in functions that return this crate's [`Result`].
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::json(error)
     }
 }
 
@@ -247,7 +297,7 @@ mod tests {
             Error::websocket_closed(Some(1000), text),
             Error::json(cause()),
             // The texts of the user's own code stay as they are, but for `Debug`.
-            Error::Json(cause()),
+            Error::Json(ErrorCause::new(cause())),
         ];
         for error in errors {
             let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -263,6 +313,34 @@ mod tests {
     }
 
     #[test]
+    fn an_error_becomes_an_io_error_of_the_same_kind() {
+        use std::io::{Error as Io, ErrorKind as Kind};
+        let refused = || Io::from(Kind::ConnectionRefused);
+        let table = [
+            (Error::Timeout { what: "x" }, Kind::TimedOut),
+            (Error::SocketIsClosed, Kind::NotConnected),
+            (Error::QueueFull, Kind::WouldBlock),
+            (Error::connection_from("no way to the server", refused()), Kind::ConnectionRefused),
+            (Error::connection("broken"), Kind::Other),
+        ];
+        for (error, kind) in table {
+            let text = error.to_string();
+            let io = Io::from(error);
+            assert_eq!((io.kind(), io.to_string()), (kind, text));
+            assert!(io.get_ref().is_some_and(|inner| inner.is::<Error>()), "the error is kept");
+        }
+    }
+
+    #[test]
+    fn a_clone_shares_the_cause() {
+        let error = Error::connection_from("no way to the server", std::io::Error::other("cause"));
+        let clone = error.clone();
+        assert_eq!(format!("{clone:?}"), format!("{error:?}"));
+        let address = |error: &Error| error.source().map(|cause| std::ptr::from_ref(cause).cast::<()>());
+        assert_eq!(address(&clone), address(&error));
+    }
+
+    #[test]
     fn an_error_is_small() {
         // Every `Result` of the crate is at least as large as its error.
         assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
@@ -274,5 +352,6 @@ mod tests {
         let error = Error::connection_from("cannot connect", cause);
         assert_eq!(error.to_string(), "cannot connect");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the cause"));
+        assert!(error.source().is_some_and(|cause| cause.is::<std::io::Error>()), "it keeps its type");
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::protocol::Packet;
-use crate::sync::Counter;
+use crate::sync::RelaxedU64;
 
 /// The counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
 ///
@@ -13,7 +13,10 @@ use crate::sync::Counter;
 ///
 /// ```
 /// let stats = engineio::Client::new().stats();
-/// assert_eq!(stats.sent.messages, 0);
+/// assert_eq!((stats.sent.messages, stats.pings), (0, 0));
+/// if stats.last_ping.is_some_and(|age| age.as_secs() > 60) {
+///     println!("the server has sent {} pings, and none for a minute", stats.pings);
+/// }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -26,11 +29,15 @@ pub struct Stats {
     pub outbox_bytes: usize,
     /// The memory in bytes of the messages that no handler has been given yet; 0 without a connection.
     pub inbox_bytes: usize,
-    /// The time since the server's last ping; `None` without a connection, and before its first ping.
+    /// The number of pings that the server has sent, over all connections. Only packets of the Engine.IO
+    /// protocol count; the pings of the websocket protocol do not.
+    pub pings: u64,
+    /// The time since the server's last ping. `None` without a connection, and before the connection's first
+    /// ping. On a healthy connection this time stays below the handshake's
+    /// [ping interval](crate::Handshake::ping_interval), plus the delay of the network.
     pub last_ping: Option<Duration>,
-    /// The number of messages that `send` accepted but that were not written before their connection ended. A
-    /// message that is not known to be written counts as unsent. The count of a connection is added before
-    /// its disconnect handler runs.
+    /// The number of messages that `send` accepted but that are not known to have been written before their
+    /// connection ended. The count of a connection is added before its disconnect handler runs.
     pub unsent: u64,
     /// The number of connections that the reconnection policy has made.
     pub reconnections: u64,
@@ -75,16 +82,17 @@ impl Add for Traffic {
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
-    pub(crate) unsent: Counter,
-    pub(crate) reconnections: Counter,
+    pub(crate) pings: RelaxedU64,
+    pub(crate) unsent: RelaxedU64,
+    pub(crate) reconnections: RelaxedU64,
 }
 
 /// The counters for one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
-    messages: Counter,
-    packets: Counter,
-    bytes: Counter,
+    messages: RelaxedU64,
+    packets: RelaxedU64,
+    bytes: RelaxedU64,
 }
 
 impl Counter {

@@ -13,15 +13,15 @@ pub(crate) use signal::Signal;
 #[cfg(not(shuttle))]
 pub(crate) use std::thread_local;
 
-/// A 64-bit atomic integer that stays the system's in a model, for counters that order nothing.
+/// A 64-bit atomic integer that orders nothing. In a model it is not one of the model checker's.
 #[cfg(target_has_atomic = "64")]
-pub(crate) type Counter = std::sync::atomic::AtomicU64;
+pub(crate) type RelaxedU64 = std::sync::atomic::AtomicU64;
 #[cfg(not(target_has_atomic = "64"))]
-pub(crate) type Counter = portable_atomic::AtomicU64;
+pub(crate) type RelaxedU64 = portable_atomic::AtomicU64;
 
 #[cfg(not(shuttle))]
 mod primitives {
-    pub(crate) use super::Counter as AtomicU64;
+    pub(crate) use super::RelaxedU64 as AtomicU64;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread;
@@ -55,9 +55,12 @@ pub(crate) fn now() -> Instant {
     *START
 }
 
-/// The deadline of a wait. The wait is cut to 49 days, so that the sum does not overflow.
+/// The longest wait, 49 days. Adding it to a time does not overflow.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(u32::MAX as u64);
+
+/// The deadline of a wait, which is cut to the longest.
 pub(crate) fn after(wait: Duration) -> Instant {
-    now() + wait.min(Duration::from_millis(u32::MAX.into()))
+    now() + wait.min(LONGEST_WAIT)
 }
 
 /// True if more than `duration` has passed since `start`.

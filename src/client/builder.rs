@@ -10,13 +10,12 @@ use log::Log;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
+use crate::observation::{Direction, PacketHook, PacketInfo};
 #[cfg(feature = "sigint")]
 use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
-
-/// The longest timeout, 49 days. Adding it to a time does not overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
+use crate::sync::LONGEST_WAIT;
 
 /// The options of a [`Client`], for all of its connections.
 ///
@@ -51,14 +50,14 @@ impl Client {
 
 impl ClientBuilder {
     /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
-    /// answer, TLS, and the wait for the server's answer; also for the server's answer to the upgrade's
-    /// probe, and for a graceful disconnect. Default: 5 s; 49 days at most.
+    /// answer, TLS, and the wait for the server's answer. The limit also applies to the server's answer to
+    /// the upgrade's probe, and to a graceful disconnect as a whole. Default: 5 s; 49 days at most.
     ///
-    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
-    /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
-    /// server's system, or by a proxy, may still be on their way; the wait for the answer is longer by the
-    /// time that they need at 4000 bytes a second. An answer that arrives more slowly than that stalls in the
-    /// end.
+    /// An upload or a download may take longer, as long as it makes progress: only a stall of that length
+    /// ends it. A POST with a big message therefore gets through on a slow line. The system of the server, or
+    /// a proxy, may have taken the bytes of a request before the server reads them. For this reason the wait
+    /// for the answer is longer by the time that the request needs at 4000 bytes a second. An answer that
+    /// arrives more slowly than that counts as a stall in the end.
     ///
     /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
     /// poll is still being written.
@@ -75,15 +74,15 @@ impl ClientBuilder {
     }
 
     /// Sets the memory for packets that wait to be written, in bytes. When it is full, [`Client::send`]
-    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message may be larger. Default:
-    /// 4 MiB.
+    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message, or a single group of
+    /// [`Client::send_all`], may be larger. Default: 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
         self.options.outbox_limit = bytes;
         self
     }
 
     /// Sets the memory for messages that wait for a slow handler, in bytes. When it is full, the client stops
-    /// reading, so that TCP holds the server back. Pings are not answered during that time, and it does not
+    /// reading, so that TCP holds the server back. Pings are not answered during that time, which does not
     /// count as the server's silence. Default: 4 MiB.
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.options.inbox_limit = bytes;
@@ -91,8 +90,8 @@ impl ClientBuilder {
     }
 
     /// Sets the size limit of a received message, in bytes. A larger one ends the connection. A polling
-    /// response with several messages may be half as large again. A websocket keeps the memory of its largest
-    /// message. Default: 64 MiB.
+    /// response with several messages may be half as large again. Of a compressed message, the inflated size
+    /// counts. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
@@ -102,6 +101,29 @@ impl ClientBuilder {
     /// drops further packets unless its own limit is raised.
     pub fn packets_per_post(mut self, packets: usize) -> Self {
         self.options.packets_per_post = packets;
+        self
+    }
+
+    /// Sets whether the client remembers that a connection was upgraded from polling to a websocket. Default:
+    /// false.
+    ///
+    /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
+    /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
+    /// example because a proxy blocks it, the same attempt goes on as without this option, by polling and an
+    /// upgrade. That upgrade is not remembered, but the next one is. A failure costs at most one more
+    /// [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling or do not include websocket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new()).remember_upgrade(true).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.options.remember_upgrade = remember;
         self
     }
 
@@ -120,8 +142,17 @@ impl ClientBuilder {
     /// [`Client::disconnect`] ends the reconnection.
     ///
     /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
-    /// next connection. In a `select!` loop over [`Client::events`], `client.wait_timeout(Duration::ZERO)` is
-    /// true once the policy has given up.
+    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// [`Event::Reconnection`](crate::Event::Reconnection).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new().max_attempts(10)).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self
@@ -157,14 +188,14 @@ impl ClientBuilder {
     ///
     /// On Ctrl-C, all connected clients disconnect at the same time, each within its request timeout, and
     /// attempts to connect end. Then the process ends by the signal or, with [`OnSigint::Return`], goes on. A
-    /// second Ctrl-C ends the process at once, whatever it is doing; with `Return`, the next `connect` makes
-    /// it a first one again. If the signal was ignored before the first connection, it stays so. SIGTERM is
-    /// not handled.
+    /// second Ctrl-C ends the process at once, whatever it is doing. With `Return`, a Ctrl-C after the next
+    /// `connect` counts as a first one again. If the signal was ignored before the first connection, as in a
+    /// background job of a shell, it stays ignored. SIGTERM is not handled.
     ///
     /// The first connection installs the signal handler. A program may have a handler of its own:
     ///
-    /// - If it was installed before the first connection, it runs, the clients disconnect, and the process
-    ///   goes on. This is so for `signal-hook` and for `ctrlc`.
+    /// - If it was installed before the first connection, with `signal-hook` or with `ctrlc`, it runs, the
+    ///   clients disconnect, and the process goes on.
     /// - If it is installed later with `signal-hook`, it runs, and the clients disconnect. With `Exit` the
     ///   process then ends, because the client does not see that handler; use `Return`.
     /// - If it is installed later with `ctrlc::set_handler`, it replaces the clients' handler: it runs, and
@@ -201,11 +232,12 @@ impl ClientBuilder {
     }
 
     /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
-    /// with target `engineio`. If there is none, errors go to stderr, unless the client is
-    /// [`quiet`](Self::quiet).
+    /// with target `engineio`. If there is none, or if its maximum level is off, errors go to stderr, unless
+    /// the client is [`quiet`](Self::quiet).
     ///
-    /// The levels are: error for failed handlers, warn for fallbacks and losses, info for states and
-    /// transports, debug for packets with their sizes, and trace for their contents.
+    /// The levels are: error for failed handlers and wrong uses of the client, warn for fallbacks and losses,
+    /// info for states and transports, debug for session ids and for packets with their sizes, and trace for
+    /// the contents of packets.
     ///
     /// # Examples
     ///
@@ -230,16 +262,65 @@ impl ClientBuilder {
         self
     }
 
-    /// Logs only errors: failed handlers, and wrong uses of the client. Default: all levels that the logger
-    /// enables.
+    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. It
+    /// gets the packet's direction, kind and size, and never its contents. Default: none.
+    ///
+    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
+    /// The handshake and the probe of an upgrade come before the connection, and are not among them.
+    ///
+    /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
+    ///   is answered. The function runs on the thread that receives. That is the reader thread, or the
+    ///   watchdog while a handler occupies the reader, or the thread that connects for packets that came with
+    ///   the handshake. Received packets are shown in the server's order.
+    /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
+    ///   function runs on the writer thread. Sent packets are shown in the order of the wire, except for a
+    ///   pong, which may be written ahead of packets that were shown before it. If the connection breaks, the
+    ///   last packets that were shown may not have arrived.
+    ///
+    /// The function can run on several threads at once. It must return soon, because nothing is received or
+    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
+    /// at error.
+    ///
+    /// Without this function, there is no cost. With it, every message is written by the writer thread, and
+    /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the
+    /// time that a thread needs to wake up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Direction};
+    ///
+    /// let client = Client::builder()
+    ///     .on_packet(|direction, packet| {
+    ///         let arrow = if direction == Direction::Sent { "->" } else { "<-" };
+    ///         println!("{arrow} {} of {} bytes", packet.kind, packet.size);
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn on_packet<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(Direction, &PacketInfo) + Send + Sync + 'static,
+    {
+        self.options.on_packet = Some(PacketHook(Arc::new(observer)));
+        self
+    }
+
+    /// Logs only errors: failed handlers, and wrong uses of the client, such as `wait` in a handler. Default:
+    /// all levels that the logger enables. Without a logger, errors still go to stderr: see
+    /// [`quiet`](Self::quiet).
     pub fn log_errors_only(mut self) -> Self {
         self.options.logger.set_errors_only();
         self
     }
 
-    /// Prints nothing to stderr. Default: if the process has no logger and [`logger`](Self::logger) sets
-    /// none, errors go to stderr, one line each: failed handlers, and wrong uses such as `wait` in a
-    /// handler. A panic of a handler is reported there by the panic hook in any case.
+    /// Prints nothing to stderr. Default: if the process has no logger, or its maximum level is off, and
+    /// [`logger`](Self::logger) sets none, errors go to stderr, one line each: failed handlers, and wrong
+    /// uses such as `wait` in a handler. The error of a connect handler is left out if
+    /// [`connect`](Client::connect) returns it.
+    ///
+    /// This option does not change what loggers get. The panic hook reports a panic of a handler on stderr in
+    /// any case.
     ///
     /// # Examples
     ///
@@ -257,8 +338,9 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, a key that does not belong to its certificate, or an
-    /// unusable proxy URL.
+    /// certificate or a key that cannot be read, a wrong password, a key that does not belong to its
+    /// certificate, an unusable proxy URL, an invalid host name in [`resolve`](Self::resolve), or an unusable
+    /// value in [`websocket_options`](Self::websocket_options).
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -280,7 +362,8 @@ impl ClientBuilder {
             other => other,
         })?;
         options.proxy.check()?;
-        self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.dial.normalize()?;
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_WAIT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

@@ -15,14 +15,16 @@ use crate::message::Message;
 use crate::protocol::Packet;
 use crate::session::{Ending, Listener};
 
+pub(super) type Reconnect = Box<dyn FnOnce(Option<&Turn>) + Send>;
+
 /// The listener of one connection. The reader thread of its session calls it.
 pub(super) struct ClientListener {
     core: Arc<Core>,
     /// The client that is passed to handlers. It does not count as a handle.
     client: Client,
     record: Arc<Record>,
-    /// Connects again by the reconnection policy.
-    reconnect: Option<Box<dyn FnOnce() + Send>>,
+    /// Connects again by the reconnection policy, whose events belong to the connection's turn.
+    reconnect: Option<Reconnect>,
     /// True if the caller of `connect` gets the error of the connect handler.
     is_returned: bool,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
@@ -38,7 +40,7 @@ impl ClientListener {
         core: Arc<Core>,
         client: Client,
         record: Arc<Record>,
-        reconnect: Box<dyn FnOnce() + Send>,
+        reconnect: Reconnect,
         is_returned: bool,
     ) -> Self {
         let reconnect = Some(reconnect);
@@ -69,10 +71,7 @@ impl ClientListener {
     /// Sends the event to the channels, after its handler has run.
     fn publish(&self, event: &Event, grace: Duration) {
         let Some(turn) = &self.turn else { return };
-        let missed = turn.publish(event, grace);
-        if missed > 0 {
-            log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
-        }
+        self.core.report_missed(turn.publish(event, grace), event);
     }
 }
 
@@ -124,10 +123,10 @@ impl Listener for ClientListener {
         if let Some(last) = self.last.take() {
             self.publish(&last, self.core.options.request_timeout);
         }
-        self.turn = None;
         if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {
-            reconnect();
+            reconnect(self.turn.as_ref());
         }
+        self.turn = None;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -36,6 +37,9 @@ impl fmt::Debug for Dialer {
 impl Dialer {
     fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let limits = self.limits(details);
+        if let Some(path) = &self.link.dial.socket {
+            return self.unix(path, limits, details).map(|socket| (Stream::Plain(socket), None));
+        }
         let tls = details.needs_tls().then(|| self.link.tls_for(details.uri));
         let connector = tls.as_ref().map(TlsSettings::connector).transpose()?;
         let (stream, forward) = self.open(limits, details)?;
@@ -43,13 +47,13 @@ impl Dialer {
             return Ok((stream, forward));
         };
         let host = host(details.uri);
-        let stream = dial::tls(&connector, host, stream, limits.next())
+        let stream = dial::tls(&connector, host, stream, limits)
             .map_err(|e| with_names(e, &tls, host, limits, || Ok(self.open(limits, details)?.0)))?;
         Ok((stream, None))
     }
 
     /// Opens a connection to the server without TLS, or one to a proxy that forwards the request.
-    fn open(&self, limits: Limits, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
+    fn open(&self, limits: Limits<'_>, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let host = host(details.uri);
         let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
         let Some(proxy) = self.link.routes.find(details.uri)? else {
@@ -61,31 +65,40 @@ impl Dialer {
         if let Some(forward) = self.link.forward(&proxy, details.uri) {
             return Ok((stream, Some(forward)));
         }
-        stream.set_patience(Patience::Until(Some(limits.next())));
+        stream.set_patience(Patience::While(Arc::new(limits.next())));
         proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
         Ok((stream, None))
     }
 
-    fn limits(&self, details: &ConnectionDetails) -> Limits {
+    fn limits(&self, details: &ConnectionDetails) -> Limits<'_> {
         let all = details.timeout.not_zero().and_then(|all| Instant::now().checked_add(*all));
-        Limits { step: self.link.timeout, end: all }
+        Limits { step: self.link.timeout, end: all, activity: &self.link.activity }
     }
 
     /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
-    fn tcp(&self, host: &str, port: u16, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
-        let register = |waiter| {
-            let handle = match waiter {
-                Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
-                Waiter::Connect(tcp) => tcp as Weak<dyn ShutdownHandle>,
-            };
-            (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
-        };
-        let tcp = dial::tcp(host, port, limits, &self.link.addresses, &register)?;
+    fn tcp(&self, host: &str, port: u16, limits: Limits<'_>, details: &ConnectionDetails) -> Result<Socket> {
+        let register = |waiter| register(details, waiter);
+        let tcp = dial::tcp(host, port, limits, &self.link.addresses, &self.link.dial, &register)?;
         Socket::new(tcp, self.link.activity.clone())
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
     }
 
-    fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
+    /// Connects to the server's Unix socket. Neither a proxy nor TLS is on the way.
+    fn unix(&self, path: &Path, limits: Limits<'_>, details: &ConnectionDetails) -> Result<Socket> {
+        if details.needs_tls() {
+            return Err(Error::connection("TLS is not supported on Unix sockets"));
+        }
+        let register = |waiter| register(details, waiter);
+        let stream = dial::unix(path, &limits.next(), &register)?;
+        Ok(Socket::unix(stream, self.link.activity.clone()))
+    }
+
+    fn connect_to_proxy(
+        &self,
+        proxy: &Proxy,
+        limits: Limits<'_>,
+        details: &ConnectionDetails,
+    ) -> Result<Stream> {
         let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
         let stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
         if !proxy.is_secure() {
@@ -93,9 +106,18 @@ impl Dialer {
         }
         let (tls, host) = (&self.link.proxy_tls, proxy.host());
         let open = || Ok(Stream::Plain(self.tcp(host, proxy.port(), limits, details)?));
-        dial::tls(&tls.connector()?, host, stream, limits.next())
+        dial::tls(&tls.connector()?, host, stream, limits)
             .map_err(|e| proxy.unreachable(with_names(e, tls, host, limits, open)))
     }
+}
+
+/// Makes a wait known to ureq, whose agent interrupts it at its shutdown.
+fn register(details: &ConnectionDetails, waiter: Waiter) -> Result<()> {
+    let handle = match waiter {
+        Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
+        Waiter::Connect(tcp) => tcp as Weak<dyn ShutdownHandle>,
+    };
+    (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
 }
 
 /// Adds the names of the server's certificate to the error that it is for another host. They are read from
@@ -104,7 +126,7 @@ fn with_names(
     mut error: Error,
     tls: &TlsSettings,
     host: &str,
-    limits: Limits,
+    limits: Limits<'_>,
     open: impl FnOnce() -> Result<Stream>,
 ) -> Error {
     if !tls_error::is_for_another_host(&error) {
@@ -112,7 +134,7 @@ fn with_names(
     }
     let read = || {
         let connector = tls.for_any_host().connector()?;
-        let stream = dial::tls(&connector, host, open()?, limits.next())?;
+        let stream = dial::tls(&connector, host, open()?, limits)?;
         Ok::<_, Error>(stream.certificate().and_then(|certificate| certificate::hosts(&certificate)))
     };
     // Without the names, the error says what is known.

@@ -1,5 +1,8 @@
 //! The targets of `testing/fuzz.rs` that need private parts of this module.
 
+mod body;
+mod redirects;
+
 use std::io::{self, Cursor, Read, Write};
 
 use ureq::http::Uri;
@@ -8,9 +11,15 @@ use super::pem as file;
 use super::proxy::{ProxySettings, Routes};
 use crate::testing::fuzz::{secret, shown};
 
+pub use super::cookies::fuzz::cookies;
+pub use body::body;
+pub use redirects::redirects;
+
 /// Certificates and keys of the user.
 pub fn pem(data: &[u8]) {
-    for result in [file::certificates(data).map(|all| all.concat()), file::private_key(data)] {
+    for result in
+        [file::certificates(data).map(|all| all.concat()), file::private_key(data, Some(b"password"))]
+    {
         match result {
             Ok(der) => _ = file::key_label(&der),
             Err(e) => assert!(e.len() < 300, "{e}"),

@@ -3,14 +3,16 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use ureq::Agent;
-use ureq::http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use ureq::http::header::{
+    CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use url::Url;
 
 use super::agent;
 use super::body::{self, BodyError};
 use super::excerpt;
-use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
+use super::http_error::{HttpError, failed, refused, unanswered};
 use super::link::{Handover, Link};
 use super::redirect::redacted;
 use super::settings::HttpSettings;
@@ -18,6 +20,10 @@ use super::socket::{LastActivity, Patience, Stream, TimeLeft};
 use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, lock};
+
+/// The limit for the answer to a POST, in bytes. Servers answer with two, and a login page in place of that
+/// may be large.
+const POST_BODY: usize = 1 << 20;
 
 /// The `User-Agent` of requests, unless the user sets one.
 const DEFAULT_USER_AGENT: HeaderValue =
@@ -57,6 +63,7 @@ pub(crate) struct Upgraded {
     /// Bytes that followed the head of the response.
     pub(crate) early: Vec<u8>,
     pub(crate) headers: HeaderMap,
+    pub(crate) place: Place,
     pub(crate) activity: Arc<LastActivity>,
 }
 
@@ -104,6 +111,11 @@ impl HttpClient {
             user_agent: self.0.user_agent.clone(),
             warned: Mutex::default(),
         }))
+    }
+
+    #[cfg(any(test, fuzz))]
+    pub(super) fn agent(&self) -> &UserAgent {
+        &self.0
     }
 
     /// The proxy that requests to `url` go through, for the log.
@@ -159,27 +171,29 @@ impl HttpClient {
     ) -> Result<Response, HttpError> {
         let request = Request { post: Some((content_type, body)), ..Request::default() };
         let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed));
-        let read =
-            answer.and_then(|answer| read(answer, ERROR_BODY)?.map_err(|failure| failure.told(failed)));
+        let read = answer.and_then(|answer| read(answer, POST_BODY)?.map_err(|failure| failure.told(failed)));
         read.map_err(|e| e.without_sid(url))
     }
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
-    /// takes the connection over from ureq.
+    /// takes the connection over from ureq. The offer of `extensions` goes along wherever a redirect leads,
+    /// and the user's `headers` do not.
     pub(crate) fn upgrade(
         &self,
         url: &str,
         key: &str,
+        extensions: Option<HeaderValue>,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Upgraded, HttpError> {
         let key =
             HeaderValue::try_from(key).map_err(|e| HttpError::reached(Error::connection(e.to_string())))?;
-        let fixed = [
+        let mut fixed = vec![
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),
             (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
             (SEC_WEBSOCKET_KEY, key),
         ];
+        fixed.extend(extensions.map(|offer| (SEC_WEBSOCKET_EXTENSIONS, offer)));
         self.0.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
         let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });
@@ -199,6 +213,7 @@ impl HttpClient {
             stream,
             early,
             headers: answer.response.headers().clone(),
+            place: answer.place,
             activity: self.0.link.activity.clone(),
         })
     }

@@ -63,13 +63,11 @@ impl Progress {
 
     /// Finds out whether the peer has acknowledged more of what was written. What the system has taken may
     /// be on its way for long: the buffers of a socket grow to megabytes.
-    pub(super) fn look(&mut self, tcp: &TcpStream, now: Instant) {
-        if self.is_uploading() {
-            self.saw(unacknowledged(tcp).unwrap_or_default(), now);
-        }
+    pub(super) fn look(&mut self, tcp: &TcpStream, now: Instant) -> bool {
+        self.is_uploading() && self.saw(unacknowledged(tcp).unwrap_or_default(), now)
     }
 
-    fn saw(&mut self, left: u64, now: Instant) {
+    fn saw(&mut self, left: u64, now: Instant) -> bool {
         let moved = match self.unacknowledged {
             // A request that is over at the first look took no time that matters.
             None => left > 0,
@@ -79,6 +77,7 @@ impl Progress {
             self.moved = now;
         }
         self.unacknowledged = Some(left);
+        moved
     }
 }
 
@@ -87,9 +86,9 @@ fn time_of(count: usize) -> Duration {
 }
 
 /// The number of bytes in the socket's send queue, from the table of sockets in `/proc`: without unsafe
-/// code there is no `SIOCOUTQ`. It is read only while a request waits long for its answer.
+/// code there is no `SIOCOUTQ`. It is read only when something has waited for long.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
+pub(crate) fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
     use std::fs::{File, metadata};
     use std::io::{BufRead, BufReader};
     use std::os::fd::AsRawFd;
@@ -106,9 +105,10 @@ fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
     u64::from_str_radix(row.get(4)?.split(':').next()?, 16).ok()
 }
 
-/// Other systems do not tell, so there only bytes that the system takes count as the progress of a request.
+/// Other systems do not tell. On them, only bytes that the system takes count as the progress of a request,
+/// and all of them count as confirmed.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn unacknowledged(_: &TcpStream) -> Option<u64> {
+pub(crate) fn unacknowledged(_: &TcpStream) -> Option<u64> {
     None
 }
 

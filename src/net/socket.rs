@@ -11,21 +11,27 @@ use rustix::event::PollFlags;
 use super::progress::Progress;
 use super::tcp::Tcp;
 use crate::clock::Moment;
-use crate::sync::{Counter, after};
+use crate::sync::{RelaxedU64, after};
 
 /// The times at which bytes last came from the server and went to it. All sockets of a connection share it,
 /// and write it at every read and write.
 #[derive(Debug)]
 pub(crate) struct LastActivity {
     /// In microseconds of the clock that [`Moment`] reads.
-    received: Counter,
-    sent: Counter,
+    received: RelaxedU64,
+    sent: RelaxedU64,
+    /// The time at which the peer was last seen to take more of a request that takes long.
+    uploaded: RelaxedU64,
 }
 
 impl LastActivity {
     pub(crate) fn new() -> Self {
         let now = Moment::now().as_micros();
-        LastActivity { received: Counter::new(now), sent: Counter::new(now) }
+        LastActivity {
+            received: RelaxedU64::new(now),
+            sent: RelaxedU64::new(now),
+            uploaded: RelaxedU64::new(0),
+        }
     }
 
     pub(crate) fn mark_received(&self, now: Moment) {
@@ -34,6 +40,15 @@ impl LastActivity {
 
     pub(crate) fn mark_sent(&self, now: Moment) {
         self.sent.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(super) fn mark_uploaded(&self, now: Moment) {
+        self.uploaded.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The time at which the peer was last seen to take more of a request that takes long.
+    pub(super) fn uploaded(&self) -> Moment {
+        Moment::from_micros(self.uploaded.load(Ordering::Relaxed))
     }
 
     /// The time of the last received byte.
@@ -52,23 +67,22 @@ impl LastActivity {
 pub(crate) enum Patience {
     /// Fail with `WouldBlock`. The caller then waits in [`Tcp::wait`], without holding its lock.
     None,
-    /// Wait until this time, and then fail with `TimedOut`; without a time, wait for as long as it takes.
-    Until(Option<Instant>),
     /// Wait until the request has not moved for `limit`, or until `end`, and then fail with `TimedOut`.
     /// What arrives counts as progress only in the `body` of the answer: a head can be preceded by any
     /// number of others.
     Moving { limit: Duration, end: Option<Instant>, body: bool },
-    /// Wait as long as the server lives, and fail with `TimedOut`.
-    Alive(Arc<dyn TimeLeft>),
+    /// Wait as long as there is time, such as while the server lives, and then fail with `TimedOut`.
+    While(Arc<dyn TimeLeft>),
 }
 
-/// Tells how long a server may still be silent. It is asked again at the end of every wait.
+/// Tells how long a wait may still take, such as for a server that may be silent. It is asked again at the
+/// end of every wait.
 pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket with the patience of its reads and writes: a wait is a `poll(2)` with an exact deadline, under
-/// TLS as well.
+/// A TCP or Unix socket with the patience of its reads and writes: a wait is a `poll(2)` with an exact
+/// deadline, under TLS as well.
 pub(crate) struct Socket {
     tcp: Arc<Tcp>,
     patience: Patience,
@@ -77,6 +91,8 @@ pub(crate) struct Socket {
     activity: Arc<LastActivity>,
     /// Set when a read has met the end of the connection.
     ended: bool,
+    /// The number of bytes that the system has taken to send.
+    sent: u64,
 }
 
 impl Socket {
@@ -84,12 +100,22 @@ impl Socket {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.stream().set_nodelay(true)?;
+        Ok(Self::unix(tcp, activity))
+    }
+
+    /// A Unix socket.
+    pub(crate) fn unix(stream: Arc<Tcp>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
-        Ok(Socket { tcp, patience: Patience::None, progress, activity, ended: false })
+        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &Arc<Tcp> {
         &self.tcp
+    }
+
+    /// The number of bytes that the system has taken to send since the connection was made.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(crate) fn set_patience(&mut self, patience: Patience) {
@@ -125,8 +151,7 @@ impl Socket {
         match &self.patience {
             Patience::None => Err(refusal),
             Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
-            Patience::Until(deadline) => self.tcp.wait(flags, *deadline),
-            Patience::Alive(server) => match server.time_left() {
+            Patience::While(time) => match time.time_left() {
                 Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
                 left => match self.tcp.wait(flags, Some(after(left))) {
                     Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
@@ -149,9 +174,17 @@ impl Socket {
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
             match self.tcp.wait(flags, Some(until)) {
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    self.progress.look(self.tcp.stream(), Instant::now());
+                    if self.progress.look(self.tcp.stream(), Instant::now()) {
+                        self.activity.mark_uploaded(Moment::now());
+                    }
                 }
-                ready => return ready,
+                ready => {
+                    // There is room in the system's buffers because the peer has taken something.
+                    if ready.is_ok() && flags == PollFlags::OUT {
+                        self.activity.mark_uploaded(Moment::now());
+                    }
+                    return ready;
+                }
             }
         }
     }
@@ -186,6 +219,7 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
         self.activity.mark_sent(Moment::now());
+        self.sent += count as u64;
         if let Patience::Moving { .. } = self.patience {
             self.progress.written(count, Instant::now());
         }

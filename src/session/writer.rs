@@ -7,9 +7,10 @@ use std::mem;
 use std::sync::Arc;
 
 use super::outbox::Admission;
-use super::{Session, Thread, log_packets, panicked};
+use super::{Session, Thread, panicked, report};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
+use crate::observation::Direction;
 use crate::protocol::Packet;
 use crate::sync::{Mutex, lock, thread_local};
 use crate::transport::{Progress, TransportError, Written};
@@ -60,18 +61,18 @@ impl Progress for Session {
 
     fn urgent(&self) -> Option<Packet> {
         let pong = self.outbox.take_pong()?;
-        log_packets(self, "sending", [&pong]);
+        report(self, Direction::Sent, [&pong]);
         Some(pong)
     }
 }
 
-/// Carries out the outbox's decision about a packet.
+/// Carries out the outbox's decision about packets.
 pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<()> {
-    if let Admission::Full(packet, ticket) = admission {
+    if let Admission::Full(parcel, ticket) = admission {
         // If this thread runs a handler, the reader receives nothing, and the server may not read before its
         // own messages are received.
         session.watchdog.stand_in();
-        admission = session.outbox.wait_for_room(packet, ticket)?;
+        admission = session.outbox.wait_for_room(parcel, ticket)?;
     }
     if let Admission::Direct(packet) = admission {
         admission = write_direct(session, packet)?;
@@ -85,7 +86,7 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 /// Writes a packet from the calling thread, which has the turn.
 fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
     // A packet that is refused, because the reader is at work, is logged by the writer once more.
-    log_packets(session, "sending", [&packet]);
+    report(session, Direction::Sent, [&packet]);
     let message = packet.is_message();
     let tried = guarded(|| session.transport.try_send(&mut packet, session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
@@ -117,7 +118,7 @@ fn run(session: &Arc<Session>) {
     IS_WRITER.with(|is_writer| is_writer.set(true));
     let (mut batch, mut spent) = (VecDeque::new(), Vec::new());
     while session.outbox.take(&mut batch) {
-        log_packets(session, "sending", &batch);
+        report(session, Direction::Sent, &batch);
         let sent = guarded(|| session.transport.send(&mut batch, &mut spent, &**session));
         if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
             session.fail(e);

@@ -4,12 +4,29 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketType, bind, listen};
 
 use super::*;
-use crate::net::{LastActivity, TlsSettings, socket::Socket};
+use crate::net::{LastActivity, TimeLeft, TlsSettings, socket::Socket};
 use crate::sync::{Mutex, lock};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const LIMITS: Limits = Limits { step: PATIENCE, end: None };
+/// Dials, with limits that no dial here reaches.
+fn dial_with(
+    host: &str,
+    port: u16,
+    known: &KnownAddresses,
+    settings: &DialSettings,
+    register: Register<'_>,
+) -> Result<Arc<Tcp>> {
+    let activity = Arc::new(LastActivity::new());
+    tcp(host, port, Limits { step: PATIENCE, end: None, activity: &activity }, known, settings, register)
+}
+
+/// A deadline in place of a step.
+impl TimeLeft for Instant {
+    fn time_left(&self) -> Duration {
+        self.saturating_duration_since(Instant::now())
+    }
+}
 
 fn keep(_: Waiter) -> Result<()> {
     Ok(())
@@ -53,7 +70,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let (swallower, (_listener, address)) = (Swallower::new(), listener());
     let start = Instant::now();
     let (tcp, winner) =
-        race(vec![swallower.address, address], Instant::now() + PATIENCE, &keep).expect("a winner");
+        race(vec![swallower.address, address], None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!((winner, tcp.stream().peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
@@ -69,7 +86,7 @@ fn attempts_go_on_while_later_ones_are_made() {
         Ok(())
     };
     let addresses = vec![slow.address, slow.address, address];
-    race(addresses, Instant::now() + PATIENCE, &register).expect("a winner");
+    race(addresses, None, &(Instant::now() + PATIENCE), &register).expect("a winner");
     assert_eq!(lock(&started).len(), 3);
     // The others are given up when there is a winner.
     assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
@@ -80,7 +97,7 @@ fn an_address_that_refuses_costs_nothing() {
     let (_listener, address) = listener();
     let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
     let start = Instant::now();
-    let (_, winner) = race(addresses, Instant::now() + PATIENCE, &keep).expect("a winner");
+    let (_, winner) = race(addresses, None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!(winner, address);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -90,11 +107,11 @@ fn the_deadline_holds_for_all_addresses() {
     let swallower = Swallower::new();
     let start = Instant::now();
     let limit = Duration::from_millis(400);
-    let lost = race(vec![swallower.address; 3], start + limit, &keep).expect_err("no winner");
+    let lost = race(vec![swallower.address; 3], None, &(start + limit), &keep).expect_err("no winner");
     let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
     assert_eq!(e.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
-    assert!(matches!(race(Vec::new(), start, &keep), Err(Failure::Refused(None))));
+    assert!(matches!(race(Vec::new(), None, &start, &keep), Err(Failure::Refused(None))));
 }
 
 #[test]
@@ -111,7 +128,8 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
     };
     let start = Instant::now();
     let address = swallower.address;
-    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &close_at_once).unwrap_err();
+    let error = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &close_at_once)
+        .unwrap_err();
     assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     assert!(!error.is_timeout(), "{error}");
 }
@@ -120,8 +138,10 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
 fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
-    let dial =
-        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|tcp| tcp.stream().peer_addr().unwrap());
+    let dial = |host| {
+        dial_with(host, address.port(), &known, &DialSettings::default(), &keep)
+            .map(|tcp| tcp.stream().peer_addr().unwrap())
+    };
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
     assert_eq!(dial("name.invalid").unwrap(), address);
@@ -132,13 +152,33 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
 }
 
 #[test]
-fn steps_have_limits_and_so_have_all_steps_together() {
-    let minute = Duration::from_secs(60);
-    let end = Instant::now() + minute;
-    assert!(Limits { step: minute * 2, end: Some(end) }.next() == end);
-    assert!(Limits { step: minute / 2, end: Some(end) }.next() < end);
-    // The longest limit overflows nothing.
-    assert!(Limits { step: Duration::MAX, end: None }.next() > end);
+fn a_connection_comes_from_the_local_address() {
+    let (listener, address) = listener();
+    let from = |local: &str| {
+        let settings =
+            DialSettings { local_address: Some(local.parse().unwrap()), ..DialSettings::default() };
+        dial_with("127.0.0.1", address.port(), &known(), &settings, &keep)
+    };
+    let _stream = from("127.0.0.5").unwrap();
+    assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
+    // A network for documentation (RFC 5737).
+    let error = from("192.0.2.1").unwrap_err().to_string();
+    assert!(error.contains("the local address is not one of this machine"), "{error}");
+    let error = from("::1").unwrap_err().to_string();
+    assert!(error.contains("from the local address ::1: it has no IPv6 address"), "{error}");
+}
+
+#[test]
+fn the_users_addresses_take_the_place_of_a_lookup() {
+    let (_listener, address) = listener();
+    let entry = |ip: [u8; 4]| Override { host: "h.invalid".into(), port: address.port(), address: ip.into() };
+    // Nothing listens at the first one.
+    let overrides = vec![entry([127, 0, 0, 9]), entry([127, 0, 0, 1])];
+    let settings = DialSettings { overrides, ..DialSettings::default() };
+    let known = known();
+    let stream = dial_with("h.invalid", address.port(), &known, &settings, &keep).unwrap();
+    assert_eq!(stream.stream().peer_addr().unwrap(), address);
+    dial_with("h.invalid", 1, &known, &settings, &keep).unwrap_err();
 }
 
 /// The `ClientHello` that a server at `host` receives.
@@ -152,10 +192,11 @@ fn client_hello(host: &str) -> Vec<u8> {
         tcp.read_exact(&mut hello).unwrap();
         hello
     });
-    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &keep).unwrap();
+    let tcp = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &keep).unwrap();
     let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
     let connector = TlsSettings::default().connector().unwrap();
-    tls(&connector, host, Stream::Plain(socket), Instant::now() + PATIENCE).unwrap_err();
+    let limits = Limits { step: PATIENCE, end: None, activity: &Arc::new(LastActivity::new()) };
+    tls(&connector, host, Stream::Plain(socket), limits).unwrap_err();
     server.join().unwrap()
 }
 

@@ -175,8 +175,8 @@ proptest! {
         for url in [url.clone(), format!("http://{url}")] {
             let get = |name: &str| Some(if name == "no_proxy" { &list } else { &url }.clone());
             let _ = ProxySettings::Url(url.clone()).check();
-            let _ = Environment::from(get).find(&"http://a.example".parse().unwrap());
-            let _ = Environment::from(get).find(&"https://[::1]:80".parse().unwrap());
+            let _ = Environment::from(get, false).find(&"http://a.example".parse().unwrap());
+            let _ = Environment::from(get, false).find(&"https://[::1]:80".parse().unwrap());
         }
     }
 }
