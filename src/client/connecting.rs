@@ -176,7 +176,13 @@ impl Core {
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
         let reconnect = Box::new(move || core.reconnect(epoch));
-        let listener = ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect);
+        let has_handler = self.handlers.connect.is_set();
+        if !has_handler {
+            // There is nothing that `connect` has to wait for, and a wait for the reader thread takes time.
+            record.open(Ok(()));
+        }
+        let listener =
+            ClientListener::new(self.clone(), self.uncounted(), record.clone(), has_handler, reconnect);
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());

@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
-use crate::session::{Ending, Listener};
+use crate::session::{BeforeHandler, Ending, Listener};
 
 /// The listener of one connection. The reader thread of its session calls it.
 pub(super) struct ClientListener {
@@ -20,6 +20,8 @@ pub(super) struct ClientListener {
     /// The client that is passed to handlers. It does not count as a handle.
     client: Client,
     record: Arc<Record>,
+    /// Set if a connect handler was registered before the session started.
+    has_connect_handler: bool,
     /// Connects again by the reconnection policy.
     reconnect: Option<Box<dyn FnOnce() + Send>>,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
@@ -35,10 +37,19 @@ impl ClientListener {
         core: Arc<Core>,
         client: Client,
         record: Arc<Record>,
+        has_connect_handler: bool,
         reconnect: Box<dyn FnOnce() + Send>,
     ) -> Self {
-        let reconnect = Some(reconnect);
-        ClientListener { core, client, record, reconnect, refused: false, last: None, turn: None }
+        ClientListener {
+            core,
+            client,
+            record,
+            has_connect_handler,
+            reconnect: Some(reconnect),
+            refused: false,
+            last: None,
+            turn: None,
+        }
     }
 
     fn report(&self, event: &str, result: Result<(), String>) {
@@ -48,9 +59,9 @@ impl ClientListener {
     }
 
     /// Sends the event to the channels, after its handler has run.
-    fn publish(&self, event: &Event, grace: Duration) {
+    fn publish(&self, event: &Event, grace: Duration, before: BeforeHandler<'_>) {
         let Some(turn) = &self.turn else { return };
-        let missed = turn.publish(event, grace);
+        let missed = turn.publish(event, grace, before);
         if missed > 0 {
             log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
         }
@@ -58,8 +69,12 @@ impl ClientListener {
 }
 
 impl Listener for ClientListener {
-    fn connected(&mut self) -> bool {
-        let result = self.core.handlers.connect.call(&self.client, ());
+    fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
+        let result = match self.has_connect_handler {
+            true => self.core.handlers.connect.call(&self.client, (), before),
+            // `connect` may have returned, so a handler that was registered since is for the next connection.
+            false => Ok(()),
+        };
         self.refused = result.is_err();
         self.report("connect", result.clone());
         if !self.refused {
@@ -68,28 +83,35 @@ impl Listener for ClientListener {
         self.record.open(result);
         // `connect` may return from here on. The event comes after that, because the caller of `connect` may
         // be the thread that reads the channel.
-        self.publish(&Event::Connect, Duration::ZERO);
+        self.publish(&Event::Connect, Duration::ZERO, before);
         !self.refused
     }
 
-    fn message(&mut self, packet: Packet) {
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
+        let json = &self.core.options.json;
         let message = match packet {
-            Packet::Text(text) => self.core.options.json.message(text),
+            Packet::Text(text) => {
+                if json.decode {
+                    // The codec is the user's, or has a text of any length to read.
+                    before();
+                }
+                json.message(text)
+            }
             Packet::Binary(bytes) => Message::Binary(bytes),
             _ => return,
         };
         let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
-        let result = self.core.handlers.message.call(&self.client, message);
+        let result = self.core.handlers.message.call(&self.client, message, before);
         self.report("message", result);
         if let Some(event) = event {
-            self.publish(&event, Duration::ZERO);
+            self.publish(&event, Duration::ZERO, before);
         }
     }
 
     fn ended(&mut self, ending: Ending) {
         self.core.end(&self.record, ending.error, ending.unsent);
         if !self.refused {
-            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
+            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone(), &mut || {});
             self.report("disconnect", result);
             self.last = Some(Event::Disconnect(ending.reason));
         }
@@ -100,7 +122,7 @@ impl Listener for ClientListener {
         // `disconnect` may return from here on. The event comes after that, because the caller of
         // `disconnect` may be the thread that reads the channel.
         if let Some(last) = self.last.take() {
-            self.publish(&last, self.core.options.request_timeout);
+            self.publish(&last, self.core.options.request_timeout, &mut || {});
         }
         self.turn = None;
         if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {

@@ -4,6 +4,7 @@ use super::Client;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::message::Message;
+use crate::session::BeforeHandler;
 use crate::sync::{Mutex, Signal, lock};
 
 type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
@@ -45,15 +46,28 @@ impl<T> Slot<T> {
         drop(former);
     }
 
-    /// Runs the handler, if there is one. Returns its error, or the text of its panic.
+    /// True if a call would run a handler, or wait for one.
+    pub(super) fn is_set(&self) -> bool {
+        let state = lock(&self.state);
+        state.handler.is_some() || state.running
+    }
+
+    /// Runs the handler, if there is one, and `before` ahead of it. Returns its error, or the text of its
+    /// panic.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
     /// That happens when a disconnect handler has connected again.
-    pub(super) fn call(&self, client: &Client, event: T) -> Result<(), String> {
-        let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+    pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), String> {
+        let mut state = lock(&self.state);
+        if state.running {
+            drop(state);
+            before();
+            state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+        }
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
         state.running = true;
         drop(state);
+        before();
         let result = guarded(|| handler(client, event));
         let mut state = lock(&self.state);
         state.running = false;
@@ -82,6 +96,41 @@ mod tests {
         slot
     }
 
+    fn call<T>(slot: &Slot<T>, client: &Client, event: T) -> Result<(), String> {
+        slot.call(client, event, &mut || {})
+    }
+
+    #[test]
+    fn before_is_called_for_a_handler_and_for_a_wait_for_one() {
+        let (client, entered) = (Client::new(), std::sync::Barrier::new(2));
+        let slot = Slot::new();
+        assert_eq!(slot.call(&client, 1, &mut || panic!("there is no handler")), Ok(()));
+        let (slot, entered) = (std::sync::Arc::new(slot), std::sync::Arc::new(entered));
+        let (inner, enters) = (slot.clone(), entered.clone());
+        slot.set(Box::new(move |_, first| {
+            if first == 1 {
+                enters.wait();
+                // The handler of the other call does not run before this one returns.
+                enters.wait();
+                inner.set(Box::new(|_, _| Ok(())));
+            }
+            Ok(())
+        }));
+        std::thread::scope(|scope| {
+            scope.spawn(|| call(&slot, &client, 1));
+            entered.wait();
+            let mut calls = 0;
+            let mut before = || {
+                if calls == 0 {
+                    entered.wait();
+                }
+                calls += 1;
+            };
+            assert_eq!(slot.call(&client, 2, &mut before), Ok(()));
+            assert_eq!(calls, 2, "once for the wait, and once for the handler");
+        });
+    }
+
     #[test]
     fn a_handler_keeps_its_state_between_calls() {
         let mut sum = 0;
@@ -90,16 +139,16 @@ mod tests {
             if sum == 5 { Err(sum.to_string()) } else { Ok(()) }
         });
         let client = Client::new();
-        assert_eq!(slot.call(&client, 2), Ok(()));
-        assert_eq!(slot.call(&client, 3), Err("5".into()));
+        assert_eq!(call(&slot, &client, 2), Ok(()));
+        assert_eq!(call(&slot, &client, 3), Err("5".into()));
     }
 
     #[test]
     fn a_panic_is_told_and_the_handler_stays() {
         let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
         let client = Client::new();
-        assert_eq!(slot.call(&client, 1), Err("panicked: no 1".into()));
-        assert_eq!(slot.call(&client, 2), Ok(()));
+        assert_eq!(call(&slot, &client, 1), Err("panicked: no 1".into()));
+        assert_eq!(call(&slot, &client, 2), Ok(()));
     }
 
     #[test]
@@ -117,8 +166,8 @@ mod tests {
             inner.set(Box::new(|_, ()| Ok(())));
             Ok(())
         }));
-        assert_eq!(slot.call(&Client::new(), ()), Err("panicked: what the handler held".into()));
-        assert_eq!(slot.call(&Client::new(), ()), Ok(()));
+        assert_eq!(call(&slot, &Client::new(), ()), Err("panicked: what the handler held".into()));
+        assert_eq!(call(&slot, &Client::new(), ()), Ok(()));
     }
 
     #[test]
@@ -130,7 +179,7 @@ mod tests {
             Ok(())
         }));
         let client = Client::new();
-        assert_eq!(slot.call(&client, ()), Ok(()));
-        assert_eq!(slot.call(&client, ()), Err("the successor".into()));
+        assert_eq!(call(&slot, &client, ()), Ok(()));
+        assert_eq!(call(&slot, &client, ()), Err("the successor".into()));
     }
 }

@@ -192,7 +192,7 @@ impl Polling {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), stamp.as_deref());
         let (body, _) = payload::encode(&VecDeque::from([Packet::Close]), 1, None);
-        http.reopened().post(&url, CONTENT_TYPE, &body).map(drop)
+        http.reopened().post(&url, CONTENT_TYPE, &body, None).map(drop)
     }
 
     fn set_last_post(&self, last: bool) {
@@ -310,7 +310,7 @@ impl Transport for Polling {
                 self.set_last_post(true);
             }
             // A failed POST is not repeated, because it may have arrived.
-            let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body);
+            let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body, progress.deadline());
             answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;
             let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
