@@ -4,8 +4,8 @@
 //! cargo run --example background_task
 //! cargo run --example background_task -- http://localhost:5000    # runs until Ctrl-C
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let reports = if argument.is_some() { usize::MAX } else { 3 };
     let url = match argument {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     client.on_message(|_, message| println!("received {message}"));

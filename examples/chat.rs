@@ -4,14 +4,15 @@
 //! cargo run --example chat                                 # through a server in this process
 //! cargo run --example chat -- http://localhost:5000        # through a server that broadcasts
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde` with the feature `derive` and
+//! `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::Client;
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@
 //! cargo run --example custom_headers                                # the server greets the user in `X-User`
 //! cargo run --example custom_headers -- http://localhost:5000
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use engineio::{Client, ConnectOptions};
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     let (messages, received) = unbounded();

@@ -4,13 +4,13 @@
 //! cargo run --example disconnect_reasons
 //! cargo run --example disconnect_reasons -- http://localhost:5000    # then stop that server
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
 
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, Disconnect, Reason};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     ];
     for (what, end) in ends {
         println!("{what}:");
-        let (interval, timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+        let (interval, timeout) = (Duration::from_millis(500), Duration::from_secs(2));
         let server = Server::start_with(Kind::Echo, interval, timeout)?;
         let client = connected(server.url())?;
         end(&client, &server)?;

@@ -4,8 +4,8 @@
 //! cargo run --example error_handling
 //! cargo run --example error_handling -- http://localhost:5000    # connects, or explains why not
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error as _;
 use std::io;
@@ -25,8 +25,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     show("a URL without a scheme", connect("localhost:5000"));
     show("no server there", connect(&unused_url()?));
-    show("a server that requires credentials", connect(&embedded::refusing()?));
-    let url = embedded::start()?;
+    show("a server that requires credentials", connect(&demo_server::refusing()?));
+    let url = demo_server::start()?;
     show("a connect handler that fails", connect_with_failing_handler(&url));
     show("a message above the server's limit", send_too_much(&url));
     show("a message without a connection", Client::new().send("hello"));

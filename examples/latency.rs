@@ -2,29 +2,25 @@
 //!
 //! ```text
 //! cargo run --release --example latency
-//! cargo run --release --example latency -- --rounds 100 http://localhost:5000    # a server that echoes
+//! cargo run --release --example latency -- --rounds 100 --pause 20 http://localhost:5000
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
+use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
 use crossbeam_channel::bounded;
 use engineio::{Client, ConnectOptions, TransportKind};
 
-/// Measures the round trip of a small message by polling and by websocket.
-#[derive(Parser)]
 struct Arguments {
-    /// URL of a server that echoes messages. Default: a server in this process
+    /// The URL of a server that echoes messages. By default, a server in this process is started.
     url: Option<String>,
-    /// Number of round trips by each transport
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
+    /// The number of round trips by each transport.
     rounds: u32,
-    /// Pause between two round trips, in milliseconds
-    #[arg(long, default_value_t = 0)]
-    pause: u64,
+    /// The pause between two round trips.
+    pause: Duration,
 }
 
 /// The number of rows for each transport, which show the progress.
@@ -32,10 +28,10 @@ const ROWS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
+    let arguments = arguments()?;
     let url = match &arguments.url {
         Some(url) => url.clone(),
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     println!("{:<10} {:>7} {:>10} {:>10} {:>10}", "transport", "rounds", "p50 ms", "p90 ms", "p99 ms");
     for transport in [TransportKind::Polling, TransportKind::WebSocket] {
@@ -59,7 +55,7 @@ fn measure(url: &str, transport: TransportKind, arguments: &Arguments) -> Result
         if round % arguments.rounds.div_ceil(ROWS) == 0 || round == arguments.rounds {
             print_row(transport, &mut times);
         }
-        client.sleep(Duration::from_millis(arguments.pause));
+        client.sleep(arguments.pause);
     }
     client.disconnect()?;
     Ok(())
@@ -75,4 +71,19 @@ fn print_row(transport: TransportKind, times: &mut [Duration]) {
     };
     let (p50, p90, p99) = (percentile(50), percentile(90), percentile(99));
     println!("{:<10} {:>7} {p50:>10.3} {p90:>10.3} {p99:>10.3}", transport.as_str(), times.len());
+}
+
+/// The options `--rounds` and `--pause` (in milliseconds), and the URL.
+fn arguments() -> Result<Arguments, Box<dyn Error>> {
+    let mut parsed = Arguments { url: None, rounds: 1000, pause: Duration::ZERO };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().ok_or(format!("{argument} needs a number"));
+        match argument.as_str() {
+            "--rounds" => parsed.rounds = number()?.parse::<NonZeroU32>()?.get(),
+            "--pause" => parsed.pause = Duration::from_millis(number()?.parse()?),
+            _ => parsed.url = Some(argument),
+        }
+    }
+    Ok(parsed)
 }

@@ -5,8 +5,9 @@
 //! cargo run --example quickstart -- http://localhost:5000          # with a server that echoes
 //! cargo run --example quickstart -- --transport websocket [URL]    # or polling
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (url, transport) = arguments()?;
     let url = match url {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
 
     let client = Client::new();

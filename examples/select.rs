@@ -4,8 +4,8 @@
 //! cargo run --example select
 //! cargo run --example select -- http://localhost:5000    # a server that echoes
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use engineio::{Client, Event};
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     // The channel is created before `connect`, so it misses no event. While it is full, the client waits.

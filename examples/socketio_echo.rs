@@ -8,17 +8,18 @@
 //! cargo run --example socketio_echo -- http://localhost:3000 /chat     # in another namespace
 //! ```
 //!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
+//!
 //! A Socket.IO packet is the text of an Engine.IO message. It consists of its type, the namespace with a
 //! comma (unless the namespace is `/`), an id if an acknowledgement is requested or given, and JSON. This
 //! example does not support packets with binary attachments.
-
-mod embedded;
 
 use std::error::Error;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, unbounded};
-use embedded::{Kind, Server};
+use demo_server::{Kind, Server};
 use engineio::{Client, ConnectOptions};
 use serde_json::{Value, json};
 

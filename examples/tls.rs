@@ -4,14 +4,13 @@
 //! cargo run --example tls
 //! cargo run --example tls -- https://example.org [CA.pem [CLIENT.pem CLIENT.key]]
 //! ```
-
-mod embedded;
-#[path = "embedded/tls.rs"]
-mod front;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
 
+use demo_server::Front;
 use engineio::{Client, ClientBuilder, Event};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Connects to a server with an unknown authority, which requires client certificates.
 fn demonstrate() -> Result<(), Box<dyn Error>> {
-    let front = front::Front::start(&embedded::start()?)?;
+    let front = Front::start(&demo_server::start()?)?;
     let with_ca = Client::builder().ca_certificate(&front.ca);
     let with_both = with_ca.clone().client_certificate(&front.certificate, &front.key);
     let unverified = Client::builder().ssl_verify(false).client_certificate(&front.certificate, &front.key);

@@ -4,8 +4,8 @@
 //! cargo run --example transports
 //! cargo run --example transports -- http://localhost:5000
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio` and `demo-server` (`examples/server`).
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let choices: [(&str, &[TransportKind]); 4] = [
         ("the default: polling, then an upgrade to websocket", &[Polling, WebSocket]),

@@ -4,8 +4,9 @@
 //! cargo run --example workers
 //! cargo run --example workers -- http://localhost:5000    # a server that echoes
 //! ```
-
-mod embedded;
+//!
+//! A copy of this file needs `engineio`, `crossbeam-channel`, `serde_json` and `demo-server`
+//! (`examples/server`).
 
 use std::error::Error;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const JOBS: u64 = 12;
 fn main() -> Result<(), Box<dyn Error>> {
     let url = match std::env::args().nth(1) {
         Some(url) => url,
-        None => embedded::start()?,
+        None => demo_server::start()?,
     };
     let client = Client::new();
     let (echoes, received) = unbounded();

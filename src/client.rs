@@ -104,7 +104,7 @@ impl Client {
     /// Connects to the server at `url`. Returns when the connect handler has run.
     ///
     /// If the disconnect handler of the previous connection is still running on another thread, this first
-    /// waits for it to return, for the [request timeout](crate::ClientBuilder::request_timeout) at most.
+    /// waits for it to return, for one second at most.
     ///
     /// The scheme is `http`, `https`, `ws` or `wss`; `ws` means the same as `http`, and `wss` the same as
     /// `https`. The URL's query goes to the server, and its user and password become a Basic authorization.
@@ -261,7 +261,7 @@ impl Client {
     /// This can be called from any thread, at any time, and more than once. It also ends an attempt to
     /// connect and the [reconnection policy](ClientBuilder::reconnection). A call while the disconnect
     /// handler runs waits for that handler, whichever side has ended the connection. Without a connection the
-    /// call only returns the count of the last one.
+    /// call only returns the count of the last one, if no earlier call has returned it.
     ///
     /// In a handler this returns `Ok` at once, if there is a connection. From then on nothing can be sent,
     /// and the disconnect handler runs when the current handler has returned.
@@ -269,7 +269,8 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
-    /// the connection that this call ends, or of the last one if there is no connection any more. A message
+    /// the connection that this call ends, or of the last one if there is no connection any more. Each loss
+    /// is returned once: a call after the one that returned it succeeds. A message
     /// counts as unsent if it is not known to be written. In a handler the count is not known before the
     /// connection is over: see [`Stats::unsent`](crate::Stats::unsent).
     ///

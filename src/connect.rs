@@ -259,8 +259,16 @@ impl Plan {
 impl Way for Plan {
     /// Connects by the first transport that works. If none does, returns the error of the first one.
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
-        self.connect_with(attempt)
+        self.connect_with(attempt).map_err(|e| if self.endpoint.drops_path() { about_path(e) } else { e })
     }
+}
+
+/// Says that the path of the URL is not used, if the server does not know the path that is.
+fn about_path(mut error: Error) -> Error {
+    if let Error::Connection { status: Some(404), message, .. } = &mut error {
+        message.push_str("; the path of the URL is not used");
+    }
+    error
 }
 
 /// True if another transport may work after this failure. It cannot if the server is unreachable or does not

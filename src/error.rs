@@ -1,4 +1,3 @@
-use std::error::Error as StdError;
 use std::fmt;
 
 use serde_json::Value;
@@ -83,7 +82,7 @@ pub enum Error {
     },
 
     /// Nothing can be sent, because there is no connection, or because it is closed or closing.
-    #[error("there is no open connection")]
+    #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
     /// An operation took longer than its time limit.
@@ -100,7 +99,10 @@ pub enum Error {
     QueueFull,
 
     /// The message is larger than the server accepts. It was not sent. The connection stays open.
-    #[error("the message takes {size} bytes on the wire, but the server accepts at most {max}")]
+    #[error(
+        "the message takes {size} bytes on the wire, but the server accepts at most {max}, its `maxPayload` \
+         (`max_http_buffer_size` in Python, `maxHttpBufferSize` in JavaScript)"
+    )]
     #[non_exhaustive]
     MessageTooLarge {
         /// The encoded size in bytes.
@@ -152,17 +154,19 @@ pub enum Error {
 /// returns the error. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            if !said.to_lowercase().contains(&text.to_lowercase()) {
-                said = format!("{said}: {text}");
-            }
-            source = cause.source();
-        }
-        write!(f, "{}", Printable(said))
+        write!(f, "{}", Printable(with_causes(self)))
     }
+}
+
+/// The text of an error and its causes, without repetitions.
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.map(ToString::to_string).fold(error.to_string(), |told, cause| {
+        match told.to_lowercase().contains(&cause.to_lowercase()) {
+            true => told,
+            false => format!("{told}: {cause}"),
+        }
+    })
 }
 
 impl Error {
@@ -213,6 +217,8 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     #[test]

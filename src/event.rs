@@ -1,7 +1,9 @@
 //! The events of a connection, and the reasons for its end.
 
+use std::error::Error;
 use std::fmt;
 
+use crate::error::with_causes;
 use crate::message::Message;
 
 /// The reason for the end of a connection.
@@ -99,26 +101,52 @@ impl Event {
     }
 }
 
-/// The return type of a handler: `()`, or a `Result` whose error can be displayed.
-pub trait HandlerResult: private::Sealed {
+/// The return type of a handler: `()`, or a `Result` whose error is any type that `?` converts to a
+/// `Box<dyn Error>`, such as [`Error`](crate::Error), `String` or `anyhow::Error`, or is such a box itself.
+///
+/// You do not name the parameter `Kind`. It tells the kinds of results apart.
+pub trait HandlerResult<Kind>: private::Sealed<Kind> {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;
 }
 
 mod private {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl<E: std::fmt::Display> Sealed for Result<(), E> {}
+    use std::error::Error;
+
+    /// The kind of `()`.
+    pub enum Nothing {}
+    /// The kind of a result whose error converts to a `Box<dyn Error>`.
+    pub enum Converts {}
+    /// The kind of a result whose error is a `Box<dyn Error>` of a thread-safe error, which does not.
+    pub enum IsBoxed {}
+
+    pub trait Sealed<Kind> {}
+    impl Sealed<Nothing> for () {}
+    impl<E: Into<Box<dyn Error>>> Sealed<Converts> for Result<(), E> {}
+    impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send>> {}
+    impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send + Sync>> {}
 }
 
-impl HandlerResult for () {
+impl HandlerResult<private::Nothing> for () {
     fn into_result(self) -> Result<(), String> {
         Ok(())
     }
 }
 
-impl<E: fmt::Display> HandlerResult for Result<(), E> {
+impl<E: Into<Box<dyn Error>>> HandlerResult<private::Converts> for Result<(), E> {
     fn into_result(self) -> Result<(), String> {
-        self.map_err(|e| e.to_string())
+        self.map_err(|e| with_causes(&*e.into()))
+    }
+}
+
+impl HandlerResult<private::IsBoxed> for Result<(), Box<dyn Error + Send>> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|e| with_causes(&*e))
+    }
+}
+
+impl HandlerResult<private::IsBoxed> for Result<(), Box<dyn Error + Send + Sync>> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|e| with_causes(&*e))
     }
 }

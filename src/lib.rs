@@ -123,6 +123,10 @@
 //! info. Session ids, and packets with their sizes, are at debug, and the contents of packets at trace.
 //! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
+//! Without a logger, or if the maximum level is off, errors go to stderr, one line each:
+//! `engineio: the message handler failed: …`, with all causes of the error. They are failed handlers and
+//! wrong uses of the client. The panic hook prints panics. [`ClientBuilder::quiet`] turns this off.
+//!
 //! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
 //! `RUST_LOG=info,engineio=debug`:
 //!
@@ -139,6 +143,10 @@
 //!
 //! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`).
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
+
+// The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when
+// it is not tested, and this one is empty when it is.
+#![cfg(any(all(test, unit_tests), not(any(test, unit_tests))))]
 
 mod client;
 mod clock;
@@ -175,6 +183,8 @@ pub use error::{Error, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
 pub use json::JsonCodec;
 pub use message::Message;
+#[cfg(feature = "sigint")]
+pub use options::OnSigint;
 pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
 pub use reconnection::{Reconnection, ReconnectionEvent};

@@ -62,7 +62,8 @@ pub enum ReconnectionEvent<'a> {
     /// The attempt failed.
     #[non_exhaustive]
     Failed {
-        /// The number of the attempt.
+        /// The number of the attempt. It is 0 for the `connect` call that the policy repeats
+        /// ([`first_connect`](Reconnection::first_connect)).
         attempt: u32,
         /// The error of the attempt.
         error: &'a Error,
@@ -93,8 +94,9 @@ impl fmt::Display for ReconnectionEvent<'_> {
             Self::Waiting { attempt, delay } => {
                 write!(f, "connecting again in {delay:.1?} (attempt {attempt})")
             }
+            Self::Failed { attempt: 0, error } => write!(f, "connecting failed: {error:?}"),
             Self::Failed { attempt, error } => {
-                write!(f, "attempt {attempt} to connect again failed: {error}")
+                write!(f, "attempt {attempt} to connect again failed: {error:?}")
             }
             Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
             Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempt(s) to connect again"),
@@ -184,6 +186,14 @@ impl Reconnection {
         pause.unwrap_or(self.max_delay).min(self.max_delay)
     }
 
+    /// Tells the user's function about a step.
+    pub(crate) fn tell(&self, event: &ReconnectionEvent<'_>) {
+        if let Some(observer) = &self.observer {
+            // The panic hook reports a panic of the observer. It changes nothing here.
+            let _ = guarded(|| observer(event));
+        }
+    }
+
     /// Makes attempts until one succeeds, there were enough of them, or they are called off. The error is
     /// that of the last attempt, if there was one. `goes_on` and `sleep` return false when no further
     /// attempts are wanted.
@@ -196,10 +206,7 @@ impl Reconnection {
     ) -> Result<(), Option<Error>> {
         let mut tell = |event: &ReconnectionEvent<'_>| {
             report(event);
-            if let Some(observer) = &self.observer {
-                // The panic hook reports a panic of the observer. It changes nothing here.
-                let _ = guarded(|| observer(event));
-            }
+            self.tell(event);
         };
         let (mut attempt, mut last) = (0, None);
         while self.max_attempts.is_none_or(|max| attempt < max) {

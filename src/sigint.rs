@@ -1,5 +1,5 @@
 //! The handling of Ctrl-C: connected clients disconnect first, and then the signal has the effect that it
-//! would have had without them.
+//! would have had without them. If a client asks for it, the process goes on instead of ending.
 //!
 //! The first connection installs the signal handler and the thread `eio-sigint`, which does the work. Both
 //! stay for the life of the process.
@@ -19,6 +19,9 @@ use crate::sync::{Mutex, lock};
 
 /// A client that Ctrl-C disconnects.
 pub(crate) trait Interrupt: Send + Sync {
+    /// True if the program goes on when this client is disconnected.
+    fn returns(&self) -> bool;
+
     /// Begins to disconnect. Returns a function that waits for the end, within the client's request timeout.
     fn begin(self: Arc<Self>) -> Box<dyn FnOnce()>;
 }
@@ -28,6 +31,10 @@ static CLIENTS: Mutex<Vec<Weak<dyn Interrupt>>> = Mutex::new(Vec::new());
 
 /// Set when the process is about to end.
 static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Set by each signal. If it is set already, the signal ends the process. It is `None` until the handler is
+/// installed.
+static AGAIN: Mutex<Option<Arc<AtomicBool>>> = Mutex::new(None);
 
 /// The effect of Ctrl-C on the process before the first connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,17 +56,22 @@ pub(crate) fn watch(client: &Arc<dyn Interrupt>) -> io::Result<()> {
             clients.push(Arc::downgrade(client));
         }
     }
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
-    let mut installed = lock(&INSTALLED);
-    if !*installed {
+    let mut installed = lock(&AGAIN);
+    match &*installed {
+        Some(again) if !ENDING.load(Ordering::SeqCst) => again.store(false, Ordering::SeqCst),
+        Some(_) => {}
         // After a failure, the next connection tries again.
-        install()?;
-        *installed = true;
+        None => {
+            let again = Arc::new(AtomicBool::new(false));
+            install(&again)?;
+            *installed = Some(again);
+        }
     }
     Ok(())
 }
 
-fn install() -> io::Result<()> {
+/// Installs the handler. A signal that finds `again` set ends the process at once.
+fn install(again: &Arc<AtomicBool>) -> io::Result<()> {
     let before = before()?;
     if before == Before::Ignored {
         return Ok(());
@@ -70,26 +82,35 @@ fn install() -> io::Result<()> {
     let arrivals = signals.handle();
     let run = move || {
         // This thread lives as long as the process, and waits for signals only.
-        for _ in signals.forever() {
-            if before == Before::Ends {
-                ENDING.store(true, Ordering::SeqCst);
-            }
-            disconnect_all();
-            if before == Before::Ends {
-                // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
-                let _ = low_level::emulate_default_handler(SIGINT);
-            }
-        }
+        signals.forever().for_each(|_| handle(before));
     };
     thread::Builder::new().name("eio-sigint".into()).spawn(run)?;
     arrivals.add_signal(SIGINT)?;
     if before == Before::Ends {
         // A second Ctrl-C ends the process at once.
-        let again = Arc::new(AtomicBool::new(false));
         flag::register_conditional_default(SIGINT, again.clone())?;
-        flag::register(SIGINT, again)?;
+        flag::register(SIGINT, again.clone())?;
     }
     Ok(())
+}
+
+/// Disconnects all clients at the same time, so that none waits for the server or the handlers of another,
+/// and then ends the process if it should end.
+fn handle(before: Before) {
+    let clients = lock(&CLIENTS).clone();
+    let clients: Vec<_> = clients.iter().filter_map(Weak::upgrade).collect();
+    let ends = before == Before::Ends && !clients.iter().any(|client| client.returns());
+    if ends {
+        ENDING.store(true, Ordering::SeqCst);
+    }
+    // A panic must not end this thread, which ends the process and may drop the last share of a client.
+    let begin = |client: Arc<dyn Interrupt>| guarded(|| client.begin()).ok();
+    let waits: Vec<_> = clients.into_iter().filter_map(begin).collect();
+    waits.into_iter().for_each(|wait| _ = guarded(wait));
+    if ends {
+        // The process ends by the signal, so that its parent can tell. This cannot fail for SIGINT.
+        let _ = low_level::emulate_default_handler(SIGINT);
+    }
 }
 
 /// Does not return if Ctrl-C is about to end the process. Otherwise the caller could end it first, with a
@@ -98,15 +119,6 @@ pub(crate) fn stay() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();
     }
-}
-
-/// Disconnects all clients at the same time, so that none waits for the server or the handlers of another.
-fn disconnect_all() {
-    let clients = lock(&CLIENTS).clone();
-    // A panic must not end this thread, which ends the process and may drop the last share of a client.
-    let begin = |client: Arc<dyn Interrupt>| guarded(|| client.begin()).ok();
-    let waits: Vec<_> = clients.iter().filter_map(Weak::upgrade).filter_map(begin).collect();
-    waits.into_iter().for_each(|wait| _ = guarded(wait));
 }
 
 /// Determines the current effect of Ctrl-C on the process.

@@ -1,8 +1,6 @@
 //! The number of memory allocations for a message. A busy machine cannot break this limit, as it could a time
 //! limit. There is only one test, because the allocator counts for the whole process.
 
-mod common;
-
 use std::alloc::System;
 use std::sync::mpsc::channel;
 

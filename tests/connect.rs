@@ -1,8 +1,6 @@
 //! Attempts to connect, and their failures: addresses, answers, silence, the fallback to another transport,
 //! and the upgrade.
 
-mod common;
-
 use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

@@ -13,7 +13,7 @@ use std::path::Path;
 
 #[test]
 fn the_client_holds_against_the_corpus() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus/client");
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/client");
     let mut count = 0;
     for input in fs::read_dir(corpus).unwrap() {
         let path = input.unwrap().path();

@@ -1,7 +1,5 @@
 //! The memory that decoded JSON takes. One test, as memory is counted for the whole process.
 
-mod common;
-
 use std::alloc::System;
 use std::error::Error;
 use std::sync::mpsc::channel;

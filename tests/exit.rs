@@ -3,8 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::cell::RefCell;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};

@@ -1,8 +1,6 @@
 //! Handlers that fail, panic, or do not end; and panics of other user code. A panic in a middleware ends the
 //! connection like any other error, a panic in a logger changes nothing, and the client stays usable.
 
-mod common;
-
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -253,7 +251,7 @@ fn handlers_of_two_connections_do_not_overlap() {
 #[test]
 fn a_disconnect_handler_may_wait_for_a_thread_that_connects() {
     let server = ends_the_first();
-    let client = Client::builder().request_timeout(Duration::from_millis(500)).build().unwrap();
+    let client = Client::new();
     let (tell, told) = mpsc::channel();
     let url = server.url().to_owned();
     client.on_disconnect(move |client, reason| {

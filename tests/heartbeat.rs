@@ -1,8 +1,6 @@
 //! The heartbeat: pings are answered however slow the handlers are, silence ends the connection and not too
 //! early, and any byte is a sign of life.
 
-mod common;
-
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
@@ -351,7 +349,7 @@ fn polls_that_bring_nothing_become_rare() {
 
 #[test]
 fn a_silent_server_is_told_of_and_whether_it_ever_pinged() {
-    for (pings, told) in [(0, "first ping; does it speak Engine.IO v3"), (1, "next ping")] {
+    for (pings, told) in [(0, "first ping (does it speak Engine.IO v3"), (1, "next ping")] {
         let server = Scripted::start(move |exchange| {
             exchange.open_websocket(&open_with(200, 200))?;
             (0..pings).try_for_each(|_| exchange.ws_text("2"))?;

@@ -1,14 +1,12 @@
 //! Common mistakes of new users. The error says what has happened and what to try.
 
-mod common;
-
 use std::net::TcpListener;
 use std::time::Duration;
 
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, only};
-use engineio::{Client, TransportKind};
+use common::{Lines, PATIENCE, in_full, only};
+use engineio::{Client, Disconnect, Error, Reconnection, TransportKind};
 use log::Level;
 
 use TransportKind::{Polling, WebSocket};
@@ -16,12 +14,29 @@ use TransportKind::{Polling, WebSocket};
 /// Checks that the error has all of these texts, by each transport.
 fn says(url: &str, parts: &[&str]) {
     for transport in [Polling, WebSocket] {
-        let options = only(transport);
-        let error = Client::new().connect_with(url, options).unwrap_err().to_string();
+        let error = Client::new().connect_with(url, only(transport)).unwrap_err();
+        reads_well(&error);
+        let error = error.to_string();
         for part in parts {
             assert!(error.contains(part), "by {transport}, {part:?} is not in: {error}");
         }
         assert!(error.len() < 250 && !error.contains('\n'), "{error}");
+    }
+}
+
+/// Checks an error as a program prints it, with its causes: there is one question at most, no text goes on
+/// behind a question mark, and no cause is told twice.
+fn reads_well(error: &Error) {
+    let shown = in_full(error);
+    assert!(shown.matches('?').count() <= 1, "{shown}");
+    assert!(!["?;", "?:", "?,", ";;"].iter().any(|end| shown.contains(end)), "{shown}");
+    let mut told = error.to_string().to_lowercase();
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes.map(|cause| cause.to_string().to_lowercase()) {
+        // The text of a system's error ends in its number.
+        let text = cause.split(" (os error").next().unwrap();
+        assert!(!told.contains(text), "{cause:?} is told twice: {shown}");
+        told.push_str(&cause);
     }
 }
 
@@ -41,6 +56,24 @@ fn the_server_is_not_running() {
 fn the_scheme_is_missing_or_unknown() {
     says("localhost:5000", &["localhost:5000", "add http:// or https://"]);
     says("ftp://localhost", &["ftp", "http"]);
+    for url in ["localhost", "http:8080", "https:443", "ws.example.org", "http"] {
+        says(url, &["it has no scheme", "add http:// or https://"]);
+    }
+}
+
+#[test]
+fn the_scheme_lacks_a_slash_or_its_colon() {
+    for (url, scheme) in [
+        ("http:/localhost:5000", "http"),
+        ("https:/example.org", "https"),
+        ("HTTP:/localhost", "http"),
+        ("http:localhost:5000", "http"),
+        ("https//example.org", "https"),
+        ("ws:/localhost", "ws"),
+        ("wss:\\\\localhost", "wss"),
+    ] {
+        says(url, &[&format!("two slashes behind {scheme}: {scheme}://")]);
+    }
 }
 
 #[test]
@@ -80,6 +113,69 @@ fn a_certificate_that_nobody_knows() {
 fn the_wrong_path() {
     let server = answering("404 Not Found", "");
     says(server.url(), &["/engine.io/", "404", "path"]);
+    let error = Client::new().connect(server.url()).unwrap_err().to_string();
+    assert!(!error.contains("URL"), "{error}");
+    // A path in the URL is the likely mistake then.
+    says(&format!("{}/chat", server.url()), &["/engine.io/", "404", "the path of the URL is not used"]);
+}
+
+#[test]
+fn sending_without_a_connection() {
+    let client = Client::new();
+    let error = client.send("hi").unwrap_err();
+    assert!(matches!(error, Error::SocketIsClosed));
+    assert!(error.to_string().contains("call `connect` first"), "{error}");
+}
+
+#[test]
+fn a_message_above_the_limit_of_the_server() {
+    let server = Server::with(Options { max_payload: 1000, ..Options::default() });
+    let client = Client::new();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    let error = client.send("x".repeat(2000)).unwrap_err();
+    reads_well(&error);
+    let error = error.to_string();
+    for part in ["2001 bytes", "1000", "`max_http_buffer_size`", "`maxHttpBufferSize`"] {
+        assert!(error.contains(part), "{part:?} is not in: {error}");
+    }
+    client.disconnect().unwrap();
+}
+
+/// A program often disconnects where it notices the loss, and at its end.
+#[test]
+fn a_loss_is_told_once() {
+    let server = Scripted::silent(OPEN);
+    let client = Client::new();
+    for _ in 0..2 {
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        client.send("lost").unwrap();
+        let told = client.disconnect_with(Disconnect::new().abort(true));
+        assert!(matches!(told, Err(Error::Unsent { messages: 1, .. })), "{told:?}");
+        client.disconnect().unwrap();
+        client.wait();
+        client.disconnect().unwrap();
+    }
+    assert_eq!(client.stats().unsent, 2);
+}
+
+#[test]
+fn a_first_connect_that_is_repeated_tells_its_failure() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let policy = Reconnection::new()
+        .first_connect(true)
+        .delay(Duration::from_millis(1))
+        .max_attempts(1)
+        .on_event(move |event| drop(tell.send(event.to_string())));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect(format!("http://{address}")).unwrap_err();
+    let next = || told.recv_timeout(PATIENCE).unwrap();
+    let first = next();
+    assert!(first.starts_with("connecting failed: ") && first.contains("refused"), "{first}");
+    assert!(!first.contains("again"), "{first}");
+    assert!(next().starts_with("connecting again in"));
+    assert!(next().starts_with("attempt 1 to connect again failed: "));
+    assert_eq!(next(), "gave up after 1 attempt(s) to connect again");
 }
 
 #[test]

@@ -84,8 +84,6 @@
 //! - `test_websocket_connection_extra`: its options belong to another library; the tests of this client's
 //!   options are in `http/headers.rs`.
 
-mod common;
-
 use std::time::Duration;
 
 use common::real::Server;
@@ -218,4 +216,17 @@ fn packets_that_are_no_messages() {
     assert_eq!(watch.message(), Message::from("3"));
     watch.nothing_more();
     abort(&client);
+}
+
+/// Cargo runs only the files that the manifest names.
+#[test]
+fn every_test_file_is_run() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let file = if name.ends_with(".rs") { name } else { format!("{name}/main.rs") };
+        let named = manifest.lines().any(|line| line == format!("path = \"{file}\""));
+        assert!(named || !folder.join(&file).exists(), "tests/Cargo.toml has no entry for {file}");
+    }
 }

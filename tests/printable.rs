@@ -1,7 +1,5 @@
 //! Control characters of a server: they are in no error, no `Debug` and no log line.
 
-mod common;
-
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;

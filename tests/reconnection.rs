@@ -1,7 +1,5 @@
 //! Reconnection after a loss, by the policy and by hand in the disconnect handler.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;

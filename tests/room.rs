@@ -2,8 +2,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::io;
 use std::thread::JoinHandle;
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! Slow handlers. If the inbox is full, the client stops reading, which does not count as the server's
 //! silence. A message leaves the inbox when its handler is called.
 
-mod common;
-
 use std::io;
 use std::ops::Range;
 use std::thread;

@@ -4,8 +4,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};

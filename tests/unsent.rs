@@ -3,8 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-mod common;
-
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -79,8 +77,8 @@ fn a_loss_counts_for_its_own_connection_by_polling() {
         assert_eq!(unsent(&disconnected), lost, "{disconnected:?}");
         client.wait();
         assert_eq!(client.stats().unsent, 17 + lost as u64);
-        // The number stays the same.
-        assert_eq!(unsent(&client.disconnect()), lost);
+        // The loss is told once.
+        client.disconnect().unwrap();
     }
 }
 
@@ -164,6 +162,6 @@ fn a_message_that_is_being_written_at_the_end_counts() {
             assert!(flushed.is_err(), "{what}");
         }
         assert_eq!(client.stats().unsent, unsent(&disconnected) as u64, "{what}");
-        assert_eq!(unsent(&client.disconnect()), unsent(&disconnected), "{what}");
+        assert!(client.disconnect().is_ok(), "{what}");
     }
 }

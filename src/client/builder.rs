@@ -10,6 +10,8 @@ use log::Log;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
+#[cfg(feature = "sigint")]
+use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
 
@@ -150,49 +152,57 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether Ctrl-C (SIGINT) disconnects the client before the process ends. Default: true.
+    /// Sets what Ctrl-C (SIGINT) does: an [`OnSigint`], or `false` for [`OnSigint::Ignore`]. Default:
+    /// [`OnSigint::Exit`].
     ///
-    /// All connected clients disconnect at the same time, each within its request timeout, and attempts to
-    /// connect end. Then the signal has the effect that it had before the first connection:
+    /// On Ctrl-C, all connected clients disconnect at the same time, each within its request timeout, and
+    /// attempts to connect end. Then the process ends by the signal or, with [`OnSigint::Return`], goes on. A
+    /// second Ctrl-C ends the process at once, whatever it is doing; with `Return`, the next `connect` makes
+    /// it a first one again. If the signal was ignored before the first connection, it stays so. SIGTERM is
+    /// not handled.
     ///
-    /// - If the program had a handler, that handler has run, and the process goes on.
-    /// - If it had none, the process ends by the signal. Until then, neither [`Client::wait`] nor a `connect`
-    ///   that was ended returns. A second Ctrl-C ends the process at once.
-    /// - If the signal was ignored, it stays so.
+    /// The first connection installs the signal handler. A program may have a handler of its own:
     ///
-    /// SIGTERM is not handled.
+    /// - If it was installed before the first connection, it runs, the clients disconnect, and the process
+    ///   goes on. This is so for `signal-hook` and for `ctrlc`.
+    /// - If it is installed later with `signal-hook`, it runs, and the clients disconnect. With `Exit` the
+    ///   process then ends, because the client does not see that handler; use `Return`.
+    /// - If it is installed later with `ctrlc::set_handler`, it replaces the clients' handler: it runs, and
+    ///   the clients stay connected. `ctrlc::try_set_handler` fails.
     ///
-    /// Set this to `false` and call [`Client::disconnect`] yourself if your program installs its handler
-    /// after the first connection, because the client does not see that handler and ends the process; or if
-    /// your handler ends the process, because it does not wait for the clients. On systems without `/proc`
-    /// the client cannot tell what the signal did before: a handler of the program runs, and then the process
-    /// ends, even if the signal was ignored. On Windows this option has no effect.
+    /// Your handler and the clients run at the same time. A handler that ends the process does not wait for
+    /// the clients: use `Ignore`, and call [`Client::disconnect`] in it.
+    ///
+    /// On systems without `/proc` the client cannot tell what the signal did before: it assumes that it ended
+    /// the process. On Windows this option has no effect.
     ///
     /// # Examples
     ///
-    /// ```no_run
-    /// # #[cfg(unix)] {
-    /// use engineio::Client;
-    /// use signal_hook::consts::SIGINT;
-    /// use signal_hook::iterator::Signals;
+    /// A program that writes its data on Ctrl-C:
     ///
-    /// let client = Client::builder().handle_sigint(false).build()?;
-    /// let mut signals = Signals::new([SIGINT])?;
+    /// ```no_run
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use engineio::{Client, OnSigint};
+    ///
+    /// let client = Client::builder().handle_sigint(OnSigint::Return).build()?;
+    /// let log = Arc::new(Mutex::new(String::new()));
+    /// let lines = log.clone();
+    /// client.on_message(move |_, message| lines.lock().unwrap().push_str(&format!("{message}\n")));
     /// client.connect("http://localhost:5000")?;
-    /// if signals.forever().next().is_some() {
-    ///     client.disconnect()?;
-    /// }
-    /// # }
+    /// client.wait();
+    /// std::fs::write("messages.txt", &*log.lock().unwrap())?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "sigint")]
-    pub fn handle_sigint(mut self, handle: bool) -> Self {
-        self.options.handle_sigint = handle;
+    pub fn handle_sigint(mut self, on_sigint: impl Into<OnSigint>) -> Self {
+        self.options.on_sigint = on_sigint.into();
         self
     }
 
     /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
-    /// with target `engineio`.
+    /// with target `engineio`. If there is none, errors go to stderr, unless the client is
+    /// [`quiet`](Self::quiet).
     ///
     /// The levels are: error for failed handlers, warn for fallbacks and losses, info for states and
     /// transports, debug for packets with their sizes, and trace for their contents.
@@ -220,9 +230,25 @@ impl ClientBuilder {
         self
     }
 
-    /// Logs only errors, which are failed handlers. Default: all levels that the logger enables.
+    /// Logs only errors: failed handlers, and wrong uses of the client. Default: all levels that the logger
+    /// enables.
     pub fn log_errors_only(mut self) -> Self {
         self.options.logger.set_errors_only();
+        self
+    }
+
+    /// Prints nothing to stderr. Default: if the process has no logger and [`logger`](Self::logger) sets
+    /// none, errors go to stderr, one line each: failed handlers, and wrong uses such as `wait` in a
+    /// handler. A panic of a handler is reported there by the panic hook in any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().quiet().build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn quiet(mut self) -> Self {
+        self.options.logger.set_quiet();
         self
     }
 

@@ -17,9 +17,13 @@ use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
-use crate::reconnection::Reconnection;
+use crate::reconnection::{Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
+
+/// The longest wait of a `connect` for the disconnect handler of the former connection. That handler may itself
+/// wait for the thread that connects, or have a long task that a new connection need not wait for.
+const HANDLER_GRACE: Duration = Duration::from_secs(1);
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
@@ -67,23 +71,34 @@ impl Core {
     }
 
     /// Waits for the disconnect handler of the former connection, so that the handlers of two connections run
-    /// one after the other. The wait is bounded, because that handler may itself wait for this thread. A
-    /// handler that connects again waits for nothing.
+    /// one after the other. A handler that connects again waits for nothing.
     fn wait_for_end_of(&self, former: Option<Arc<Record>>) {
         let Some(former) = former else { return };
         if !is_thread_of(self.id()) {
-            former.wait_handled(now().checked_add(self.options.request_timeout));
+            former.wait_handled(now().checked_add(HANDLER_GRACE.min(self.options.request_timeout)));
         }
         drop_guarded(former);
     }
 
     fn connect_in(self: &Arc<Self>, attempt: &Arc<Attempt>, way: &dyn Way, epoch: Option<u64>) -> Result<()> {
         match (self.run_attempt(attempt, way, epoch), epoch) {
-            (Err(first), Some(epoch)) => match self.connect_again(epoch) {
-                Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
-                None => Err(first),
-            },
+            (Err(first), Some(epoch)) => {
+                self.report_first_failure(epoch, &first);
+                match self.connect_again(epoch) {
+                    Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
+                    None => Err(first),
+                }
+            }
             (connected, _) => connected,
+        }
+    }
+
+    /// Reports why `connect` has failed, before the policy repeats it.
+    fn report_first_failure(&self, epoch: u64, error: &Error) {
+        if let Some(policy) = self.options.reconnection.as_ref().filter(|_| self.is_in(epoch)) {
+            let step = ReconnectionEvent::Failed { attempt: 0, error };
+            log!(self.options.logger, Info, "{step}");
+            policy.tell(&step);
         }
     }
 
@@ -173,16 +188,14 @@ impl Core {
     ) -> Result<()> {
         let session = self.session_of(connected);
         let record = Arc::new(Record::default());
+        // The user's own attempt returns the error of the connect handler, those of the policy do not.
+        let is_returned = epoch.is_none();
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
         let reconnect = Box::new(move || core.reconnect(epoch));
-        let has_handler = self.handlers.connect.is_set();
-        if !has_handler {
-            // There is nothing that `connect` has to wait for, and a wait for the reader thread takes time.
-            record.open(Ok(()));
-        }
         let listener =
-            ClientListener::new(self.clone(), self.uncounted(), record.clone(), has_handler, reconnect);
+            ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
+        listener.open_without_handler();
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());
@@ -193,9 +206,9 @@ impl Core {
         self.keep_for_join(reader);
         match record.wait_opened() {
             Some(Ok(())) => Ok(()),
-            Some(Err(message)) => {
+            Some(Err(failure)) => {
                 record.wait_handled(now().checked_add(self.options.request_timeout));
-                Err(Error::ConnectHandler { message })
+                Err(Error::ConnectHandler { message: failure.to_string() })
             }
             None => Err(Error::connection("the reader thread has ended")),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::channels::Hold;
+use super::slot::Failure;
 use crate::error::Error;
 use crate::session::Session;
 use crate::sync::{Mutex, Signal, lock};
@@ -27,10 +28,12 @@ pub(super) struct Record {
 #[derive(Default)]
 struct RecordState {
     /// The result of the connect handler, once it has run.
-    opened: Option<Result<(), String>>,
+    opened: Option<Result<(), Failure>>,
     error: Option<Arc<Error>>,
     /// The number of messages that were accepted but not written. It is set when the connection is over.
     unsent: usize,
+    /// Set when `disconnect` has returned the number of unsent messages.
+    told: bool,
     /// Set when the disconnect handler has run, and all threads but the reader have ended.
     handled: bool,
     /// Set when the reader thread has done all its work.
@@ -52,9 +55,18 @@ impl Record {
         lock(&self.state).unsent
     }
 
+    /// True if `disconnect` has returned the number of unsent messages.
+    pub(super) fn is_told(&self) -> bool {
+        lock(&self.state).told
+    }
+
+    pub(super) fn set_told(&self) {
+        lock(&self.state).told = true;
+    }
+
     /// Waits for the result of the connect handler, without a time limit. Returns `None` if the reader has
     /// ended without a result.
-    pub(super) fn wait_opened(&self) -> Option<Result<(), String>> {
+    pub(super) fn wait_opened(&self) -> Option<Result<(), Failure>> {
         let unopened = |state: &RecordState| state.opened.is_none() && !state.finished;
         self.changed.wait_while(lock(&self.state), None, unopened).opened.clone()
     }
@@ -66,7 +78,7 @@ impl Record {
     }
 
     /// Records the result of the connect handler.
-    pub(super) fn open(&self, result: Result<(), String>) {
+    pub(super) fn open(&self, result: Result<(), Failure>) {
         self.change(|state| state.opened = Some(result));
     }
 

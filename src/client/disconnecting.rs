@@ -22,6 +22,9 @@ struct Ending {
     attempt: Option<Arc<Attempt>>,
     /// The record of that connection or, without one, of the last one.
     record: Option<Arc<Record>>,
+    /// True if an earlier disconnect has returned the number of unsent messages. Disconnects at the same time
+    /// all return it.
+    is_told: bool,
     /// The records of the connections that may be waiting for room in event channels.
     unfinished: Vec<Arc<Record>>,
 }
@@ -63,7 +66,11 @@ impl Core {
         }
         match ending.unsent() {
             0 => Ok(()),
-            messages => Err(Error::Unsent { messages }),
+            _ if ending.is_told => Ok(()),
+            messages => {
+                ending.record.iter().for_each(|record| record.set_told());
+                Err(Error::Unsent { messages })
+            }
         }
     }
 
@@ -74,7 +81,8 @@ impl Core {
         if let Some(attempt) = &found.attempt {
             attempt.cancel();
         }
-        Ending { connection: found.connection, attempt: found.attempt, record, unfinished }
+        let is_told = record.as_ref().is_some_and(|record| record.is_told());
+        Ending { connection: found.connection, attempt: found.attempt, record, is_told, unfinished }
     }
 
     /// Waits until the attempt is over and the disconnect handler has run. Ends a close that takes too long,
@@ -118,11 +126,12 @@ impl Core {
 #[cfg(all(feature = "sigint", unix))]
 mod sigint {
     use super::*;
+    use crate::options::OnSigint;
     use crate::sigint::{self, Interrupt};
 
     impl Core {
         pub(in crate::client) fn watch_for_sigint(self: &Arc<Self>) {
-            if self.options.handle_sigint {
+            if self.options.on_sigint != OnSigint::Ignore {
                 let client: Arc<dyn Interrupt> = self.clone();
                 if let Err(e) = sigint::watch(&client) {
                     log!(self.options.logger, Warn, "Ctrl-C will not disconnect: {e}");
@@ -140,6 +149,10 @@ mod sigint {
     }
 
     impl Interrupt for Core {
+        fn returns(&self) -> bool {
+            self.options.on_sigint == OnSigint::Return
+        }
+
         fn begin(self: Arc<Self>) -> Box<dyn FnOnce()> {
             let deadline = now().checked_add(self.options.request_timeout);
             let ending = self.begin_disconnect(lock(&self.course));

@@ -21,10 +21,10 @@ impl Client {
     /// let client = engineio::Client::new();
     /// client.on_connect(|client| client.send("Hello Server!"));
     /// ```
-    pub fn on_connect<F, R>(&self, mut handler: F)
+    pub fn on_connect<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
     }
@@ -51,10 +51,10 @@ impl Client {
     ///     Ok(())
     /// });
     /// ```
-    pub fn on_message<F, R>(&self, mut handler: F)
+    pub fn on_message<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client, Message) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core
             .handlers
@@ -66,7 +66,7 @@ impl Client {
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return. If it fails or panics, the error is logged.
+    /// handler to return, for one second at most. If it fails or panics, the error is logged.
     ///
     /// # Examples
     ///
@@ -74,10 +74,10 @@ impl Client {
     /// let client = engineio::Client::new();
     /// client.on_disconnect(|_, reason| println!("gone: {reason}"));
     /// ```
-    pub fn on_disconnect<F, R>(&self, mut handler: F)
+    pub fn on_disconnect<F, R, Kind>(&self, mut handler: F)
     where
         F: FnMut(&Client, Reason) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         self.core
             .handlers
@@ -106,10 +106,10 @@ impl Client {
     /// })?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
-    pub fn on<F, R>(&self, event: &str, mut handler: F) -> Result<()>
+    pub fn on<F, R, Kind>(&self, event: &str, mut handler: F) -> Result<()>
     where
         F: FnMut(&Client, Event) -> R + Send + 'static,
-        R: HandlerResult,
+        R: HandlerResult<Kind>,
     {
         match event {
             "connect" => self.on_connect(move |client| handler(client, Event::Connect)),

@@ -8,6 +8,7 @@ use super::Client;
 use super::channels::Turn;
 use super::connection::Record;
 use super::core::Core;
+use super::slot::Failure;
 use crate::event::Event;
 use crate::logger::log;
 use crate::message::Message;
@@ -24,6 +25,8 @@ pub(super) struct ClientListener {
     has_connect_handler: bool,
     /// Connects again by the reconnection policy.
     reconnect: Option<Box<dyn FnOnce() + Send>>,
+    /// True if the caller of `connect` gets the error of the connect handler.
+    is_returned: bool,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
     refused: bool,
     /// The last event, until it is published.
@@ -37,24 +40,39 @@ impl ClientListener {
         core: Arc<Core>,
         client: Client,
         record: Arc<Record>,
-        has_connect_handler: bool,
         reconnect: Box<dyn FnOnce() + Send>,
+        is_returned: bool,
     ) -> Self {
+        let has_connect_handler = core.handlers.connect.is_set();
         ClientListener {
             core,
             client,
             record,
             has_connect_handler,
             reconnect: Some(reconnect),
+            is_returned,
             refused: false,
             last: None,
             turn: None,
         }
     }
 
-    fn report(&self, event: &str, result: Result<(), String>) {
-        if let Err(e) = result {
-            log!(self.core.options.logger, Error, "the {event} handler failed: {e}");
+    /// Lets `connect` return at once if there is no connect handler: a wait for the reader thread takes time.
+    pub(super) fn open_without_handler(&self) {
+        if !self.has_connect_handler {
+            self.record.open(Ok(()));
+        }
+    }
+
+    fn report(&self, event: &str, result: Result<(), Failure>) {
+        let logger = &self.core.options.logger;
+        match result {
+            Ok(()) => {}
+            // The panic hook has written the text to stderr.
+            Err(Failure::Panic(_)) if logger.uses_stderr() => {
+                log!(logger, Error, "the {event} handler panicked");
+            }
+            Err(failure) => log!(logger, Error, "the {event} handler failed: {failure}"),
         }
     }
 
@@ -76,7 +94,10 @@ impl Listener for ClientListener {
             false => Ok(()),
         };
         self.refused = result.is_err();
-        self.report("connect", result.clone());
+        // A program that prints the error of `connect` would print it twice.
+        if !(self.is_returned && self.core.options.logger.uses_stderr()) {
+            self.report("connect", result.clone());
+        }
         if !self.refused {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
         }

@@ -1,5 +1,7 @@
 //! The registered handlers. Only this file calls them.
 
+use std::fmt;
+
 use super::Client;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
@@ -8,6 +10,23 @@ use crate::session::BeforeHandler;
 use crate::sync::{Mutex, Signal, lock};
 
 type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
+
+/// The failure of a handler.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Failure {
+    /// The text of the handler's error, with its causes.
+    Error(String),
+    /// The text of its panic, which the panic hook has reported too.
+    Panic(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Error(text) | Failure::Panic(text) => f.write_str(text),
+        }
+    }
+}
 
 /// The handlers of a client.
 pub(super) struct Handlers {
@@ -52,12 +71,11 @@ impl<T> Slot<T> {
         state.handler.is_some() || state.running
     }
 
-    /// Runs the handler, if there is one, and `before` ahead of it. Returns its error, or the text of its
-    /// panic.
+    /// Runs the handler, if there is one, and `before` ahead of it. Returns its failure.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
     /// That happens when a disconnect handler has connected again.
-    pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), String> {
+    pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), Failure> {
         let mut state = lock(&self.state);
         if state.running {
             drop(state);
@@ -68,13 +86,14 @@ impl<T> Slot<T> {
         state.running = true;
         drop(state);
         before();
-        let result = guarded(|| handler(client, event));
+        let result = guarded(|| handler(client, event)).map_err(Failure::Panic);
         let mut state = lock(&self.state);
         state.running = false;
         // A handler that was registered meanwhile takes precedence.
         let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
         self.free.notify_one(state);
-        guarded(|| drop(former)).and(result).unwrap_or_else(Err)
+        guarded(|| drop(former)).map_err(Failure::Panic)?;
+        result?.map_err(Failure::Error)
     }
 }
 
@@ -96,7 +115,7 @@ mod tests {
         slot
     }
 
-    fn call<T>(slot: &Slot<T>, client: &Client, event: T) -> Result<(), String> {
+    fn call<T>(slot: &Slot<T>, client: &Client, event: T) -> Result<(), Failure> {
         slot.call(client, event, &mut || {})
     }
 
@@ -140,14 +159,14 @@ mod tests {
         });
         let client = Client::new();
         assert_eq!(call(&slot, &client, 2), Ok(()));
-        assert_eq!(call(&slot, &client, 3), Err("5".into()));
+        assert_eq!(call(&slot, &client, 3), Err(Failure::Error("5".into())));
     }
 
     #[test]
     fn a_panic_is_told_and_the_handler_stays() {
         let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
         let client = Client::new();
-        assert_eq!(call(&slot, &client, 1), Err("panicked: no 1".into()));
+        assert_eq!(call(&slot, &client, 1), Err(Failure::Panic("panicked: no 1".into())));
         assert_eq!(call(&slot, &client, 2), Ok(()));
     }
 
@@ -166,7 +185,8 @@ mod tests {
             inner.set(Box::new(|_, ()| Ok(())));
             Ok(())
         }));
-        assert_eq!(call(&slot, &Client::new(), ()), Err("panicked: what the handler held".into()));
+        let panic = Failure::Panic("panicked: what the handler held".into());
+        assert_eq!(call(&slot, &Client::new(), ()), Err(panic));
         assert_eq!(call(&slot, &Client::new(), ()), Ok(()));
     }
 
@@ -180,6 +200,6 @@ mod tests {
         }));
         let client = Client::new();
         assert_eq!(call(&slot, &client, ()), Ok(()));
-        assert_eq!(call(&slot, &client, ()), Err("the successor".into()));
+        assert_eq!(call(&slot, &client, ()), Err(Failure::Error("the successor".into())));
     }
 }

@@ -9,12 +9,15 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
+use super::certificate;
 use super::dial::{self, Limits, Lookup, Waiter};
 use super::exchange::Exchange;
 use super::http_transport::HttpTransport;
 use super::link::{Link, host};
 use super::proxy::{Forward, Proxy};
 use super::socket::{Patience, Socket, Stream};
+use super::tls::TlsSettings;
+use super::tls_error;
 use crate::error::{Error, Result};
 
 /// The connector that opens every connection through [`dial`].
@@ -31,31 +34,35 @@ impl fmt::Debug for Dialer {
 
 impl Dialer {
     fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
-        let secure = details.needs_tls();
-        let host = host(details.uri);
-        let port = details.uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let limits = self.limits(details);
-        let connector = if secure { Some(self.link.tls_for(details.uri)?) } else { None };
-        let stream = match self.link.routes.find(details.uri)? {
-            Some(proxy) => {
-                let mut stream = self.connect_to_proxy(&proxy, limits, details)?;
-                if let Some(forward) = self.link.forward(&proxy, details.uri) {
-                    return Ok((stream, Some(forward)));
-                }
-                stream.set_patience(Patience::Until(Some(limits.next())));
-                proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
-                stream
-            }
-            None => {
-                let zoned = self.link.zone.as_ref().and_then(|zone| zone.zoned(host));
-                let host = zoned.unwrap_or(host);
-                Stream::Plain(self.tcp(host, port, limits, details)?)
-            }
+        let tls = details.needs_tls().then(|| self.link.tls_for(details.uri));
+        let connector = tls.as_ref().map(TlsSettings::connector).transpose()?;
+        let (stream, forward) = self.open(limits, details)?;
+        let (Some(connector), Some(tls), None) = (connector, tls, &forward) else {
+            return Ok((stream, forward));
         };
-        match connector {
-            Some(connector) => Ok((dial::tls(&connector, host, stream, limits.next())?, None)),
-            None => Ok((stream, None)),
+        let host = host(details.uri);
+        let stream = dial::tls(&connector, host, stream, limits.next())
+            .map_err(|e| with_names(e, &tls, host, limits, || Ok(self.open(limits, details)?.0)))?;
+        Ok((stream, None))
+    }
+
+    /// Opens a connection to the server without TLS, or one to a proxy that forwards the request.
+    fn open(&self, limits: Limits, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
+        let host = host(details.uri);
+        let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
+        let Some(proxy) = self.link.routes.find(details.uri)? else {
+            let zoned = self.link.zone.as_ref().and_then(|zone| zone.zoned(host));
+            let socket = self.tcp(zoned.unwrap_or(host), port, limits, details)?;
+            return Ok((Stream::Plain(socket), None));
+        };
+        let mut stream = self.connect_to_proxy(&proxy, limits, details)?;
+        if let Some(forward) = self.link.forward(&proxy, details.uri) {
+            return Ok((stream, Some(forward)));
         }
+        stream.set_patience(Patience::Until(Some(limits.next())));
+        proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
+        Ok((stream, None))
     }
 
     fn limits(&self, details: &ConnectionDetails) -> Limits {
@@ -83,9 +90,35 @@ impl Dialer {
         if !proxy.is_secure() {
             return Ok(stream);
         }
-        let connector = self.link.proxy_tls.connector()?;
-        dial::tls(&connector, proxy.host(), stream, limits.next()).map_err(|e| proxy.unreachable(e))
+        let (tls, host) = (&self.link.proxy_tls, proxy.host());
+        let open = || Ok(Stream::Plain(self.tcp(host, proxy.port(), limits, details)?));
+        dial::tls(&tls.connector()?, host, stream, limits.next())
+            .map_err(|e| proxy.unreachable(with_names(e, tls, host, limits, open)))
     }
+}
+
+/// Adds the names of the server's certificate to the error that it is for another host. They are read from
+/// another connection, because a failed handshake does not give the certificate. Nothing is sent on it.
+fn with_names(
+    mut error: Error,
+    tls: &TlsSettings,
+    host: &str,
+    limits: Limits,
+    open: impl FnOnce() -> Result<Stream>,
+) -> Error {
+    if !tls_error::is_for_another_host(&error) {
+        return error;
+    }
+    let read = || {
+        let connector = tls.for_any_host().connector()?;
+        let stream = dial::tls(&connector, host, open()?, limits.next())?;
+        Ok::<_, Error>(stream.certificate().and_then(|certificate| certificate::hosts(&certificate)))
+    };
+    // Without the names, the error says what is known.
+    if let (Ok(Some(names)), Error::Connection { message, .. }) = (read(), &mut error) {
+        message.push_str(&format!("; it is for {names}"));
+    }
+    error
 }
 
 impl ShutdownHandle for Lookup {

@@ -133,8 +133,8 @@ fn advice(status: u16, said: &str) -> &'static str {
         }
         401 | 403 => "; the server may require credentials, in a header or as user:password@ in the URL",
         404 => {
-            "; is this the path of the Engine.IO endpoint? `ConnectOptions::path` sets it; \
-             for a Socket.IO server it is \"socket.io\""
+            "; `ConnectOptions::path` sets the path of the Engine.IO endpoint, \
+             which is \"socket.io\" for a Socket.IO server"
         }
         _ => "",
     }
@@ -149,9 +149,12 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpErr
         ureq::Error::Timeout(_) => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
-            let scheme =
-                if url.starts_with("http://") { "; is it https:// or wss:// on this port?" } else { "" };
-            let what = format!("the server closed the connection without an answer{scheme}; {PATH}");
+            let question = if url.starts_with("http://") {
+                "is it https:// or wss:// on this port, or another path?"
+            } else {
+                "is the path right?"
+            };
+            let what = format!("the server closed the connection without an answer ({question} {PATH})");
             HttpError::reached(Error::connection_from(what, e))
         }
         other => failed(other, start),
@@ -160,10 +163,9 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpErr
 
 /// A server without an Engine.IO endpoint at this path may leave the request unanswered, as servers in Node
 /// do.
-const PATH: &str =
-    "is the path right? `ConnectOptions::path` sets it; for a Socket.IO server it is \"socket.io\"";
-const NO_ANSWER: &str = "waiting for the server's HTTP response; is the path right? \
-     `ConnectOptions::path` sets it; for a Socket.IO server it is \"socket.io\"";
+const PATH: &str = "`ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\"";
+const NO_ANSWER: &str = "waiting for the server's HTTP response (is the path right? \
+     `ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\")";
 
 /// Builds the error for a request that got no response, or none that could be read.
 pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
@@ -193,20 +195,24 @@ pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
                 "a header of the request, or its URL, exceeds the `output_buffer_size` of ureq's agent";
             return HttpError { error: Error::connection_from(what, e), reached: false };
         }
-        ureq::Error::Protocol(e) => Error::connection_from(malformed(&e.to_string(), start), e),
+        ureq::Error::Protocol(e) => match malformed(&e.to_string(), start) {
+            Some(what) => Error::connection_from(what, e),
+            // The cause says what is wrong.
+            None => Error::connection_from("the server's response is not valid HTTP", e),
+        },
         other => Error::connection_from("the HTTP request failed", other),
     })
 }
 
-/// Says what is wrong with a response, from ureq's text and the first bytes.
-fn malformed(text: &str, start: &[u8]) -> String {
+/// Says what is wrong with a response, from ureq's text and the first bytes, if it is known in better words.
+fn malformed(text: &str, start: &[u8]) -> Option<String> {
     // An alert, or another record of TLS (RFC 8446, section 5.1).
     if matches!(start, [20..=23, 3, 0..=4, ..]) {
-        return "the server speaks TLS on this port: use https:// or wss://".into();
+        return Some("the server speaks TLS on this port: use https:// or wss://".into());
     }
     if !start.is_empty() && !start.starts_with(b"HTTP/") {
         let shown = excerpt::quotation(&String::from_utf8_lossy(&start[..start.len().min(20)]));
-        return format!("the server's response is not HTTP: it starts with {shown:?}");
+        return Some(format!("the server's response is not HTTP: it starts with {shown:?}"));
     }
     let what = match text.trim_start_matches("http parse fail: ") {
         "invalid header name" => {
@@ -215,9 +221,11 @@ fn malformed(text: &str, start: &[u8]) -> String {
         }
         "invalid header value" => "a header's value has an invalid character",
         "http parse resulted in too many headers" => "it has more than 128 headers",
-        other => other,
+        "content-length header not a number" => "its content-length is not a number",
+        "conflicting content-length headers" => "it has two values of content-length",
+        _ => return None,
     };
-    format!("the server's response is not valid HTTP: {what}")
+    Some(format!("the server's response is not valid HTTP: {what}"))
 }
 
 fn io_failed(error: io::Error) -> HttpError {

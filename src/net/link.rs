@@ -4,7 +4,6 @@ use std::mem::replace;
 use std::sync::Arc;
 use std::time::Duration;
 
-use native_tls::TlsConnector;
 use ureq::http::{HeaderValue, Uri};
 use url::Url;
 
@@ -15,7 +14,6 @@ use super::redirect;
 use super::settings::HttpSettings;
 use super::socket::{LastActivity, Stream, TimeLeft};
 use super::tls::TlsSettings;
-use crate::error::Result;
 use crate::sync::{AtomicBool, Mutex, lock};
 
 /// How long an idle connection is kept for another request. Servers close theirs after 2 s (gunicorn), 5 s
@@ -134,9 +132,9 @@ impl Link {
     }
 
     /// The TLS for a server. A redirect to another host does not show it the user's certificate.
-    pub(super) fn tls_for(&self, uri: &Uri) -> Result<TlsConnector> {
+    pub(super) fn tls_for(&self, uri: &Uri) -> TlsSettings {
         let at_home = Url::parse(&uri.to_string()).is_ok_and(|url| redirect::is_at_home(&self.home, &url));
-        if at_home { self.tls.connector() } else { self.tls.without_identity().connector() }
+        if at_home { self.tls.clone() } else { self.tls.without_identity() }
     }
 
     /// Sets the handover and returns the one before.

@@ -4,6 +4,7 @@ mod agent;
 pub(crate) mod authorization;
 mod body;
 mod buffers;
+mod certificate;
 mod connector;
 pub(crate) mod cookies;
 mod dial;

@@ -168,7 +168,7 @@ fn algorithm<'a>(identifier: &AnyRef<'a>) -> Option<(&'a [u8], Option<&'a [u8]>)
 }
 
 /// The content of a SEQUENCE that takes up the whole input.
-fn sequence(der: &[u8]) -> Option<&[u8]> {
+pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
     let outer = elements(der)?;
     match outer.as_slice() {
         [only] if only.tag() == Tag::Sequence => Some(only.value()),
@@ -176,7 +176,7 @@ fn sequence(der: &[u8]) -> Option<&[u8]> {
     }
 }
 
-fn elements(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
+pub(super) fn elements(der: &[u8]) -> Option<Vec<AnyRef<'_>>> {
     let mut reader = SliceReader::new(der).ok()?;
     let mut found = Vec::new();
     while !reader.is_finished() {

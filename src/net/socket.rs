@@ -250,6 +250,16 @@ impl Stream {
         self.is_tls() && self.socket().ended
     }
 
+    /// The certificate of the peer, in DER.
+    pub(super) fn certificate(&self) -> Option<Vec<u8>> {
+        let certificate = match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => tls.peer_certificate().ok()?,
+            Stream::TlsInTls(tls) => tls.peer_certificate().ok()?,
+        };
+        certificate?.to_der().ok()
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         !matches!(self, Stream::Plain(_))
     }

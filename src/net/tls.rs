@@ -51,6 +51,8 @@ pub(crate) struct TlsSettings {
     pub(crate) identity: Option<(Pem, Pem)>,
     /// True if the server is told which host name the client asks for (SNI; RFC 6066, section 3).
     pub(crate) sni: bool,
+    /// True if a certificate for another host is accepted. Nothing may be sent on such a connection.
+    pub(super) any_host: bool,
 }
 
 impl Default for TlsSettings {
@@ -61,6 +63,7 @@ impl Default for TlsSettings {
             authorities: Vec::new(),
             identity: None,
             sni: true,
+            any_host: false,
         }
     }
 }
@@ -92,6 +95,11 @@ impl TlsSettings {
     /// The settings for a server that must not see the user's certificate.
     pub(super) fn without_identity(&self) -> Self {
         TlsSettings { identity: None, ..self.clone() }
+    }
+
+    /// The settings for a connection that only reads the certificate of a server with another name.
+    pub(super) fn for_any_host(&self) -> Self {
+        TlsSettings { any_host: true, ..self.without_identity() }
     }
 
     /// The connector for these settings. All connections of the process share it, because building one takes
@@ -127,8 +135,9 @@ impl TlsSettings {
         let mut builder = TlsConnector::builder();
         builder.disable_built_in_roots(!self.system_authorities).use_sni(self.sni);
         if !self.verify {
-            builder.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+            builder.danger_accept_invalid_certs(true);
         }
+        builder.danger_accept_invalid_hostnames(self.any_host || !self.verify);
         for authority in self.authorities()? {
             builder.add_root_certificate(authority);
         }

@@ -2,12 +2,26 @@
 //! what went wrong, and this file knows the texts of OpenSSL. On other platforms an error is reported as a
 //! failed handshake, with the platform's text behind `source()`.
 
+use std::fmt;
+
 use crate::error::Error;
 
 /// Builds the error for a handshake that failed.
 pub(super) fn handshake_failed(host: &str, error: native_tls::Error) -> Error {
-    Error::connection_from(explain(host, &error.to_string()), error)
+    Error::connection_from(explain(host, &error.to_string()), Whole(error))
 }
+
+/// An error of native-tls without its causes, which its text repeats.
+#[derive(Debug)]
+struct Whole(native_tls::Error);
+
+impl fmt::Display for Whole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Whole {}
 
 fn explain(host: &str, text: &str) -> String {
     let text = text.to_ascii_lowercase();
@@ -19,15 +33,17 @@ fn explain(host: &str, text: &str) -> String {
     }
     let tells = |words: &[&str]| words.iter().any(|words| text.contains(words));
     if tells(&["wrong version number", "unknown protocol", "packet length too long", "http request"]) {
-        format!("{host} does not speak TLS on this port; is it http:// or ws://?")
+        format!("{host} does not speak TLS on this port (is it http:// or ws://?)")
     } else if tells(&["unexpected eof", "connection reset"]) {
-        format!("{host} closed the connection during the TLS handshake; does it speak TLS on this port?")
+        format!("{host} closed the connection during the TLS handshake (does it speak TLS on this port?)")
     } else if tells(&["unsupported protocol"]) {
         format!("{host} speaks only versions of TLS that are too old")
     } else {
         format!("the TLS handshake with {host} failed")
     }
 }
+
+const ANOTHER_HOST: &str = "is not for the host";
 
 /// OpenSSL's texts for an unknown authority. The signature fails if a known authority has the same name and
 /// another key.
@@ -40,9 +56,9 @@ fn verification(host: &str, text: &str) -> String {
     let what = if tells(&["certificate has expired"]) {
         "has expired".into()
     } else if tells(&["not yet valid"]) {
-        "is not valid yet; is the clock right?".into()
+        "is not valid yet (is the clock right?)".into()
     } else if tells(&["hostname mismatch", "ip address mismatch"]) {
-        format!("is not for the host {host}")
+        format!("{ANOTHER_HOST} {host}")
     } else if tells(&UNKNOWN) {
         "is not signed by a known authority; add the authority's with `ca_certificate`".into()
     } else if tells(&["revoked"]) {
@@ -57,6 +73,11 @@ fn verification(host: &str, text: &str) -> String {
     }
 }
 
+/// True for the error of a certificate that is valid, but for another host.
+pub(super) fn is_for_another_host(error: &Error) -> bool {
+    matches!(error, Error::Connection { message, .. } if message.contains(ANOTHER_HOST))
+}
+
 /// Explains the server's TLS alert, if the text of an error names one. In TLS 1.3 the server checks the
 /// client's certificate when the client's handshake is already over, so the alert arrives with the first
 /// read.
@@ -67,7 +88,7 @@ pub(super) fn refusal(text: &str) -> Option<String> {
     let number: u8 = digits[..end].parse().ok()?;
     // The numbers are those of RFC 8446, section 6.2.
     Some(match number {
-        40 => "the server refused the TLS handshake; does it require a client certificate?".into(),
+        40 => "the server refused the TLS handshake (does it require a client certificate?)".into(),
         42..=46 | 48 | 49 | 51 => {
             let why = match number {
                 43 => "it is of an unsupported kind",

@@ -3,6 +3,8 @@
 mod connect;
 mod disconnect;
 mod headers;
+#[cfg(feature = "sigint")]
+mod on_sigint;
 mod websocket;
 
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::transport::WebSocketSettings;
 
 pub use connect::ConnectOptions;
 pub use disconnect::Disconnect;
+#[cfg(feature = "sigint")]
+pub use on_sigint::OnSigint;
 pub use websocket::WebSocketOptions;
 
 /// The options that a client was built with.
@@ -34,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) reconnection: Option<Reconnection>,
     pub(crate) json: Json,
     #[cfg(feature = "sigint")]
-    pub(crate) handle_sigint: bool,
+    pub(crate) on_sigint: OnSigint,
     pub(crate) logger: Logger,
 }
 
@@ -55,7 +59,7 @@ impl Default for Options {
             reconnection: None,
             json: Json::default(),
             #[cfg(feature = "sigint")]
-            handle_sigint: true,
+            on_sigint: OnSigint::default(),
             logger: Logger::default(),
         }
     }

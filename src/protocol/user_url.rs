@@ -12,13 +12,28 @@ const RESERVED: [&str; 5] = ["EIO", "transport", "sid", "j", "b64"];
 pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
     let Some((scheme, rest)) = split_scheme(url) else {
         // The url crate reads "localhost:5000" as a URL with the scheme "localhost".
-        return Err("it has no scheme: add http:// or https:// in front".into());
+        return Err(match misspelt_scheme(url) {
+            Some(scheme) => format!("there must be a colon and two slashes behind {scheme}: {scheme}://"),
+            None => "it has no scheme: add http:// or https:// in front".into(),
+        });
     };
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "ws" => Ok((false, rest)),
         "https" | "wss" => Ok((true, rest)),
         other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
     }
+}
+
+/// The scheme of a URL such as `http:/host` or `https//host`. A host may have the name of a scheme: `http` and
+/// `http:8080` are hosts without a scheme.
+fn misspelt_scheme(url: &str) -> Option<&'static str> {
+    let lower = url.get(..url.len().min(8)).unwrap_or(url).to_ascii_lowercase();
+    // The longer names come first, as `http` is the beginning of `https`.
+    ["https", "http", "wss", "ws"].into_iter().find(|scheme| {
+        let rest = lower.strip_prefix(scheme).unwrap_or_default();
+        let behind_colon = rest.strip_prefix(':').unwrap_or_default();
+        rest.starts_with("//") || behind_colon.starts_with(|c: char| !c.is_ascii_digit())
+    })
 }
 
 /// Splits at the first `://`, if the text in front of it is a valid scheme (RFC 3986, section 3.1).

@@ -137,7 +137,7 @@ impl Liveness {
         let what = if self.last_ping.load(Ordering::Relaxed) > 0 {
             "waiting for the server's next ping"
         } else {
-            "waiting for the server's first ping; does it speak Engine.IO v3, where the client pings?"
+            "waiting for the server's first ping (does it speak Engine.IO v3, where the client pings?)"
         };
         Error::Timeout { what }
     }

@@ -164,7 +164,7 @@ mod tests {
             ("tunnel", super::tunnel),
         ];
         for (name, target) in targets {
-            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(name);
+            let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
             let inputs = fs::read_dir(&corpus).unwrap_or_else(|e| panic!("{}: {e}", corpus.display()));
             let mut count = 0;
             for input in inputs {

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 /// A guard that ends the process unless it is fed or dropped in time.
-pub(crate) struct Watchdog(Sender<String>);
+pub struct Watchdog(Sender<String>);
 
 impl Watchdog {
-    pub(crate) fn new(limit: Duration) -> Self {
+    pub fn new(limit: Duration) -> Self {
         let (feed, fed) = channel();
         let watch = move || {
             let mut last = String::from("the start");
@@ -28,13 +28,13 @@ impl Watchdog {
     }
 
     /// Restarts the time. `what` names the current step in the message at a hang.
-    pub(crate) fn feed(&self, what: impl ToString) {
+    pub fn feed(&self, what: impl ToString) {
         self.0.send(what.to_string()).unwrap();
     }
 }
 
 /// Prints the threads and aborts the process. A panic would wait for the threads that hang.
-pub(crate) fn give_up(why: &str) -> ! {
+pub fn give_up(why: &str) -> ! {
     eprintln!("HANG: {why}");
     for task in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
         let read = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
@@ -48,14 +48,15 @@ pub(crate) fn give_up(why: &str) -> ! {
 }
 
 /// A generator of random numbers from a seed (splitmix64).
-pub(crate) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Chance(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    #[allow(clippy::should_implement_trait, reason = "the numbers have no end")]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -63,13 +64,13 @@ impl Chance {
     }
 
     /// A random number below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
 
 /// The seed of a test: a new one, or that of the environment variable `ENGINEIO_SEED`, to repeat a failure.
-pub(crate) fn seed() -> u64 {
+pub fn seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     match std::env::var("ENGINEIO_SEED") {
         Ok(seed) => seed.parse().expect("ENGINEIO_SEED is a number"),
@@ -79,12 +80,12 @@ pub(crate) fn seed() -> u64 {
 
 /// The number of repetitions: `long` if the environment variable `ENGINEIO_SOAK` is `long`, otherwise
 /// `normal`.
-pub(crate) fn times(normal: u64, long: u64) -> u64 {
+pub fn times(normal: u64, long: u64) -> u64 {
     if std::env::var("ENGINEIO_SOAK").is_ok_and(|soak| soak == "long") { long } else { normal }
 }
 
 /// The memory of this process, in bytes.
-pub(crate) fn resident() -> usize {
+pub fn resident() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024

@@ -9,7 +9,7 @@ pub(crate) mod fake;
 #[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
 pub mod fuzz;
 #[cfg(not(any(shuttle, fuzz)))]
-#[allow(dead_code, reason = "shared with the tests in `tests/`")]
+#[allow(dead_code, unreachable_pub, reason = "the crate `common` of `tests/` has it too")]
 pub(crate) mod hang;
 #[cfg(shuttle)]
 pub mod models;

@@ -1,13 +1,11 @@
 //! Shared parts of the tests: servers, and waits with a deadline.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 #[path = "../../src/testing/hang.rs"]
-pub(crate) mod hang;
-pub(crate) mod official;
-pub(crate) mod process;
-pub(crate) mod real;
-pub(crate) mod scripted;
+pub mod hang;
+pub mod official;
+pub mod process;
+pub mod real;
+pub mod scripted;
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
@@ -18,11 +16,11 @@ use engineio::{Client, ConnectOptions, Disconnect, Error, Message, Reason, Trans
 
 /// The time limit for anything that has to happen. It is long because these machines are shared, and only a
 /// failure waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until the condition holds. Only this function polls, for things without an event: threads and file
 /// descriptors.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_millis(1);
     while !condition() {
@@ -33,11 +31,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Runs a function that must return in time, on a thread of its own. A hang becomes a failure.
-pub(crate) fn within<T: Send + 'static>(
-    limit: Duration,
-    what: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> T {
+pub fn within<T: Send + 'static>(limit: Duration, what: &str, run: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
     let runner = thread::spawn(move || {
         let result = run();
@@ -52,29 +46,29 @@ pub(crate) fn within<T: Send + 'static>(
 }
 
 /// The ways in which a connection can be made, as lists of transports.
-pub(crate) const WAYS: [&[TransportKind]; 3] = [
+pub const WAYS: [&[TransportKind]; 3] = [
     &[TransportKind::Polling],
     &[TransportKind::WebSocket],
     &[TransportKind::Polling, TransportKind::WebSocket],
 ];
 
 /// The transport that finally carries a connection that was made in this way.
-pub(crate) fn carrier(way: &[TransportKind]) -> TransportKind {
+pub fn carrier(way: &[TransportKind]) -> TransportKind {
     *way.last().expect("a transport")
 }
 
 /// Options for this transport alone.
-pub(crate) fn only(transport: TransportKind) -> ConnectOptions {
+pub fn only(transport: TransportKind) -> ConnectOptions {
     by(&[transport])
 }
 
 /// Options for these transports, in this order.
-pub(crate) fn by(transports: &[TransportKind]) -> ConnectOptions {
+pub fn by(transports: &[TransportKind]) -> ConnectOptions {
     ConnectOptions::new().transports(transports.iter().copied())
 }
 
 /// A connected client, and a watch of its handlers from then on.
-pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
+pub fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     let client = Client::new();
     let watch = Watch::new(&client);
     client.connect_with(url, options).unwrap();
@@ -84,35 +78,35 @@ pub(crate) fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
 
 /// Ends a connection that the test does not need any more. A POST whose answer is still under way counts as
 /// unsent.
-pub(crate) fn abort(client: &Client) {
+pub fn abort(client: &Client) {
     let aborted = client.disconnect_with(Disconnect::new().abort(true));
     assert!(matches!(aborted, Ok(()) | Err(Error::Unsent { .. })), "{aborted:?}");
 }
 
 /// The text of an error with its causes.
-pub(crate) fn in_full(error: &Error) -> String {
+pub fn in_full(error: &Error) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// An event that a client's handlers have seen.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Seen {
+pub enum Seen {
     Connect,
     Message(Message),
     Disconnect(Reason),
 }
 
 /// A channel with the events of a client's handlers.
-pub(crate) struct Watch(pub(crate) Receiver<Seen>);
+pub struct Watch(pub Receiver<Seen>);
 
 impl Watch {
-    pub(crate) fn new(client: &Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         Self::after(client, |_, _| {})
     }
 
     /// A watch whose message handler calls `first` before anything else.
-    pub(crate) fn after(client: &Client, mut first: impl FnMut(&Client, &Message) + Send + 'static) -> Self {
+    pub fn after(client: &Client, mut first: impl FnMut(&Client, &Message) + Send + 'static) -> Self {
         let (sender, receiver) = unbounded();
         let connect = sender.clone();
         client.on_connect(move |_| connect.send(Seen::Connect));
@@ -125,22 +119,22 @@ impl Watch {
         Watch(receiver)
     }
 
-    pub(crate) fn next(&self) -> Seen {
+    pub fn next(&self) -> Seen {
         self.0.recv_timeout(PATIENCE).expect("nothing more happened")
     }
 
-    pub(crate) fn connected(&self) {
+    pub fn connected(&self) {
         assert_eq!(self.next(), Seen::Connect);
     }
 
-    pub(crate) fn message(&self) -> Message {
+    pub fn message(&self) -> Message {
         match self.next() {
             Seen::Message(message) => message,
             other => panic!("{other:?} instead of a message"),
         }
     }
 
-    pub(crate) fn disconnected(&self) -> Reason {
+    pub fn disconnected(&self) -> Reason {
         match self.next() {
             Seen::Disconnect(reason) => reason,
             other => panic!("{other:?} instead of the end"),
@@ -148,20 +142,20 @@ impl Watch {
     }
 
     /// Checks that no other event has happened.
-    pub(crate) fn nothing_more(&self) {
+    pub fn nothing_more(&self) {
         assert_eq!(self.0.try_recv().ok(), None);
     }
 }
 
 /// A message handler that blocks the reader until it is released.
-pub(crate) struct Stuck {
+pub struct Stuck {
     entered: Receiver<()>,
     /// The drop of this sender releases the handler.
     _release: Sender<()>,
 }
 
 impl Stuck {
-    pub(crate) fn new(client: &Client) -> Self {
+    pub fn new(client: &Client) -> Self {
         let (enter, entered) = unbounded();
         let (_release, released) = unbounded::<()>();
         client.on_message(move |_, _| {
@@ -173,16 +167,16 @@ impl Stuck {
     }
 
     /// Waits until the handler has been called.
-    pub(crate) fn entered(&self) {
+    pub fn entered(&self) {
         self.entered.recv_timeout(PATIENCE).expect("the handler is called");
     }
 
-    pub(crate) fn release(self) {}
+    pub fn release(self) {}
 }
 
 /// A log for the builder's `logger`, which keeps the lines. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<(log::Level, String)>>>);
+pub struct Lines(Arc<Mutex<Vec<(log::Level, String)>>>);
 
 impl log::Log for Lines {
     fn enabled(&self, _: &log::Metadata) -> bool {
@@ -198,13 +192,13 @@ impl log::Log for Lines {
 }
 
 impl Lines {
-    pub(crate) fn at(&self, level: log::Level) -> Vec<String> {
+    pub fn at(&self, level: log::Level) -> Vec<String> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().filter(|(at, _)| *at == level).map(|(_, line)| line.clone()).collect()
     }
 
     /// The lines of all levels.
-    pub(crate) fn all(&self) -> String {
+    pub fn all(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.iter().map(|(level, line)| format!("{level}: {line}\n")).collect()
     }

@@ -2,8 +2,6 @@
 //!
 //! The packages are installed under cargo's target directory, once for each state of the pins.
 
-#![allow(dead_code, reason = "only the interoperation tests need all of it")]
-
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -17,13 +15,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// The time limit for any wait for a server, or for a client of one. Only a failing test waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A hint for the text of a failure.
 const NEEDED: &str = "the interoperation tests need python3 (with venv or pip), node and npm";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     PythonThreading,
     PythonAsgi,
     Node,
@@ -33,14 +31,14 @@ pub(crate) enum Kind {
 
 /// The options of a server. The defaults are those of the official servers.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) ping_interval: Duration,
-    pub(crate) ping_timeout: Duration,
-    pub(crate) max_payload: usize,
+pub struct Options {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    pub max_payload: usize,
     /// The transports as the servers expect them: names that are separated by commas.
-    pub(crate) transports: &'static str,
+    pub transports: &'static str,
     /// Seconds until uvicorn closes an idle connection. The other servers do not know it.
-    pub(crate) keep_alive: Option<u32>,
+    pub keep_alive: Option<u32>,
 }
 
 impl Default for Options {
@@ -56,7 +54,7 @@ impl Default for Options {
 }
 
 /// A running server. Dropping it kills and reaps the process.
-pub(crate) struct Server {
+pub struct Server {
     kind: Kind,
     child: Child,
     port: u16,
@@ -68,7 +66,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server, and waits until it can be reached.
-    pub(crate) fn start(kind: Kind, options: &Options) -> Self {
+    pub fn start(kind: Kind, options: &Options) -> Self {
         let mut child = command(kind)
             .arg(format!("--ping-interval={}", options.ping_interval.as_millis()))
             .arg(format!("--ping-timeout={}", options.ping_timeout.as_millis()))
@@ -96,12 +94,12 @@ impl Server {
         port.unwrap_or_else(|| panic!("the {:?} server said {line:?}, not its port", self.kind))
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Waits for the next event of this name. The events before it are dropped.
-    pub(crate) fn wait_for(&self, name: &str) -> Value {
+    pub fn wait_for(&self, name: &str) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let line = self.next_line(name, deadline);
@@ -126,7 +124,7 @@ impl Server {
     }
 
     /// Stops the whole process, so its connections stay open and fall silent.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-STOP", &pid]).status().expect("there is a `kill`");
         assert!(status.success(), "cannot stop the {:?} server: {status}", self.kind);
@@ -197,7 +195,7 @@ fn python_command(script: &str) -> Command {
 }
 
 fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../servers")
 }
 
 fn python_home() -> &'static Path {
@@ -218,12 +216,19 @@ fn node_home() -> &'static Path {
     })
 }
 
+/// Cargo's directory for the files of tests.
+fn temporary() -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test.ancestors().nth(3).expect("it lies in target/<profile>/deps");
+    target.join("tmp")
+}
+
 /// The directory with the packages that `install` makes for these pins.
 ///
 /// The directory is made under another name, and renamed when it is complete. So it is never incomplete, a
 /// killed run leaves no lock behind, and of two runs at once the second uses the directory of the first.
 fn installed(name: &str, pins: &str, install: fn(&Path)) -> PathBuf {
-    let parent = Path::new(env!("CARGO_TARGET_TMPDIR")).join("official-servers");
+    let parent = temporary().join("official-servers");
     let mut hasher = DefaultHasher::new();
     pins.hash(&mut hasher);
     let home = parent.join(format!("{name}-{:016x}", hasher.finish()));

@@ -10,7 +10,7 @@ use super::eventually;
 
 /// A lock for tests that count resources of the process. One of them runs at a time, and starts without any
 /// thread of a connection.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     eventually("the client's threads have ended", || threads().is_empty());
@@ -19,7 +19,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 /// The names and ids of the connections' threads, sorted. `eio-sigint` does not count, because it lives as
 /// long as the process.
-pub(crate) fn threads() -> Vec<(String, String)> {
+pub fn threads() -> Vec<(String, String)> {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux").map(|task| task.expect("Linux").file_name());
     let mut threads: Vec<_> = tasks
         .filter_map(|task| {
@@ -35,7 +35,7 @@ pub(crate) fn threads() -> Vec<(String, String)> {
 }
 
 /// The id of the calling thread, for [`is_asleep`].
-pub(crate) fn this_thread() -> String {
+pub fn this_thread() -> String {
     let link = fs::read_link("/proc/thread-self").expect("Linux");
     link.file_name().and_then(OsStr::to_str).expect("a number").to_owned()
 }
@@ -49,21 +49,18 @@ fn stat(id: &str) -> Option<Vec<String>> {
 }
 
 /// True while that thread sleeps. It shows that a call waits which has no other visible effect.
-pub(crate) fn is_asleep(id: &str) -> bool {
+pub fn is_asleep(id: &str) -> bool {
     stat(id).is_some_and(|fields| fields[0] == "S")
 }
 
 /// The CPU time of a thread, in ticks of 10 ms; 0 if it has ended.
-pub(crate) fn ticks(id: &str) -> u64 {
+pub fn ticks(id: &str) -> u64 {
     // These are fields 14 and 15 of the line, utime and stime.
     stat(id).map_or(0, |fields| fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum())
 }
 
 /// Runs a call on a thread of its own. Returns when the call waits.
-pub(crate) fn waiting<T: Send + 'static>(
-    what: &str,
-    call: impl FnOnce() -> T + Send + 'static,
-) -> JoinHandle<T> {
+pub fn waiting<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     let (tell, told) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
         // The channel has room, so this send does not wait.
@@ -82,13 +79,13 @@ pub(crate) fn waiting<T: Send + 'static>(
 
 /// A command that starts a program with the disposition `default` or `ignore` for SIGINT. It does not inherit
 /// ours, which is `ignore` in the background of a script.
-pub(crate) fn with_sigint(disposition: &str, program: impl AsRef<OsStr>) -> Command {
+pub fn with_sigint(disposition: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("env");
     command.arg(format!("--{disposition}-signal=INT")).arg(program);
     command
 }
 
 /// The number of open file descriptors.
-pub(crate) fn descriptors() -> usize {
+pub fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("Linux").count()
 }

@@ -24,7 +24,7 @@ use super::PATIENCE;
 
 /// An event that the server has seen.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Event {
+pub enum Event {
     Connect,
     Text(String),
     Binary(Bytes),
@@ -100,7 +100,7 @@ fn run(command: &str, socket: Arc<Socket<State>>) {
 }
 
 /// A running server. After its drop it ends with its last connection.
-pub(crate) struct Server {
+pub struct Server {
     url: String,
     events: Receiver<Event>,
     stop: Option<oneshot::Sender<()>>,
@@ -108,14 +108,14 @@ pub(crate) struct Server {
 }
 
 #[derive(Clone)]
-pub(crate) struct Options {
-    pub(crate) ping_interval: Duration,
-    pub(crate) ping_timeout: Duration,
-    pub(crate) max_payload: u64,
+pub struct Options {
+    pub ping_interval: Duration,
+    pub ping_timeout: Duration,
+    pub max_payload: u64,
     /// True for TLS, with a certificate of an unknown authority.
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// The address that the server listens on.
-    pub(crate) address: &'static str,
+    pub address: &'static str,
 }
 
 impl Default for Options {
@@ -131,11 +131,11 @@ impl Default for Options {
 }
 
 impl Server {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::with(Options::default())
     }
 
-    pub(crate) fn with(options: Options) -> Self {
+    pub fn with(options: Options) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind((options.address, 0))).unwrap();
         let scheme = if options.tls { "https" } else { "http" };
@@ -153,25 +153,25 @@ impl Server {
         Server { url, events, stop: Some(stop), thread: Some(thread.unwrap()) }
     }
 
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
-    pub(crate) fn next(&self) -> Event {
+    pub fn next(&self) -> Event {
         self.next_within(PATIENCE)
     }
 
-    pub(crate) fn next_within(&self, limit: Duration) -> Event {
+    pub fn next_within(&self, limit: Duration) -> Event {
         self.events.recv_timeout(limit).expect("the server saw nothing more")
     }
 
     /// Checks that no other event has happened.
-    pub(crate) fn nothing_more(&self) {
+    pub fn nothing_more(&self) {
         assert_eq!(self.events.try_recv().ok(), None);
     }
 
     /// Waits for the next disconnect, and returns the server's name of the reason.
-    pub(crate) fn disconnected(&self) -> String {
+    pub fn disconnected(&self) -> String {
         loop {
             if let Event::Disconnect(reason) = self.next() {
                 return reason;
@@ -180,7 +180,7 @@ impl Server {
     }
 
     /// Waits for the next disconnect, and returns the texts before it.
-    pub(crate) fn texts_until_disconnect(&self) -> Vec<String> {
+    pub fn texts_until_disconnect(&self) -> Vec<String> {
         let mut texts = Vec::new();
         loop {
             match self.next() {

@@ -13,57 +13,57 @@ use tungstenite::handshake::derive_accept_key;
 use super::PATIENCE;
 
 /// An open packet with a long heartbeat and no upgrade.
-pub(crate) const OPEN: &str =
+pub const OPEN: &str =
     r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 
 /// The open packet [`OPEN`] with an upgrade.
-pub(crate) const OPEN_UPGRADE: &str = concat!(
+pub const OPEN_UPGRADE: &str = concat!(
     r#"0{"sid":"abc","upgrades":["websocket"],"#,
     r#""pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
 );
 
 /// The open packet [`OPEN`] with this ping interval and timeout, in ms.
-pub(crate) fn open_with(interval: u64, timeout: u64) -> String {
+pub fn open_with(interval: u64, timeout: u64) -> String {
     format!(r#"0{{"sid":"abc","upgrades":[],"pingInterval":{interval},"pingTimeout":{timeout}}}"#)
 }
 
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) query: HashMap<String, String>,
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub query: HashMap<String, String>,
     headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
     /// The values of a header.
-    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
+    pub fn header(&self, name: &str) -> Vec<&str> {
         let same = |(key, _): &&(String, String)| key.eq_ignore_ascii_case(name);
         self.headers.iter().filter(same).map(|(_, value)| value.as_str()).collect()
     }
 
-    pub(crate) fn is_websocket(&self) -> bool {
+    pub fn is_websocket(&self) -> bool {
         !self.header("upgrade").is_empty()
     }
 
     /// True for a poll, and false for the first request of a session.
-    pub(crate) fn is_poll(&self) -> bool {
+    pub fn is_poll(&self) -> bool {
         self.method == "GET" && self.query.contains_key("sid") && !self.is_websocket()
     }
 
-    pub(crate) fn is_post(&self) -> bool {
+    pub fn is_post(&self) -> bool {
         self.method == "POST"
     }
 
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a text body")
     }
 }
 
 /// A request, and the connection for its response.
-pub(crate) struct Exchange {
-    pub(crate) request: Request,
+pub struct Exchange {
+    pub request: Request,
     stream: BufReader<TcpStream>,
     /// Set if no further request is read from the connection.
     over: bool,
@@ -84,7 +84,7 @@ struct Shared {
 }
 
 /// A running server. All of its connections end when it is dropped.
-pub(crate) struct Scripted {
+pub struct Scripted {
     url: String,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -93,7 +93,7 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Starts a server that runs the script for each request. An I/O error in the script means that the
     /// client has gone, and ends the connection.
-    pub(crate) fn start<F>(script: F) -> Self
+    pub fn start<F>(script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     {
@@ -101,7 +101,7 @@ impl Scripted {
     }
 
     /// Starts a server like [`Scripted::start`] that listens on another address.
-    pub(crate) fn start_at<F>(address: &str, script: F) -> Self
+    pub fn start_at<F>(address: &str, script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     {
@@ -123,7 +123,7 @@ impl Scripted {
     }
 
     /// Starts a server that opens a session by websocket, and then runs the script.
-    pub(crate) fn websocket<F>(script: F) -> Self
+    pub fn websocket<F>(script: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     {
@@ -134,7 +134,7 @@ impl Scripted {
     }
 
     /// Starts a server that opens a session by polling. The script answers its polls, and POSTs are accepted.
-    pub(crate) fn polling<F>(poll: F) -> Self
+    pub fn polling<F>(poll: F) -> Self
     where
         F: Fn(&mut Exchange) -> io::Result<()> + Send + Sync + 'static,
     {
@@ -146,7 +146,7 @@ impl Scripted {
     }
 
     /// Starts a server that opens a session by either transport, and then stays silent.
-    pub(crate) fn silent(open: impl Into<String>) -> Self {
+    pub fn silent(open: impl Into<String>) -> Self {
         let open = open.into();
         Self::start(move |exchange| match &exchange.request {
             request if request.is_websocket() => {
@@ -158,22 +158,22 @@ impl Scripted {
         })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// The number of connections so far.
-    pub(crate) fn connections(&self) -> usize {
+    pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// The requests so far.
-    pub(crate) fn requests(&self) -> Vec<Request> {
+    pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a request that matches.
-    pub(crate) fn wait_for(&self, what: &str, wanted: impl Fn(&Request) -> bool) -> Request {
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Request) -> bool) -> Request {
         let deadline = Instant::now() + PATIENCE;
         let mut requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -243,7 +243,7 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
 
 impl Exchange {
     /// The number of polls that the server has received, including this one.
-    pub(crate) fn polls(&self) -> usize {
+    pub fn polls(&self) -> usize {
         let requests = self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner);
         requests.iter().filter(|request| request.is_poll()).count()
     }
@@ -271,49 +271,44 @@ impl Exchange {
     }
 
     /// Another handle for the connection, to write while the script reads.
-    pub(crate) fn stream(&self) -> io::Result<TcpStream> {
+    pub fn stream(&self) -> io::Result<TcpStream> {
         self.stream.get_ref().try_clone()
     }
 
     /// Sends raw bytes.
-    pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
     }
 
-    pub(crate) fn respond(&mut self, status: &str, body: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn respond(&mut self, status: &str, body: impl AsRef<[u8]>) -> io::Result<()> {
         self.respond_with(status, "", body)
     }
 
     /// `headers` are whole lines, each with its CRLF.
-    pub(crate) fn respond_with(
-        &mut self,
-        status: &str,
-        headers: &str,
-        body: impl AsRef<[u8]>,
-    ) -> io::Result<()> {
+    pub fn respond_with(&mut self, status: &str, headers: &str, body: impl AsRef<[u8]>) -> io::Result<()> {
         let body = body.as_ref();
         let head = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
         self.raw([head.as_bytes(), body].concat())
     }
 
     /// Sends a response with a payload of packets.
-    pub(crate) fn payload(&mut self, body: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn payload(&mut self, body: impl AsRef<[u8]>) -> io::Result<()> {
         self.respond("200 OK", body)
     }
 
     /// Accepts a POST, and answers any other request with the open packet.
-    pub(crate) fn answer(&mut self, open: &str) -> io::Result<()> {
+    pub fn answer(&mut self, open: &str) -> io::Result<()> {
         if self.request.is_post() { self.payload("ok") } else { self.payload(open) }
     }
 
     /// Stays silent until the client or the test has ended.
-    pub(crate) fn hold(&mut self) -> io::Result<()> {
+    pub fn hold(&mut self) -> io::Result<()> {
         self.over = true;
         io::copy(&mut self.stream, &mut io::sink()).map(drop)
     }
 
     /// Reads until the end, without allocating memory for the data.
-    pub(crate) fn swallow(&mut self) -> io::Result<()> {
+    pub fn swallow(&mut self) -> io::Result<()> {
         self.over = true;
         let mut buffer = [0; 16 * 1024];
         while self.stream.read(&mut buffer)? > 0 {}
@@ -321,7 +316,7 @@ impl Exchange {
     }
 
     /// Waits without reading until the client has closed the connection or the test is over.
-    pub(crate) fn wait_closed(&mut self) -> io::Result<()> {
+    pub fn wait_closed(&mut self) -> io::Result<()> {
         self.over = true;
         let mut fds = [rustix::event::PollFd::new(self.stream.get_ref(), rustix::event::PollFlags::RDHUP)];
         rustix::event::poll(&mut fds, None)?;
@@ -329,13 +324,13 @@ impl Exchange {
     }
 
     /// Ends the connection with a FIN.
-    pub(crate) fn close(&mut self) -> io::Result<()> {
+    pub fn close(&mut self) -> io::Result<()> {
         self.over = true;
         Ok(())
     }
 
     /// Ends the connection with a RST.
-    pub(crate) fn reset(&mut self) -> io::Result<()> {
+    pub fn reset(&mut self) -> io::Result<()> {
         (self.over, self.reset) = (true, true);
         // Unread bytes would cause a RST too, but not reliably.
         let stream = self.stream.get_ref();
@@ -349,12 +344,12 @@ impl Exchange {
     }
 
     /// Answers the websocket's opening request.
-    pub(crate) fn accept_websocket(&mut self) -> io::Result<()> {
+    pub fn accept_websocket(&mut self) -> io::Result<()> {
         self.accept_websocket_with("")
     }
 
     /// `headers` are whole lines, each with its CRLF.
-    pub(crate) fn accept_websocket_with(&mut self, headers: &str) -> io::Result<()> {
+    pub fn accept_websocket_with(&mut self, headers: &str) -> io::Result<()> {
         self.over = true;
         let key =
             self.request.header("sec-websocket-key").first().map(|key| derive_accept_key(key.as_bytes()));
@@ -365,12 +360,12 @@ impl Exchange {
         ))
     }
 
-    pub(crate) fn ws_text(&mut self, text: &str) -> io::Result<()> {
+    pub fn ws_text(&mut self, text: &str) -> io::Result<()> {
         self.ws_frame(0x81, text.as_bytes())
     }
 
     /// Sends a frame with this first byte, which contains FIN, reserved bits and opcode.
-    pub(crate) fn ws_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
+    pub fn ws_frame(&mut self, first: u8, payload: &[u8]) -> io::Result<()> {
         let length = payload.len();
         let mut frame = match length {
             0..126 => vec![first, length as u8],
@@ -382,7 +377,7 @@ impl Exchange {
     }
 
     /// Reads the client's next frame, and returns its opcode and payload.
-    pub(crate) fn ws_read(&mut self) -> io::Result<(u8, Vec<u8>)> {
+    pub fn ws_read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
         let length = match head[1] & 0x7f {
@@ -407,19 +402,19 @@ impl Exchange {
     }
 
     /// Reads the client's next text.
-    pub(crate) fn ws_read_text(&mut self) -> io::Result<String> {
+    pub fn ws_read_text(&mut self) -> io::Result<String> {
         let (_, payload) = self.ws_read()?;
         String::from_utf8(payload).map_err(io::Error::other)
     }
 
     /// Reads until the client closes the websocket, and answers the close.
-    pub(crate) fn ws_closing(&mut self) -> io::Result<()> {
+    pub fn ws_closing(&mut self) -> io::Result<()> {
         while self.ws_read()?.0 != 8 {}
         self.ws_frame(0x88, b"")
     }
 
     /// Opens a session by websocket, with the 101 and the open packet.
-    pub(crate) fn open_websocket(&mut self, open: &str) -> io::Result<()> {
+    pub fn open_websocket(&mut self, open: &str) -> io::Result<()> {
         self.accept_websocket()?;
         self.ws_text(open)
     }

@@ -5,9 +5,9 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::scripted::{Exchange, Scripted};
-use crate::common::{PATIENCE, Seen, Watch, connected, only};
 use crate::{Script, polling};
+use common::scripted::{Exchange, Scripted};
+use common::{PATIENCE, Seen, Watch, connected, only};
 use engineio::{Client, Error, Message, Reason, State, TransportKind};
 
 use Reason::{ServerDisconnect, TransportError};

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{PATIENCE, Seen, Watch, only, within};
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, Seen, Watch, only, within};
 use crossbeam_channel::bounded;
 use engineio::{Client, Error, Message, Reason, TransportKind};
 

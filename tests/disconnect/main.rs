@@ -1,9 +1,6 @@
 //! The end of a connection: its reason, the messages before it, the callers that are told, and the calls
 //! after it.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod endings;
 mod last_words;
 mod waits;

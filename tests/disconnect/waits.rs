@@ -5,10 +5,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::common::process::{is_asleep, this_thread, waiting};
-use crate::common::real::Server;
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{PATIENCE, eventually, only, within};
+use common::process::{is_asleep, this_thread, waiting};
+use common::real::Server;
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, eventually, only, within};
 use crossbeam_channel::{Sender, bounded};
 use engineio::{Client, Disconnect, Error, State, TransportKind};
 

@@ -1,8 +1,5 @@
 //! Event channels, handlers by name, JSON, and the helpers for threads.
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod release;
 
 use std::error::Error as StdError;

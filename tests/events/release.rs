@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::common::scripted::{Exchange, OPEN, Scripted, open_with};
-use crate::common::{Lines, PATIENCE, eventually, only, within};
+use common::scripted::{Exchange, OPEN, Scripted, open_with};
+use common::{Lines, PATIENCE, eventually, only, within};
 use crossbeam_channel::{Receiver, unbounded};
 use engineio::{Client, Event, Reason, TransportKind};
 use log::Level;

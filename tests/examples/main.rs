@@ -3,15 +3,42 @@
 //!
 //! `cargo test` builds the examples. With `--test examples` alone, call `cargo build --examples` first.
 
-mod cat;
-#[path = "../common/mod.rs"]
-mod common;
-#[path = "../../examples/embedded/mod.rs"]
-mod embedded;
 mod harness;
 
-use embedded::{Kind, Server};
-use harness::{Example, run, run_for};
+use std::path::PathBuf;
+
+use demo_server::{Kind, Server};
+use harness::Example;
+
+/// The path of an example's program, which lies beside the directory of the tests.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test.ancestors().nth(2).expect("it lies in target/<profile>/deps");
+    target.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+fn start(name: &str, arguments: &[&str]) -> Example {
+    Example::start(&program(name), arguments)
+}
+
+/// Runs an example, and checks that it succeeds.
+fn run(name: &str, arguments: &[&str], expected: &[&str]) -> Example {
+    let example = run_for(name, arguments, 0);
+    assert_lines(&example, expected);
+    example
+}
+
+/// Checks that stdout has these lines in this order, with any others between them. Each is a part of a line.
+fn assert_lines(example: &Example, expected: &[&str]) {
+    let mut lines = example.stdout.lines.iter();
+    for part in expected {
+        assert!(lines.any(|line| line.contains(part)), "no line with {part:?}; {}", example.report());
+    }
+}
+
+fn run_for(name: &str, arguments: &[&str], code: i32) -> Example {
+    harness::run_for(&program(name), arguments, "", code)
+}
 
 fn echo() -> Server {
     Server::start(Kind::Echo).expect("a port is free")
@@ -32,6 +59,25 @@ fn custom_headers() {
     let example = run("custom_headers", &[], &["received welcome, ann", "received hello"]);
     assert!(!example.stdout.text().contains("a-secret"), "{}", example.report());
     run("custom_headers", &[echo().url()], &["received welcome, ann", "received hello"]);
+}
+
+#[cfg(all(feature = "sigint", target_os = "linux"))]
+#[test]
+fn ctrl_c() {
+    let file = std::env::temp_dir().join(format!("engineio-ctrl-c-{}", std::process::id()));
+    // The program must not inherit our disposition, which is `ignore` in the background of a script.
+    let program = program("ctrl_c").into_os_string().into_string().expect("a path in UTF-8");
+    let server = echo();
+    let arguments = ["--default-signal=INT", &program, server.url(), file.to_str().expect("a path in UTF-8")];
+    let mut example = Example::start(std::path::Path::new("env"), &arguments);
+    example.stdout.wait_for("received message 3");
+    let id = example.child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(example.code(), 0, "{}", example.report());
+    assert_lines(&example, &["disconnected: client disconnect", "wrote 3 messages"]);
+    let written = std::fs::read_to_string(&file);
+    std::fs::remove_file(&file).expect("it was written");
+    assert_eq!(written.unwrap(), "message 1\nmessage 2\nmessage 3");
 }
 
 #[test]
@@ -68,11 +114,11 @@ fn custom_json() {
 #[test]
 fn background_task_ends_with_the_connection() {
     let server = echo();
-    let mut example = Example::start("background_task", &[server.url()]);
+    let mut example = start("background_task", &[server.url()]);
     example.stdout.wait_for("received up for");
     server.kick();
     assert_eq!(example.code(), 0, "{}", example.report());
-    example.assert_lines(&["disconnected: server disconnect", "reports were sent"]);
+    assert_lines(&example, &["disconnected: server disconnect", "reports were sent"]);
 }
 
 #[test]
@@ -89,11 +135,11 @@ fn disconnect_reasons() {
 #[test]
 fn disconnect_reasons_of_another_server() {
     let server = echo();
-    let mut example = Example::start("disconnect_reasons", &[server.url()]);
+    let mut example = start("disconnect_reasons", &[server.url()]);
     example.stdout.wait_for("waiting for the end");
     server.cut();
     assert_eq!(example.code(), 0, "{}", example.report());
-    example.assert_lines(&["transport error", "in detail: "]);
+    assert_lines(&example, &["transport error", "in detail: "]);
 }
 
 #[test]
@@ -112,7 +158,7 @@ fn error_handling() {
     assert!(example.stdout.text().contains(expected[3]), "{}", example.report());
     assert!(!example.stdout.text().contains("no error"), "{}", example.report());
     run("error_handling", &[echo().url()], &["connected by websocket"]);
-    let example = run_for("error_handling", &[&embedded::refusing().expect("a port is free")], "", 1);
+    let example = run_for("error_handling", &[&demo_server::refusing().expect("a port is free")], 1);
     assert!(example.stderr.text().contains("log in"), "{}", example.report());
 }
 
@@ -138,7 +184,7 @@ fn reconnect_by_hand() {
 fn reconnects_to_another_server() {
     for name in ["reconnect", "reconnect_by_hand"] {
         let server = echo();
-        let mut example = Example::start(name, &[server.url()]);
+        let mut example = start(name, &[server.url()]);
         example.stdout.wait_for("connected, session");
         server.cut();
         example.stdout.wait_for("attempt 1");
@@ -162,7 +208,7 @@ fn chat() {
     run("chat", &[], &talk);
     run("chat", &[Server::start(Kind::Room).expect("a port is free").url()], &talk);
     // This server does not pass messages on.
-    let example = run_for("chat", &[echo().url()], "", 1);
+    let example = run_for("chat", &[echo().url()], 1);
     assert!(example.stderr.text().contains("does the server pass messages on?"), "{}", example.report());
 }
 
@@ -220,6 +266,6 @@ fn socketio_echo_with_the_official_server() {
             (Some(namespace), Some("client namespace disconnect"))
         );
     }
-    let example = run_for("socketio_echo", &[&server.url(), "/closed"], "", 1);
+    let example = run_for("socketio_echo", &[&server.url(), "/closed"], 1);
     assert!(example.stderr.text().contains("members only"), "{}", example.report());
 }

@@ -3,9 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod line;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

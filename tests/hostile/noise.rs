@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::{Level, Log, Metadata, Record};
 
-use super::common::Lines;
 use super::*;
+use common::Lines;
 
 /// Counts the lines at warn and above.
 #[derive(Clone, Default)]

@@ -6,8 +6,8 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::common::Stuck;
 use super::*;
+use common::Stuck;
 
 /// Gzip data of `count` equal chunks between `start` and `end`.
 fn gzip(start: &[u8], chunk: &[u8], count: usize, end: &[u8]) -> Vec<u8> {

@@ -2,9 +2,9 @@
 
 use engineio::{Client, ConnectOptions, Error};
 
-use super::common::scripted::Request;
-use super::common::{abort, carrier};
 use super::{Polling, WAYS, WebSocket, by, every_request, server};
+use common::scripted::Request;
+use common::{abort, carrier};
 
 #[test]
 fn the_query_and_the_path() {

@@ -6,10 +6,10 @@ use engineio::{Client, ConnectOptions, Error};
 use ureq::http::Uri;
 use ureq::{Agent, Cookie};
 
-use super::common::scripted::{OPEN, Scripted};
-use super::common::{PATIENCE, abort};
 use super::redirects::{moved, query};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, abort};
 
 fn client(agent: &Agent) -> Client {
     Client::builder().http_agent(agent.clone()).build().unwrap()
@@ -161,7 +161,7 @@ fn its_timeouts_do_not_end_a_poll() {
         c.timeout_global(short).timeout_per_call(short).timeout_recv_response(short).timeout_recv_body(short)
     });
     let client = client(&agent);
-    let watch = super::common::Watch::new(&client);
+    let watch = common::Watch::new(&client);
     client.connect_with(server.url(), by(&[Polling])).unwrap();
     watch.connected();
     assert!(!client.wait_timeout(Duration::from_millis(600)), "the poll has ended");

@@ -2,12 +2,12 @@ use engineio::{Client, Error};
 
 use super::balancer::Balancer;
 use super::certificates::Authority;
-use super::common::real::{Event, Server};
-use super::common::scripted::{OPEN, Scripted};
-use super::common::{PATIENCE, abort, connected};
 use super::front::{address, tls_front};
 use super::redirects::{moved, query};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
+use common::real::{Event, Server};
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, abort, connected};
 
 /// The cookies of each request, sorted.
 fn cookies(server: &Scripted) -> Vec<Vec<String>> {

@@ -10,9 +10,9 @@ use engineio::{Client, Error, Reason};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
-use super::common::scripted::{OPEN, OPEN_UPGRADE, Scripted};
-use super::common::{PATIENCE, Watch, abort, connected};
 use super::{Polling, WebSocket, by};
+use common::scripted::{OPEN, OPEN_UPGRADE, Scripted};
+use common::{PATIENCE, Watch, abort, connected};
 
 /// The connection is closed as the second poll arrives on it, in several ways.
 #[test]

@@ -4,10 +4,10 @@ use std::error::Error as _;
 
 use engineio::{Client, Error, Reason};
 
-use super::common::scripted::{OPEN, Scripted};
-use super::common::{Lines, abort, connected, in_full};
 use super::redirects::moved;
 use super::{Polling, WebSocket, by};
+use common::scripted::{OPEN, Scripted};
+use common::{Lines, abort, connected, in_full};
 
 /// The error of a connect to a server that gives this answer to each request.
 fn error_of(answer: &'static str, way: &[engineio::TransportKind]) -> Error {

@@ -2,9 +2,9 @@
 
 use engineio::{Client, ConnectOptions, Error, WebSocketOptions};
 
-use super::common::abort;
-use super::common::scripted::Scripted;
 use super::{Polling, WAYS, WebSocket, by, every_request, serve, server, visit};
+use common::abort;
+use common::scripted::Scripted;
 
 #[test]
 fn headers_go_with_every_request() {

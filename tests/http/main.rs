@@ -4,8 +4,6 @@
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod certificates;
-#[path = "../common/mod.rs"]
-mod common;
 #[path = "../proxy/server.rs"]
 #[allow(dead_code, reason = "what it has of TLS is used")]
 mod front;

@@ -4,9 +4,9 @@ use std::io;
 
 use engineio::{Client, Error, Reason, WebSocketOptions};
 
-use super::common::scripted::{Exchange, OPEN, Scripted};
-use super::common::{Lines, Watch, abort, in_full};
 use super::{Polling, WAYS, WebSocket, by, serve, server, visit};
+use common::scripted::{Exchange, OPEN, Scripted};
+use common::{Lines, Watch, abort, in_full};
 
 /// The query of a request, as it was sent.
 pub(crate) fn query(exchange: &Exchange) -> String {

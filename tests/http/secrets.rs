@@ -123,7 +123,7 @@ fn an_error_of_an_agent_for_https_only_has_no_query() {
 #[test]
 fn a_session_id_is_told_at_debug_only() {
     for way in WAYS {
-        let (server, lines) = (server(), super::common::Lines::default());
+        let (server, lines) = (server(), common::Lines::default());
         let client = Client::builder().logger(lines.clone()).build().unwrap();
         client.connect_with(server.url(), by(way)).unwrap();
         assert_eq!(client.sid().as_deref(), Some("abc"));

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use engineio::{Client, Error};
 use ureq::Agent;
 
-use super::common::scripted::{OPEN, Scripted};
 use super::{PATIENCE, Polling, WAYS, abort, by, serve, server, visit};
+use common::scripted::{OPEN, Scripted};
 
 /// Response headers of `kib` KiB.
 fn headers(kib: usize) -> String {

@@ -1,9 +1,9 @@
-//! Runs the models of `src/testing/models`. The short form is part of the crate's tests. The long form is run
-//! by `cargo test --manifest-path tests/models/Cargo.toml -- --ignored`.
+//! Runs the models of `src/testing/models`. `ENGINEIO_SOAK=long cargo test --release --test models` runs the
+//! long form, which takes minutes.
 
 use std::time::Instant;
 
-use engineio::models::MODELS;
+use engineio_models::models::MODELS;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner};
 
@@ -32,11 +32,6 @@ fn run(schedules: usize) {
 
 #[test]
 fn models() {
-    run(5_000);
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn models_in_the_long_form() {
-    run(100_000);
+    let long = std::env::var("ENGINEIO_SOAK").is_ok_and(|value| value == "long");
+    run(if long { 100_000 } else { 5_000 });
 }

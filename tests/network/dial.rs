@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use engineio::{Client, ConnectOptions, Disconnect, Error, State};
 use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
-use crate::common::process::{alone, threads};
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{PATIENCE, abort, eventually, within};
 use crate::{Polling, WebSocket, only};
+use common::process::{alone, threads};
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, abort, eventually, within};
 
 /// The setup of a namespace in which a name has two addresses. The first one is that of IPv6.
 pub(crate) const SETUP: &str = "ip link set lo up && printf '::1 twofold\\n127.0.0.1 twofold\\n' \

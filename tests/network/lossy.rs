@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use engineio::{Client, ConnectOptions, Message, Reason, TransportKind};
 
-use crate::common::real::{Event, Options, Server};
-use crate::common::scripted::open_with;
-use crate::common::{Seen, Watch, eventually};
 use crate::{PART, Polling, WebSocket, bulk_server, system};
+use common::real::{Event, Options, Server};
+use common::scripted::open_with;
+use common::{Seen, Watch, eventually};
 
 /// The setup of a namespace. It selects reno, which every system has and permits, so the test is the same
 /// everywhere. It also checks that the devices for the line can be made.
@@ -121,7 +121,7 @@ fn saw(server: &Server, messages: impl IntoIterator<Item = Event>) {
 
 /// Starts the line to the namespace of the process `pid`.
 fn line_to(pid: u32) -> Helper {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/line.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/network/line.py");
     let mut line = Helper::start(Command::new("python3").arg(script));
     line.told("ready");
     let far = format!("nsenter -t {pid} -n ip");

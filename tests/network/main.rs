@@ -4,8 +4,6 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../common/mod.rs"]
-mod common;
 mod dial;
 mod lossy;
 mod stalls;

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use engineio::{Client, Reason};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 
-use crate::common::scripted::{Request, Scripted, open_with};
-use crate::common::{PATIENCE, Watch, abort};
 use crate::{Polling, in_a_namespace, only, system};
+use common::scripted::{Request, Scripted, open_with};
+use common::{PATIENCE, Watch, abort};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 

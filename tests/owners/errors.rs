@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::common::process::waiting;
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{PATIENCE, Watch, eventually, only};
 use crate::{TIMEOUT, each};
+use common::process::waiting;
+use common::scripted::{OPEN, Scripted};
+use common::{PATIENCE, Watch, eventually, only};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use engineio::{Client, Reason, State, TransportKind};
 use ureq::http::{Request, Response};

@@ -4,10 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::process::{threads, ticks, waiting};
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{self, PATIENCE, connected, only};
 use crate::{Does, Stuck, Then, connect_and_fill, destroyed, each, fill, message, owned, turn};
+use common::process::{threads, ticks, waiting};
+use common::scripted::{OPEN, Scripted};
+use common::{self, PATIENCE, connected, only};
 use crossbeam_channel::{Receiver, bounded};
 use engineio::{Client, Disconnect, Error, Reason, TransportKind};
 

@@ -4,9 +4,6 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod errors;
 mod given_up;
 mod written;

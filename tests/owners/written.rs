@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::process::waiting;
-use crate::common::{PATIENCE, Watch, connected, only};
 use crate::{Does, Stuck, TIMEOUT, Then, destroyed, each, fill, message, owned};
+use common::process::waiting;
+use common::{PATIENCE, Watch, connected, only};
 use crossbeam_channel::bounded;
 use engineio::{Client, Disconnect, Reason, TransportKind};
 

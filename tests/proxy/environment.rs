@@ -7,9 +7,9 @@ use std::process::Command;
 use engineio::Client;
 
 use crate::certificates::Authority;
-use crate::common::real::Server;
 use crate::server::{Kind, Proxy, address, tls_front};
 use crate::{WAYS, builder, try_visit};
+use common::real::Server;
 
 const URL: &str = "ENGINEIO_TEST_URL";
 const AUTHORITY: &str = "ENGINEIO_TEST_AUTHORITY";

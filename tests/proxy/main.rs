@@ -5,8 +5,6 @@
 #[path = "../tls/certificates.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod certificates;
-#[path = "../common/mod.rs"]
-mod common;
 
 mod environment;
 mod refusals;

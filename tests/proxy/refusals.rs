@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use engineio::{Client, Error};
 
-use crate::common::PATIENCE;
 use crate::server::{Kind, Proxy};
 use crate::{Polling, WAYS, WebSocket, builder, by, only};
+use common::PATIENCE;
 
 const SECRET: &str = "s3cr3t";
 

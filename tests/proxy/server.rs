@@ -11,7 +11,7 @@ use tokio_rustls::rustls::server::{WantsServerCert, WebPkiClientVerifier};
 use tokio_rustls::rustls::{ConfigBuilder, RootCertStore, ServerConfig};
 
 use crate::certificates::{Authority, Identity};
-use crate::common::PATIENCE;
+use common::PATIENCE;
 
 /// The behaviour of a proxy.
 #[derive(Clone)]

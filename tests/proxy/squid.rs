@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 
 use engineio::Error;
 
-use crate::common::eventually;
-use crate::common::real::Server;
 use crate::{Polling, WebSocket, builder, by, only, visit};
+use common::eventually;
+use common::real::Server;
 
 /// The rules of the configuration that comes with squid.
 const RULES: &str = "acl SSL_ports port 443

@@ -5,11 +5,11 @@ use std::time::Duration;
 use engineio::{Client, ConnectOptions, Error, Message, WebSocketOptions};
 
 use crate::certificates::Authority;
-use crate::common::real::Server;
-use crate::common::scripted::{OPEN, Scripted};
-use crate::common::{Watch, in_full};
 use crate::server::{Asked, Kind, Proxy, address, tls_front, tls_front_for};
 use crate::{Polling, WAYS, WebSocket, builder, carrier, only, try_visit, visit};
+use common::real::Server;
+use common::scripted::{OPEN, Scripted};
+use common::{Watch, in_full};
 
 #[test]
 fn every_way_through_every_proxy() {
@@ -258,8 +258,8 @@ fn disconnect_ends_the_wait_for_a_proxy() {
     let client = builder().proxy(format!("http://127.0.0.1:{}", proxy.port)).build().unwrap();
     let other = client.clone();
     let connecting = std::thread::spawn(move || other.connect("http://127.0.0.1:9"));
-    crate::common::eventually("connecting", || client.state() == engineio::State::Connecting);
-    crate::common::within(Duration::from_secs(10), "disconnect", move || client.disconnect().unwrap());
+    common::eventually("connecting", || client.state() == engineio::State::Connecting);
+    common::within(Duration::from_secs(10), "disconnect", move || client.disconnect().unwrap());
     let error = connecting.join().unwrap().unwrap_err();
     assert!(error.to_string().contains("ended by disconnect"), "{error}");
 }

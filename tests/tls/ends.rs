@@ -9,9 +9,9 @@ use engineio::{Error, Reason, TransportKind};
 use tokio_rustls::rustls::{ServerConnection, StreamOwned};
 
 use crate::certificates::Authority;
-use crate::common::{Watch, abort};
 use crate::server::{Server, Setup};
 use crate::{PATIENCE, builder, by, in_full};
+use common::{Watch, abort};
 
 type Tls = StreamOwned<ServerConnection, TcpStream>;
 

@@ -8,8 +8,8 @@ use engineio::{Client, Message, TransportKind};
 
 use crate::builder;
 use crate::certificates::Authority;
-use crate::common::only;
 use crate::server::{Digest, Server, Setup, chunk};
+use common::only;
 
 /// The number of messages of 64 KiB, in total 50 MiB.
 const COUNT: usize = 800;

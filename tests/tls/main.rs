@@ -4,9 +4,6 @@
 //! The error texts depend on OpenSSL, which native-tls uses on all systems except Windows and Apple's.
 #![cfg(not(any(target_os = "windows", target_vendor = "apple")))]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod agent;
 mod certificates;
 mod ends;

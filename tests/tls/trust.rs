@@ -84,12 +84,12 @@ fn the_wrong_host() {
     assert_refused(
         &client,
         &server.url("localhost"),
-        "the certificate of localhost is not for the host localhost",
+        "the certificate of localhost is not for the host localhost; it is for example.org",
     );
     assert_refused(
         &client,
         &server.url("127.0.0.1"),
-        "the certificate of 127.0.0.1 is not for the host 127.0.0.1",
+        "the certificate of 127.0.0.1 is not for the host 127.0.0.1; it is for example.org",
     );
     assert_works(&builder().ssl_verify(false).build().unwrap(), &server.url("localhost"));
 }
@@ -100,7 +100,7 @@ fn the_wrong_time() {
     let client = builder().ca_certificate(authority.pem()).build().unwrap();
     for (validity, expected) in [
         (Validity::Past, "a certificate of localhost has expired"),
-        (Validity::Future, "a certificate of localhost is not valid yet; is the clock right?"),
+        (Validity::Future, "a certificate of localhost is not valid yet (is the clock right?)"),
     ] {
         let identity = authority.identity_with(&["localhost"], validity, KeyPair::generate().unwrap());
         let server = Server::start(&Setup::new(&identity));
@@ -122,7 +122,7 @@ fn hosts_that_are_addresses() {
         assert_eq!(name, None, "SNI is for names (RFC 6066, section 3)");
     }
     // A certificate for an address is not valid for a name.
-    assert_refused(&client, &v4.url("localhost"), "not for the host localhost");
+    assert_refused(&client, &v4.url("localhost"), "not for the host localhost; it is for 127.0.0.1, ::1");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn scripted<T: Send + 'static>(script: impl FnOnce(TcpStream) -> T + Send + 'sta
 #[test]
 fn a_server_without_tls() {
     let server = Server::plain();
-    let expected = "127.0.0.1 does not speak TLS on this port; is it http:// or ws://?";
+    let expected = "127.0.0.1 does not speak TLS on this port (is it http:// or ws://?)";
     assert_refused(&builder().build().unwrap(), &server.url("127.0.0.1"), expected);
 }
 

@@ -89,11 +89,21 @@ fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
         ErrorKind::TimedOut | ErrorKind::WouldBlock => {
             return Error::Timeout { what: "opening the TCP connection" };
         }
-        ErrorKind::ConnectionRefused => "connection refused; is the server running?",
+        ErrorKind::ConnectionRefused => "connection refused (is the server running?)",
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "the network is unreachable",
-        _ => "the TCP connection failed",
+        _ => {
+            return Error::connection_from(format!("the TCP connection to {host} port {port} failed"), cause);
+        }
     };
-    Error::connection_from(format!("cannot connect to {host} port {port}: {what}"), cause)
+    Error::connection_from(format!("cannot connect to {host} port {port}: {what}"), without_text(cause))
+}
+
+/// The system's error without its text, for an error whose own text says the same.
+fn without_text(cause: io::Error) -> io::Error {
+    match cause.raw_os_error() {
+        Some(code) => io::Error::new(cause.kind(), format!("os error {code}")),
+        None => cause,
+    }
 }
 
 /// Performs the TLS handshake on a connection, before the deadline.

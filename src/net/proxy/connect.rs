@@ -94,7 +94,7 @@ pub(super) fn wants_login(ways: &[String], logged_in: bool) -> String {
 }
 
 fn not_http() -> Refusal {
-    Refusal::answer("does not answer in HTTP; is it another kind of proxy?")
+    Refusal::answer("does not answer in HTTP (is it another kind of proxy?)")
 }
 
 fn refused(status: StatusCode, what: String) -> Refusal {

@@ -120,5 +120,5 @@ fn read<const N: usize, S: Read>(stream: &mut S) -> Result<[u8; N], Refusal> {
 }
 
 fn not_socks() -> Refusal {
-    Refusal::answer("does not answer in SOCKS5; is it another kind of proxy?")
+    Refusal::answer("does not answer in SOCKS5 (is it another kind of proxy?)")
 }

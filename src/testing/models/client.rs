@@ -143,7 +143,8 @@ pub(super) fn disconnect_from_many_sides() {
 }
 
 /// Several threads end a connection while another one sends, and the server reads only at some point. Each
-/// `disconnect` returns the number of all messages that were accepted and are not written.
+/// `disconnect` returns the number of all messages that were accepted and are not written, unless an earlier one
+/// has returned it.
 pub(super) fn counts_of_disconnects() {
     let (client, way) = (Client::for_model(None), FakeWay::failing(0));
     client.connect_by(way.clone()).expect("a connection");
@@ -163,9 +164,12 @@ pub(super) fn counts_of_disconnects() {
     let accepted = sender.join().expect("no thread panics");
     let counts = disconnects.map(|thread| thread.join().expect("no thread panics"));
     let written = server.sent().iter().filter(|packet| packet.is_message()).count();
-    assert_eq!(counts, [accepted - written; 2], "{accepted} accepted, {written} written");
+    // A call after the one that has returned the number succeeds.
+    let unsent = accepted - written;
+    assert_eq!(counts.iter().max(), Some(&unsent), "{accepted} accepted, {written} written");
+    assert!(counts.iter().all(|count| [0, unsent].contains(count)), "{counts:?}");
     client.wait();
-    assert_eq!(client.stats().unsent, counts[0] as u64);
+    assert_eq!(client.stats().unsent, unsent as u64);
 }
 
 /// A disconnect during a user's `connect` cancels the attempt, or closes the connection that it has made.

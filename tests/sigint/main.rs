@@ -2,7 +2,7 @@
 
 #![cfg(all(feature = "sigint", target_os = "linux"))]
 
-mod common;
+mod choices;
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -38,6 +38,9 @@ const TRANSPORT: &str = "ENGINEIO_TEST_TRANSPORT";
 fn child() {
     let Ok(part) = std::env::var(PART) else { return };
     let part = part.as_str();
+    if choices::run(part) {
+        return;
+    }
     let has_handler = matches!(part, "handler" | "connecting" | "reconnecting" | "lasting handled");
     let handled = Arc::new(AtomicBool::new(false));
     if has_handler {

@@ -1,13 +1,10 @@
 //! A netcat for Engine.IO: it sends lines from stdin as messages, and prints the messages that it receives.
 //!
 //! ```text
-//! cargo run --example cat                                     # with a server in this process that echoes
-//! cargo run --example cat -- http://localhost:5000
-//! echo '{"a":1}' | cargo run --example cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
-//! cargo run --example cat -- --help
+//! cargo run -p engineio-cat -- http://localhost:5000
+//! echo '{"a":1}' | cargo run -p engineio-cat -- --json -t websocket -H 'X-User: ann' http://localhost:5000
+//! cargo run -p engineio-cat -- --help
 //! ```
-
-mod embedded;
 
 use std::error::Error;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -31,20 +28,20 @@ tabs and line ends are shown as escapes.
 
 Exit code: 0 if all of the input was sent and the connection ended in order; 1 if no connection could be \
 made, or if the connection broke or ended before the input; 2 for invalid arguments. \
-Ctrl-C disconnects, and then ends cat as usual.
+Ctrl-C disconnects, and then ends the program as usual.
 
 Examples:
-  cat http://localhost:5000
+  engineio-cat http://localhost:5000
         Talk to a server by hand.
-  cat -t websocket -vv http://localhost:5000
+  engineio-cat -t websocket -vv http://localhost:5000
         Use websocket only, and show every packet.
-  echo hello | cat --linger 0 http://localhost:5000
+  echo hello | engineio-cat --linger 0 http://localhost:5000
         Send a line, and do not wait for an answer.
-  cat --path socket.io http://localhost:3000
+  engineio-cat --path socket.io http://localhost:3000
         Talk to a Socket.IO server. The line 0 enters its namespace, 2[\"event\",\"data\"] emits.")]
 struct Arguments {
-    /// URL of the server: http, https, ws or wss. Default: a server in this process that echoes
-    url: Option<String>,
+    /// URL of the server: http, https, ws or wss
+    url: String,
 
     /// Use this transport, polling or websocket. May be repeated: the transports are tried in that order
     /// [default: polling, then an upgrade to websocket]
@@ -111,7 +108,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("cat: {}", explain(e.as_ref(), arguments.verbose > 0));
+            eprintln!("engineio-cat: {}", explain(e.as_ref(), arguments.verbose > 0));
             ExitCode::FAILURE
         }
     }
@@ -123,18 +120,15 @@ fn explain(error: &(dyn Error + 'static), in_full: bool) -> String {
         Some(error) if in_full => format!("{error:?}"),
         _ => error.to_string(),
     };
-    text.replace("`ConnectOptions::path` sets it", "--path sets it")
+    text.replace("`ConnectOptions::path`", "--path")
         .replace("with `ca_certificate`", "with --ca, or accept any with --insecure")
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let url = match &arguments.url {
-        Some(url) => url.clone(),
-        None => embedded::start()?,
-    };
+    let url = &arguments.url;
     let (events, happened) = unbounded();
     let client = client(arguments, events)?;
-    client.connect_with(&url, connect_options(arguments))?;
+    client.connect_with(url, connect_options(arguments))?;
     if io::stdin().is_terminal() {
         eprintln!("connected to {url} by {}; Ctrl-D ends", client.transport()?);
     }

@@ -1,17 +1,34 @@
-//! The example `cat`.
+//! The program `engineio-cat` as a child process.
+
+#[path = "../../../tests/examples/harness.rs"]
+mod harness;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::echo;
-use super::embedded::{Kind, Server};
-use super::harness::{Example, Output, PATIENCE, program, run_for};
+use demo_server::{Kind, Server};
+use harness::{Example, Output, PATIENCE};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_engineio-cat");
+
+fn start(arguments: &[&str]) -> Example {
+    Example::start(Path::new(PROGRAM), arguments)
+}
+
+fn run_for(arguments: &[&str], input: &str, code: i32) -> Example {
+    harness::run_for(Path::new(PROGRAM), arguments, input, code)
+}
+
+fn echo() -> Server {
+    Server::start(Kind::Echo).expect("a port is free")
+}
 
 /// Runs `cat`, and ends its input only when `last` has been printed, so the result does not depend on timing.
 fn converse(arguments: &[&str], input: impl AsRef<[u8]>, last: &str) -> Example {
-    let mut example = Example::start("cat", arguments);
+    let mut example = start(arguments);
     example.write(input);
     example.stdout.wait_for(last);
     example.end_input();
@@ -22,7 +39,7 @@ fn converse(arguments: &[&str], input: impl AsRef<[u8]>, last: &str) -> Example 
 #[test]
 fn lines_go_out_and_come_back() {
     let server = echo();
-    for arguments in [&[][..], &[server.url()], &["-t", "polling", server.url()]] {
+    for arguments in [&[server.url()][..], &["-t", "polling", server.url()]] {
         let example = converse(arguments, "one\n\n  three\u{1F980}\n", "three");
         assert_eq!(example.stdout.lines, ["one", "", "  three\u{1F980}"], "{}", example.report());
         assert_eq!(example.stderr.text(), "");
@@ -31,7 +48,7 @@ fn lines_go_out_and_come_back() {
 
 #[test]
 fn what_comes_after_the_end_of_input_is_printed() {
-    let mut example = Example::start("cat", &["--linger", "1000", echo().url()]);
+    let mut example = start(&["--linger", "1000", echo().url()]);
     example.write("no line end");
     example.end_input();
     example.stdout.wait_for("no line end");
@@ -46,7 +63,7 @@ fn much_input_loses_nothing() {
 
 #[test]
 fn json_is_printed_indented() {
-    let example = converse(&["--json"], "{\"a\":[1]}\nnot JSON\n", "not JSON");
+    let example = converse(&["--json", echo().url()], "{\"a\":[1]}\nnot JSON\n", "not JSON");
     assert_eq!(example.stdout.lines, ["{", "  \"a\": [", "    1", "  ]", "}", "not JSON"]);
 }
 
@@ -54,14 +71,14 @@ fn json_is_printed_indented() {
 fn binary_goes_through_as_it_is() {
     let mut bytes: Vec<u8> = (0..=255).cycle().take(200_000).collect();
     bytes.extend(b"\nthe end\n");
-    let example = converse(&["--binary"], &bytes, "the end");
+    let example = converse(&["--binary", echo().url()], &bytes, "the end");
     assert!(example.stdout.bytes == bytes, "{} bytes came back", example.stdout.bytes.len());
 }
 
 #[test]
 fn binary_is_printed_in_hexadecimal() {
     let server = Server::start(Kind::Room).expect("a port is free");
-    let mut example = Example::start("cat", &["-v", server.url()]);
+    let mut example = start(&["-v", server.url()]);
     example.stderr.wait_for("connected by websocket");
     let other = engineio::Client::new();
     other.connect(server.url()).expect("the server is there");
@@ -77,7 +94,7 @@ fn a_terminal_gets_no_control_characters() {
     let arguments = [&[][..], &["--json"], &["--binary"]];
     for arguments in arguments {
         let (mut output, terminal) = terminal();
-        let mut child = Command::new(program("cat"))
+        let mut child = Command::new(PROGRAM)
             .args(arguments)
             .arg(echo().url())
             .stdin(Stdio::piped())
@@ -110,7 +127,7 @@ fn terminal() -> (Output, std::fs::File) {
 
 #[test]
 fn text_that_is_none_is_refused() {
-    let mut example = Example::start("cat", &[]);
+    let mut example = start(&[echo().url()]);
     example.write([0xff, b'\n']);
     assert_eq!(example.code(), 1);
     assert!(example.stderr.text().contains("--binary takes anything"), "{}", example.report());
@@ -123,7 +140,7 @@ fn headers_and_a_path() {
     let server = Server::start(Kind::SocketIo).expect("a port is free");
     let example = converse(&["--path", "socket.io", server.url()], "0\n", "embedded");
     assert_eq!(example.stdout.text(), r#"0{"sid":"embedded"}"#);
-    run_for("cat", &["--path", "elsewhere", server.url()], "", 1);
+    run_for(&["--path", "elsewhere", server.url()], "", 1);
 }
 
 #[test]
@@ -143,15 +160,15 @@ fn verbose_tells_what_happens_but_no_secrets() {
 fn the_exit_code_tells_how_it_ended() {
     let nobody =
         std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free");
-    let example = run_for("cat", &[&format!("http://{nobody}")], "", 1);
+    let example = run_for(&[&format!("http://{nobody}")], "", 1);
     assert!(example.stderr.text().contains("connection refused"), "{}", example.report());
     for wrong in [&["-H", "no colon"][..], &["-t", "pigeon"], &["--linger", "-1"], &["--unknown"]] {
-        run_for("cat", wrong, "", 2);
+        run_for(wrong, "", 2);
     }
-    let example = run_for("cat", &["--help"], "", 0);
+    let example = run_for(&["--help"], "", 0);
     assert!(example.stdout.text().contains("Exit code"));
     // The input exceeds the server's limit.
-    let example = run_for("cat", &[], &"x".repeat(1_000_000), 1);
+    let example = run_for(&[], &"x".repeat(1_000_000), 1);
     assert!(example.stderr.text().contains("the server accepts"), "{}", example.report());
 }
 
@@ -162,7 +179,7 @@ fn the_server_ends_it() {
         [("before the end of the input", Server::kick, 1), ("transport error", Server::cut, 1)];
     for (told, end, code) in ends {
         let server = echo();
-        let mut example = Example::start("cat", &["-v", server.url()]);
+        let mut example = start(&["-v", server.url()]);
         // The echo ensures that the upgrade is over: during an upgrade engineioxide drops the connection
         // without a close packet.
         example.write("echo\n");
@@ -176,7 +193,7 @@ fn the_server_ends_it() {
 #[test]
 fn the_server_ends_it_when_all_is_said() {
     let server = echo();
-    let mut example = Example::start("cat", &["--linger", "1000", "-v", server.url()]);
+    let mut example = start(&["--linger", "1000", "-v", server.url()]);
     example.write("last\n");
     example.end_input();
     example.stdout.wait_for("last");
@@ -190,7 +207,9 @@ fn the_server_ends_it_when_all_is_said() {
 fn ctrl_c_disconnects_and_ends_it() {
     use std::os::unix::process::ExitStatusExt;
 
-    let mut child = super::common::process::with_sigint("default", program("cat"))
+    // The program must not inherit our disposition, which is `ignore` in the background of a script.
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", PROGRAM])
         .args(["-v", echo().url()])
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
@@ -202,13 +221,13 @@ fn ctrl_c_disconnects_and_ends_it() {
     let status = child.wait().unwrap();
     stderr.read_to_end();
     assert_eq!(status.signal(), Some(2), "{status}");
-    assert!(!stderr.text().contains("cat:"), "{}", stderr.text());
+    assert!(!stderr.text().contains("engineio-cat:"), "{}", stderr.text());
 }
 
 #[test]
 fn reconnects_and_holds_the_input_meanwhile() {
     let server = echo();
-    let mut example = Example::start("cat", &["--reconnect", "-v", server.url()]);
+    let mut example = start(&["--reconnect", "-v", server.url()]);
     example.stderr.wait_for("connected by websocket");
     server.cut();
     example.stderr.wait_for("connecting again");
@@ -222,7 +241,7 @@ fn reconnects_and_holds_the_input_meanwhile() {
 #[test]
 fn ends_when_nobody_reads_its_output() {
     let server = Server::start(Kind::Room).expect("a port is free");
-    let mut child = Command::new(program("cat"))
+    let mut child = Command::new(PROGRAM)
         .arg(server.url())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -251,8 +270,8 @@ fn ends_when_nobody_reads_its_output() {
 #[test]
 fn a_proxy_and_an_authority_are_used() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let example = run_for("cat", &["--proxy", &format!("http://{nobody}"), echo().url()], "", 1);
+    let example = run_for(&["--proxy", &format!("http://{nobody}"), echo().url()], "", 1);
     assert!(example.stderr.text().contains("proxy"), "{}", example.report());
-    let example = run_for("cat", &["--ca", "no-such-file.pem", echo().url()], "", 1);
+    let example = run_for(&["--ca", "no-such-file.pem", echo().url()], "", 1);
     assert!(example.stderr.text().contains("No such file"), "{}", example.report());
 }

@@ -1,9 +1,10 @@
 //! An engineioxide server in this process, for examples that are started without a URL.
 
-#![allow(dead_code, reason = "each example uses a part of this module")]
-
 mod handler;
+#[cfg(all(unix, not(target_vendor = "apple")))]
+mod tls;
 
+use std::error::Error;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::thread;
@@ -22,7 +23,7 @@ use self::handler::Handler;
 
 /// The behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Echoes each message. A client with an `X-User` header gets a greeting with that name.
     Echo,
     /// Passes each message on to all other clients.
@@ -32,12 +33,12 @@ pub(crate) enum Kind {
 }
 
 /// Starts a server that echoes, and returns its URL. The server lives as long as the process.
-pub(crate) fn start() -> io::Result<String> {
+pub fn start() -> io::Result<String> {
     Ok(Server::start(Kind::Echo)?.url)
 }
 
 /// Starts a server that refuses every request with status 401 and a JSON body, and returns its URL.
-pub(crate) fn refusing() -> io::Result<String> {
+pub fn refusing() -> io::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", listener.local_addr()?);
     let answer = "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nConnection: close\r\n\
@@ -51,8 +52,33 @@ pub(crate) fn refusing() -> io::Result<String> {
     Ok(url)
 }
 
+/// A TLS front for a server without TLS, and the certificates that its operator gives to a client.
+pub struct Front {
+    /// The URL of the front.
+    pub url: String,
+    /// The authority that has signed the certificates of both sides.
+    pub ca: String,
+    /// The certificate for a client.
+    pub certificate: String,
+    /// The key of the certificate.
+    pub key: String,
+}
+
+impl Front {
+    /// Starts a front for the server at that URL. The front requires client certificates, and lives as long
+    /// as the process.
+    pub fn start(server: &str) -> Result<Self, Box<dyn Error>> {
+        #[cfg(all(unix, not(target_vendor = "apple")))]
+        return tls::start(server);
+        #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+        return Err(
+            format!("there is no TLS front for {server} on this system; give the URL of a server").into()
+        );
+    }
+}
+
 /// A server on a free port of the loopback interface. The server lives as long as the process.
-pub(crate) struct Server {
+pub struct Server {
     url: String,
     handler: Arc<Handler>,
     runtime: Handle,
@@ -71,15 +97,12 @@ enum Line {
 
 impl Server {
     /// Starts a server with engineioxide's default ping interval and timeout, 25 s and 20 s.
-    pub(crate) fn start(kind: Kind) -> io::Result<Self> {
+    pub fn start(kind: Kind) -> io::Result<Self> {
         Self::start_with(kind, Duration::from_secs(25), Duration::from_secs(20))
     }
 
-    pub(crate) fn start_with(
-        kind: Kind,
-        ping_interval: Duration,
-        ping_timeout: Duration,
-    ) -> io::Result<Self> {
+    /// Starts a server with these intervals.
+    pub fn start_with(kind: Kind, ping_interval: Duration, ping_timeout: Duration) -> io::Result<Self> {
         let config = EngineIoConfig::builder()
             .req_path(if kind == Kind::SocketIo { "/socket.io" } else { "/engine.io" })
             .ping_interval(ping_interval)
@@ -100,28 +123,29 @@ impl Server {
         Ok(Server { url, handler, runtime: handle, line })
     }
 
-    pub(crate) fn url(&self) -> &str {
+    /// The URL of the server.
+    pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Ends every session in order.
-    pub(crate) fn kick(&self) {
+    pub fn kick(&self) {
         let _inside = self.runtime.enter();
         self.handler.kick();
     }
 
     /// Takes the server down: every connection breaks, and new ones break at once until [`mend`](Self::mend).
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.line.send_replace(Line::Cut);
     }
 
     /// Lets connections through again.
-    pub(crate) fn mend(&self) {
+    pub fn mend(&self) {
         self.line.send_replace(Line::Open);
     }
 
     /// Stops all data, but keeps connections open, as a pulled cable does.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.line.send_replace(Line::Silent);
     }
 }

@@ -11,17 +11,17 @@ use super::Kind;
 type Client = Arc<Socket<()>>;
 
 #[derive(Debug)]
-pub(super) struct Handler {
+pub(crate) struct Handler {
     kind: Kind,
     clients: Mutex<Vec<Client>>,
 }
 
 impl Handler {
-    pub(super) fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind) -> Self {
         Handler { kind, clients: Mutex::default() }
     }
 
-    pub(super) fn kick(&self) {
+    pub(crate) fn kick(&self) {
         // `close` calls `on_disconnect`, which takes the lock too.
         let clients = std::mem::take(&mut *self.clients());
         clients.iter().for_each(|client| client.close(DisconnectReason::ClosingServer));

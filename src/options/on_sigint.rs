@@ -1,0 +1,33 @@
+/// The effect of Ctrl-C (SIGINT) on a client and its program, for
+/// [`ClientBuilder::handle_sigint`](crate::ClientBuilder::handle_sigint).
+///
+/// `true` converts to [`Exit`](Self::Exit), and `false` to [`Ignore`](Self::Ignore).
+///
+/// # Examples
+///
+/// ```
+/// use engineio::OnSigint;
+///
+/// assert_eq!(OnSigint::from(true), OnSigint::default());
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnSigint {
+    /// The client disconnects. Then the signal has the effect that it had before the first connection: it
+    /// ends the process, unless the program had a handler. [`Client::wait`](crate::Client::wait) does not
+    /// return if the process ends, so the code behind it does not run.
+    #[default]
+    Exit,
+    /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program goes on to
+    /// its own end: it can write what it has in memory. If several clients have different values, this one
+    /// prevails over `Exit`.
+    Return,
+    /// The client does nothing.
+    Ignore,
+}
+
+impl From<bool> for OnSigint {
+    fn from(handle: bool) -> Self {
+        if handle { OnSigint::Exit } else { OnSigint::Ignore }
+    }
+}
