@@ -16,7 +16,7 @@ mod session_id;
 use std::collections::VecDeque;
 use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use protocol::Packet;
 use protocol::payload::{self, Payload};
 
@@ -33,11 +33,6 @@ fn messages() -> [(&'static str, Packet); 3] {
 
 fn frames(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("websocket frame");
-    for (name, packet) in messages() {
-        group.bench_function(BenchmarkId::new("encode", name), |bencher| {
-            bencher.iter_batched(|| packet.clone(), Packet::into_frame, BatchSize::SmallInput);
-        });
-    }
     for text in ["4".to_owned() + &"x".repeat(16), "4".to_owned() + &"x".repeat(1024)] {
         group.bench_function(BenchmarkId::new("decode", text.len()), |bencher| {
             bencher.iter(|| Packet::decode_text(black_box(&text)).expect("a packet"));

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use self::core::{Core, Handle};
 use crate::error::{Error, Result};
-use crate::message::Message;
+use crate::message::IntoMessage;
 use crate::options::{ConnectOptions, Disconnect, Options};
 use crate::session::WhenFull;
 use crate::sync::now;
@@ -112,6 +112,13 @@ impl Client {
     /// `j` and `b64` are left out, because they have a meaning in the protocol; the client sets the first
     /// three itself.
     ///
+    /// A server may also listen at a Unix socket, on systems that have them: `unix:///run/app.sock`, or
+    /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
+    /// transports work there, without TLS. The `Host` header is `localhost` unless
+    /// [`ConnectOptions::header`] sets another one. No proxy is used, whatever the options and the
+    /// environment say. A redirect stays on the socket if it is relative, or names the host of that header;
+    /// any other one is an error. No redirect of another server leads to a socket.
+    ///
     /// A link-local IPv6 address may name its zone, the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
     ///
@@ -129,7 +136,9 @@ impl Client {
     ///
     /// let client = Client::new();
     /// let options = ConnectOptions::new().header("X-Tenant", "acme").transports([TransportKind::WebSocket]);
-    /// client.connect_with("https://example.org", options)?;
+    /// client.connect_with("https://example.org", options.clone())?;
+    /// client.disconnect()?;
+    /// client.connect_with("unix:///run/app.sock", options)?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn connect_with(&self, url: impl AsRef<str>, options: ConnectOptions) -> Result<()> {
@@ -195,8 +204,8 @@ impl Client {
     /// client.send(serde_json::json!({"kind": "json"}))?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
-    pub fn send(&self, message: impl Into<Message>) -> Result<()> {
-        self.core.send(message.into(), WhenFull::Wait)
+    pub fn send(&self, message: impl IntoMessage) -> Result<()> {
+        self.core.send(message.into_message(), WhenFull::Wait)
     }
 
     /// Sends a message like [`send`](Self::send), but never waits for room.
@@ -213,8 +222,62 @@ impl Client {
     ///
     /// assert!(matches!(Client::new().try_send("hi"), Err(Error::SocketIsClosed)));
     /// ```
-    pub fn try_send(&self, message: impl Into<Message>) -> Result<()> {
-        self.core.send(message.into(), WhenFull::Fail)
+    pub fn try_send(&self, message: impl IntoMessage) -> Result<()> {
+        self.core.send(message.into_message(), WhenFull::Fail)
+    }
+
+    /// Sends several messages as a group, which no message of another thread separates. A header and its
+    /// attachments need this, as in Socket.IO.
+    ///
+    /// The messages are accepted together, or none of them is. If they need more room than the outbox has,
+    /// the call waits in the line of senders like [`send`](Self::send). A group that is larger than the whole
+    /// outbox is treated as one large message: it waits until the outbox is empty.
+    ///
+    /// The messages are read from the iterator and converted before the first one is accepted, so the group
+    /// is in memory as a whole. A panic of the iterator passes to the caller, and nothing is sent. By polling
+    /// a group may take several POSTs, which follow one another. The client's own answers to pings may come
+    /// between the messages. If the connection ends before all of them are written, the rest counts as
+    /// [unsent](crate::Stats::unsent). An empty group is always `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send), for any of the messages. Then none of them is sent.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use engineio::Message;
+    ///
+    /// # let client = engineio::Client::new();
+    /// client.send_all(["first", "second"])?;
+    ///
+    /// // A Socket.IO event with an attachment.
+    /// let header = r#"51-["upload",{"_placeholder":true,"num":0}]"#;
+    /// client.send_all([Message::from(header), Message::from(vec![1, 2, 3])])?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn send_all(&self, messages: impl IntoIterator<Item: IntoMessage>) -> Result<()> {
+        self.core.send_all(messages.into_iter().map(IntoMessage::into_message), WhenFull::Wait)
+    }
+
+    /// Sends a group of messages like [`send_all`](Self::send_all), but never waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QueueFull`] if there is no room for the whole group, or if other senders wait for room
+    /// already; otherwise those of [`send_all`](Self::send_all). In each case no message of the group is
+    /// sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Error};
+    ///
+    /// let client = Client::new();
+    /// assert!(matches!(client.try_send_all(["header", "attachment"]), Err(Error::SocketIsClosed)));
+    /// ```
+    pub fn try_send_all(&self, messages: impl IntoIterator<Item: IntoMessage>) -> Result<()> {
+        self.core.send_all(messages.into_iter().map(IntoMessage::into_message), WhenFull::Fail)
     }
 
     /// Serializes a value as JSON and sends it like [`send`](Self::send).
@@ -232,6 +295,23 @@ impl Client {
     /// ```
     pub fn send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
         self.send(self.core.options.json.serialize(value)?)
+    }
+
+    /// Serializes a value as JSON and sends it like [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Json`] if the value cannot be serialized; otherwise those of [`try_send`](Self::try_send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Error};
+    ///
+    /// assert!(matches!(Client::new().try_send_json(&[1, 2]), Err(Error::SocketIsClosed)));
+    /// ```
+    pub fn try_send_json<T: Serialize + ?Sized>(&self, value: &T) -> Result<()> {
+        self.try_send(self.core.options.json.serialize(value)?)
     }
 
     /// Waits until all messages that were accepted before this call are written: to the socket, or, by
@@ -270,9 +350,11 @@ impl Client {
     ///
     /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
     /// the connection that this call ends, or of the last one if there is no connection any more. Each loss
-    /// is returned once: a call after the one that returned it succeeds. A message
-    /// counts as unsent if it is not known to be written. In a handler the count is not known before the
-    /// connection is over: see [`Stats::unsent`](crate::Stats::unsent).
+    /// is returned once: a call after the one that returned it succeeds. A message counts as unsent if it is
+    /// not known to be written. By websocket, on Linux and Android, messages also count that were written when
+    /// the time was up, and that the server's system had not confirmed by then: they may not arrive. In a
+    /// handler the count is not known before the connection is over: see
+    /// [`Stats::unsent`](crate::Stats::unsent).
     ///
     /// # Examples
     ///

@@ -10,13 +10,15 @@ use ureq::http::header::AUTHORIZATION;
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{
-    AgentSource, AnsweredAddresses, Headers, HttpClient, HttpError, HttpSettings, Routes, authorization,
+    AgentSource, AnsweredAddresses, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Routes,
+    authorization, check_socket,
 };
 use crate::options::{ConnectOptions, Options};
+use crate::printable::printable;
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 use crate::transport::{
-    Polling, PollingLimits, Progress, Transport, TransportError, TransportKind, WebSocket, Written,
+    Polling, PollingLimits, Progress, Refusal, Transport, TransportError, TransportKind, WebSocket, Written,
 };
 
 /// A connected transport, its handshake, and the packets that came with it.
@@ -26,13 +28,22 @@ pub(crate) struct Connected {
     pub(crate) early: VecDeque<Packet>,
 }
 
+/// What the attempts of a client have found out, for its next ones.
+#[derive(Clone, Default)]
+pub(crate) struct Memory {
+    /// The addresses of servers and proxies that have answered. The next connection tries them first.
+    answered: Arc<AnsweredAddresses>,
+    /// Set after an upgrade, until a websocket fails that is the start of a connection.
+    upgraded: Arc<AtomicBool>,
+}
+
 /// A validated request to connect.
 pub(crate) struct Plan {
     endpoint: Endpoint,
     headers: Headers,
     transports: Vec<TransportKind>,
     options: Options,
-    answered: Arc<AnsweredAddresses>,
+    memory: Memory,
 }
 
 /// A repeatable way to connect. There is one implementation for servers, and one for tests without them.
@@ -83,20 +94,23 @@ impl Attempt {
 }
 
 impl Plan {
-    /// Checks the request. `answered` belongs to the client.
+    /// Checks the request. `memory` belongs to the client.
     pub(crate) fn new(
         url: &str,
         connect: &ConnectOptions,
         options: &Options,
-        answered: &Arc<AnsweredAddresses>,
+        memory: &Memory,
     ) -> Result<Self> {
         if connect.transports.is_empty() {
             return Err(Error::option("transports", "the list is empty"));
         }
-        let endpoint = Endpoint::parse(url, &connect.path).map_err(|e| match e {
+        let endpoint = Endpoint::parse(url, &connect.path, connect.trailing_slash).map_err(|e| match e {
             EndpointError::Url { url, reason } => Error::InvalidUrl { url, reason },
             EndpointError::Path { reason } => Error::option("path", reason),
         })?;
+        if let Some(socket) = endpoint.socket() {
+            check_socket(socket).map_err(|reason| Error::InvalidUrl { url: endpoint.to_string(), reason })?;
+        }
         if endpoint.drops_path() {
             // The path itself may hold a secret, so it is not logged.
             let what = "the path of the URL is not used; the option `path` sets it";
@@ -114,28 +128,87 @@ impl Plan {
             headers,
             transports: connect.transports.clone(),
             options: options.clone(),
-            answered: answered.clone(),
+            memory: memory.clone(),
         })
     }
 
     fn connect_with(&self, attempt: &Attempt) -> Result<Connected> {
+        let http = self.http(attempt)?;
+        if self.starts_by_websocket() {
+            log!(
+                self.options.logger,
+                Info,
+                "connecting to {} by websocket, as after the last upgrade",
+                self.endpoint
+            );
+            match self.websocket(&http) {
+                Ok(connected) => return Ok(connected),
+                Err(_) if attempt.is_cancelled() => return Err(Attempt::cancelled_error()),
+                Err(failed) if !failed.reached => return Err(failed.error),
+                Err(failed) => {
+                    log!(self.options.logger, Warn, "no connection by websocket alone: {}", failed.error);
+                    let connected = self.by_transports(&http, attempt);
+                    // An upgrade of this attempt does not count: the next attempt would fail first, too.
+                    self.memory.upgraded.store(false, Ordering::Relaxed);
+                    return connected;
+                }
+            }
+        }
+        self.by_transports(&http, attempt)
+    }
+
+    /// Adds the path of the Unix socket to an error that does not name it.
+    fn at_socket(&self, mut error: Error) -> Error {
+        let Some(socket) = self.endpoint.socket() else { return error };
+        let socket = printable(socket.display().to_string());
+        if let Error::Connection { message, .. } | Error::Protocol { message } = &mut error {
+            if !message.contains(&socket) {
+                message.push_str(&format!("; the server is at the Unix socket {socket}"));
+            }
+        }
+        error
+    }
+
+    /// True if the last upgrade is remembered, and this connection could be upgraded too.
+    fn starts_by_websocket(&self) -> bool {
+        let polling_first = self.transports.first() == Some(&TransportKind::Polling);
+        self.options.remember_upgrade
+            && polling_first
+            && self.transports.contains(&TransportKind::WebSocket)
+            && self.memory.upgraded.load(Ordering::Relaxed)
+    }
+
+    /// The HTTP client of a connection, which `attempt` closes when it is cancelled.
+    fn http(&self, attempt: &Attempt) -> Result<HttpClient> {
         let agent = self.options.agent.as_ref().map(AgentSource::agent).transpose()?;
+        let routes = match self.endpoint.socket() {
+            Some(_) => Routes::Direct,
+            None => Routes::new(&self.options.proxy, agent.as_ref())?,
+        };
+        let socket = self.endpoint.socket().map(Arc::from);
+        let base = self.endpoint.base();
         let settings = HttpSettings {
             tls: self.options.tls.clone(),
             proxy_tls: self.options.proxy_tls.clone(),
             timeout: self.options.request_timeout,
             headers: self.headers.clone(),
-            routes: Routes::new(&self.options.proxy, agent.as_ref())?,
+            routes,
             agent,
-            answered: self.answered.clone(),
+            answered: self.memory.answered.clone(),
+            dial: DialSettings { socket, ..self.options.dial.clone() },
             zone: self.endpoint.zone().map(str::to_owned),
             logger: self.options.logger.clone(),
         };
-        let http = HttpClient::new(settings, &self.endpoint.to_string())?;
+        let http = HttpClient::new(settings, &base)?;
         attempt.register(&http)?;
-        if let Some(proxy) = http.proxy(&self.endpoint.to_string()) {
+        if let Some(proxy) = http.proxy(&base) {
             log!(self.options.logger, Info, "connecting through {proxy}");
         }
+        Ok(http)
+    }
+
+    /// Connects by the first transport that works. If none does, returns the error of the first one.
+    fn by_transports(&self, http: &HttpClient, attempt: &Attempt) -> Result<Connected> {
         let mut first = None;
         for (index, kind) in self.transports.iter().enumerate() {
             log!(self.options.logger, Info, "connecting to {} by {kind}", self.endpoint);
@@ -143,9 +216,9 @@ impl Plan {
                 // If a websocket has failed before, there is no upgrade to one.
                 TransportKind::Polling => {
                     let upgrade = self.transports[index..].contains(&TransportKind::WebSocket);
-                    self.polling(&http, upgrade, attempt)
+                    self.polling(http, upgrade, attempt)
                 }
-                TransportKind::WebSocket => self.websocket(&http),
+                TransportKind::WebSocket => self.websocket(http),
             };
             match connected {
                 Ok(connected) => return Ok(connected),
@@ -169,9 +242,13 @@ impl Plan {
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &endpoint, &handshake, &mut early) {
-                Ok(transport) => return Ok(Connected { transport: Box::new(transport), handshake, early }),
+                Ok(transport) => {
+                    self.memory.upgraded.store(true, Ordering::Relaxed);
+                    return Ok(Connected { transport: Box::new(transport), handshake, early });
+                }
                 Err(_) if attempt.is_cancelled() => {
-                    return Err(self.end_unused_session(http, &endpoint, handshake.sid()));
+                    self.end_unused_session(http, &endpoint, handshake.sid());
+                    return Err(HttpError::reached(Attempt::cancelled_error()));
                 }
                 Err(e) => {
                     log!(options.logger, Warn, "staying on polling, the upgrade to websocket failed: {e}");
@@ -189,13 +266,12 @@ impl Plan {
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
-    /// Ends the session after the attempt was cancelled during the upgrade. Returns the error of the attempt.
-    fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) -> HttpError {
+    /// Ends a session that was opened by polling, and that the client does not use.
+    fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) {
         let options = &self.options;
         if let Err(e) = Polling::end_unused_session(http, endpoint, sid, options.timestamp_requests) {
             log!(options.logger, Debug, "the server was not told that its session is over: {}", e.error);
         }
-        HttpError::reached(Attempt::cancelled_error())
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
@@ -204,7 +280,28 @@ impl Plan {
         let deadline = Instant::now() + self.options.request_timeout;
         transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
         let (handshake, early) = opened(packets)?;
+        if handshake.may_be_version_3() {
+            self.refuse_version_3(http)?;
+        }
         Ok(Connected { transport: Box::new(transport), handshake, early })
+    }
+
+    /// Asks a server by polling whether it speaks Engine.IO v3, whose open packet by websocket is the same. A
+    /// session of v3 would end when the server misses the client's pings.
+    fn refuse_version_3(&self, http: &HttpClient) -> Result<(), HttpError> {
+        let options = &self.options;
+        let timestamps = options.timestamp_requests;
+        match Polling::handshake(http, &self.endpoint, timestamps, options.max_message_size) {
+            Err(Refusal::Version3) => Err(Refusal::Version3.into()),
+            // The server need not support polling.
+            Err(Refusal::Http(_)) => Ok(()),
+            Ok((packets, endpoint)) => {
+                if let Ok((handshake, _)) = opened(packets) {
+                    self.end_unused_session(http, &endpoint, handshake.sid());
+                }
+                Ok(())
+            }
+        }
     }
 
     fn open_websocket(
@@ -257,9 +354,11 @@ impl Plan {
 }
 
 impl Way for Plan {
-    /// Connects by the first transport that works. If none does, returns the error of the first one.
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
-        self.connect_with(attempt).map_err(|e| if self.endpoint.drops_path() { about_path(e) } else { e })
+        self.connect_with(attempt).map_err(|e| {
+            let e = self.at_socket(e);
+            if self.endpoint.drops_path() { about_path(e) } else { e }
+        })
     }
 }
 

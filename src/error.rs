@@ -1,13 +1,19 @@
+mod cause;
+mod kind;
+
 use std::fmt;
 
 use serde_json::Value;
 
 use crate::printable::{BoxError, Printable, printable, printable_cause};
 
+pub use cause::ErrorCause;
+pub use kind::ErrorKind;
+
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every error of this crate, grouped by what the caller can do about it.
+/// Every error of this crate, grouped by what the caller can do about it. Clones share the causes.
 ///
 /// # Examples
 ///
@@ -19,7 +25,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///     other => panic!("a URL needs a scheme: {other:?}"),
 /// }
 /// ```
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The URL that was passed to `connect` is unusable.
@@ -70,7 +76,7 @@ pub enum Error {
         body: Option<Box<Value>>,
         /// The cause, if there is one.
         #[source]
-        source: Option<BoxError>,
+        source: Option<ErrorCause>,
     },
 
     /// The connect handler failed, and the connection was closed for that reason.
@@ -116,7 +122,28 @@ pub enum Error {
     #[error("a text with U+001E cannot be sent by polling; send it as binary")]
     Separator,
 
-    /// The connection ended before all messages that `send` had accepted were written.
+    /// The connection ended before all messages that `send` had accepted were written. They are the last ones
+    /// that were accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use engineio::{Client, Error};
+    ///
+    /// # let client = Client::new();
+    /// let lines = ["first", "second", "third"];
+    /// client.connect("http://localhost:5000")?;
+    /// client.send_all(lines)?;
+    /// match client.disconnect() {
+    ///     Ok(()) => println!("all are written"),
+    ///     Err(Error::Unsent { messages, .. }) => {
+    ///         let unsent = &lines[lines.len() - messages..];
+    ///         println!("these are for the next connection: {unsent:?}");
+    ///     }
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
     #[error("{messages} message(s) were not sent before the connection ended")]
     #[non_exhaustive]
     Unsent {
@@ -126,7 +153,7 @@ pub enum Error {
 
     /// A value could not be converted to JSON, or a message could not be converted to the requested type.
     #[error("JSON conversion failed")]
-    Json(#[source] BoxError),
+    Json(#[source] ErrorCause),
 
     /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
     #[error(
@@ -188,8 +215,8 @@ impl Error {
     }
 
     pub(crate) fn connection_from(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        let (message, source) = (printable(message.into()), printable_cause(source.into()));
-        Error::Connection { message, status: None, body: None, source: Some(source) }
+        let source = Some(ErrorCause::new(printable_cause(source.into())));
+        Error::Connection { message: printable(message.into()), status: None, body: None, source }
     }
 
     /// The answer to a request has an unexpected status. The body stays as the server wrote it.
@@ -207,11 +234,18 @@ impl Error {
     }
 
     pub(crate) fn json(source: impl Into<BoxError>) -> Self {
-        Error::Json(printable_cause(source.into()))
+        Error::Json(ErrorCause::new(printable_cause(source.into())))
     }
 
     pub(crate) fn option(option: &'static str, reason: impl Into<String>) -> Self {
         Error::InvalidOption { option, reason: reason.into() }
+    }
+}
+
+/// So `?` works with serde_json in functions that return this crate's [`Result`].
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::json(error)
     }
 }
 
@@ -245,7 +279,7 @@ mod tests {
             Error::websocket_closed(Some(1000), text),
             Error::json(cause()),
             // The texts of the user's own code stay as they are, but for `Debug`.
-            Error::Json(cause()),
+            Error::Json(ErrorCause::new(cause())),
         ];
         for error in errors {
             let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -261,6 +295,34 @@ mod tests {
     }
 
     #[test]
+    fn an_error_becomes_an_io_error_of_the_same_kind() {
+        use std::io::{Error as Io, ErrorKind as Kind};
+        let refused = || Io::from(Kind::ConnectionRefused);
+        let table = [
+            (Error::Timeout { what: "x" }, Kind::TimedOut),
+            (Error::SocketIsClosed, Kind::NotConnected),
+            (Error::QueueFull, Kind::WouldBlock),
+            (Error::connection_from("no way to the server", refused()), Kind::ConnectionRefused),
+            (Error::connection("broken"), Kind::Other),
+        ];
+        for (error, kind) in table {
+            let text = error.to_string();
+            let io = Io::from(error);
+            assert_eq!((io.kind(), io.to_string()), (kind, text));
+            assert!(io.get_ref().is_some_and(|inner| inner.is::<Error>()), "the error is kept");
+        }
+    }
+
+    #[test]
+    fn a_clone_shares_the_cause() {
+        let error = Error::connection_from("no way to the server", std::io::Error::other("cause"));
+        let clone = error.clone();
+        assert_eq!(format!("{clone:?}"), format!("{error:?}"));
+        let address = |error: &Error| error.source().map(|cause| std::ptr::from_ref(cause).cast::<()>());
+        assert_eq!(address(&clone), address(&error));
+    }
+
+    #[test]
     fn an_error_is_small() {
         // Every `Result` of the crate is at least as large as its error.
         assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
@@ -272,5 +334,6 @@ mod tests {
         let error = Error::connection_from("cannot connect", cause);
         assert_eq!(error.to_string(), "cannot connect");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the cause"));
+        assert!(error.source().is_some_and(|cause| cause.is::<std::io::Error>()), "it keeps its type");
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::error::with_causes;
 use crate::message::Message;
+use crate::reconnection::ReconnectionEvent;
 
 /// The reason for the end of a connection.
 ///
@@ -51,10 +52,10 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The names of the events, for [`Client::on`](crate::Client::on).
+/// The names of the events that have a handler, for [`Client::on`](crate::Client::on).
 pub const EVENT_NAMES: &[&str] = &["connect", "message", "disconnect"];
 
-/// An event of a connection, for [`Client::on`](crate::Client::on) and
+/// An event of a client, for [`Client::on`](crate::Client::on) and
 /// [`Client::events`](crate::Client::events).
 ///
 /// # Examples
@@ -82,10 +83,14 @@ pub enum Event {
     Message(Message),
     /// The connection is over.
     Disconnect(Reason),
+    /// A step of the [reconnection policy](crate::ClientBuilder::reconnection). Only the channels of
+    /// [`Client::events`](crate::Client::events) get it; the policy has a function of its own for it,
+    /// [`Reconnection::on_event`](crate::Reconnection::on_event).
+    Reconnection(ReconnectionEvent),
 }
 
 impl Event {
-    /// The name of the event, which is in [`EVENT_NAMES`].
+    /// The name of the event. It is in [`EVENT_NAMES`], unless it is `reconnection`.
     ///
     /// # Examples
     ///
@@ -97,6 +102,7 @@ impl Event {
             Event::Connect => "connect",
             Event::Message(_) => "message",
             Event::Disconnect(_) => "disconnect",
+            Event::Reconnection(_) => "reconnection",
         }
     }
 }
@@ -104,7 +110,32 @@ impl Event {
 /// The return type of a handler: `()`, or a `Result` whose error is any type that `?` converts to a
 /// `Box<dyn Error>`, such as [`Error`](crate::Error), `String` or `anyhow::Error`, or is such a box itself.
 ///
+/// A handler may also never return, because it ends the process, panics or loops for ever.
+///
 /// You do not name the parameter `Kind`. It tells the kinds of results apart.
+///
+/// # Examples
+///
+/// ```
+/// use engineio::Client;
+///
+/// let client = Client::new();
+/// client.on_connect(|client| client.send("a result"));
+/// client.on_message(|_, message| println!("no result: {message}"));
+/// client.on_disconnect(|_, _| std::process::exit(1));
+/// ```
+///
+/// The value of any other expression is discarded with a semicolon:
+///
+/// ```compile_fail
+/// let client = engineio::Client::new();
+/// client.on_message(|client, message| message.as_bytes().len());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a handler returns `()` or `Result<(), E>`, and not `{Self}`",
+    label = "this handler returns `{Self}`",
+    note = "end the closure with `;`, or return `Result<(), E>` whose error converts to `Box<dyn Error>`"
+)]
 pub trait HandlerResult<Kind>: private::Sealed<Kind> {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), String>;
@@ -119,12 +150,33 @@ mod private {
     pub enum Converts {}
     /// The kind of a result whose error is a `Box<dyn Error>` of a thread-safe error, which does not.
     pub enum IsBoxed {}
+    /// The kind of a handler that never returns.
+    pub enum Diverges {}
 
     pub trait Sealed<Kind> {}
     impl Sealed<Nothing> for () {}
+    impl Sealed<Diverges> for super::Never {}
     impl<E: Into<Box<dyn Error>>> Sealed<Converts> for Result<(), E> {}
     impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send>> {}
     impl Sealed<IsBoxed> for Result<(), Box<dyn Error + Send + Sync>> {}
+
+    /// A function pointer, and the type of its result.
+    pub trait Returns {
+        type Output;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Output = T;
+    }
+}
+
+/// The type `!`, which stable Rust accepts as a return type only. Here it is taken from one.
+type Never = <fn() -> ! as private::Returns>::Output;
+
+impl HandlerResult<private::Diverges> for Never {
+    fn into_result(self) -> Result<(), String> {
+        self
+    }
 }
 
 impl HandlerResult<private::Nothing> for () {

@@ -5,6 +5,11 @@
 //! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
 //! program, use an async client.
 //!
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. Its websockets begin like
+//! those of v4, so a server whose first packet by websocket has no `maxPayload`, and the default times of v3,
+//! is asked once by polling. One with other times is told by [`Client::last_error`] when it ends the
+//! connection, because in v3 it is the client that has to ping.
+//!
 //! # Quick start
 //!
 //! ```no_run
@@ -43,6 +48,8 @@
 //! [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`, which
 //! can be used instead of handlers or beside them.
 //!
+//! A function given to [`ClientBuilder::on_packet`] runs on the threads that receive and write.
+//!
 //! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
 //! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
 //! writes on the dropping thread, so a client may be dropped anywhere, even when a thread ends: the writer
@@ -61,17 +68,18 @@
 //! silence; time in which the machine sleeps does.
 //!
 //! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
-//! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy. If the last handle of
-//! a client is dropped, its connection is closed.
+//! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach
+//! [`Client::events`] too. If the last handle of a client is dropped, its connection is closed.
 //!
 //! # Delivery
 //!
 //! Messages arrive at most once, and in the order of the calls to `send`: nothing is ever sent twice. `Ok`
-//! from `send` means that the message was accepted. [`Client::flush`] waits until all messages that were
-//! accepted before the call are written. [`Client::disconnect`] writes all accepted messages before it ends
-//! the connection, or returns [`Error::Unsent`] with the number of messages that are not known to be written.
-//! If the connection was lost before, it returns the count of that connection, until there is a new one.
-//! [`Stats::unsent`] is the count for all connections.
+//! from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
+//! together or not at all, and no message of another thread comes between them. [`Client::flush`] waits until
+//! all messages that were accepted before the call are written. [`Client::disconnect`] writes all accepted
+//! messages before it ends the connection, or returns [`Error::Unsent`] with the number of messages that are
+//! not known to be written. If the connection was lost before, it returns the count of that connection, until
+//! there is a new one. [`Stats::unsent`] is the count for all connections.
 //!
 //! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
 //! connection, but the end of `main` does not wait for that.
@@ -88,6 +96,9 @@
 //! | [`Error::QueueFull`] | wait, or drop the message |
 //! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
 //!
+//! [`Error::kind`] is for comparisons and for labels. An error becomes a [`std::io::Error`] by `From`, and
+//! serde_json's errors and [`UnknownTransport`] become errors of this crate.
+//!
 //! # TLS and proxies
 //!
 //! Both transports connect in the same way. The system's TLS library checks certificates against the system's
@@ -95,6 +106,9 @@
 //! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
 //! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. All connections through a
 //! proxy are tunnels (HTTP CONNECT or SOCKS5), including unencrypted ones.
+//!
+//! [`Client::connect_with`] also takes the path of a Unix socket. [`ClientBuilder::local_address`] and
+//! [`ClientBuilder::resolve`] set both ends of TCP connections.
 //!
 //! # Coming from Python
 //!
@@ -135,7 +149,7 @@
 //! | `ureq` | hosts at debug, whole URLs with the session id at trace |
 //! | `ureq_proto` | requests and responses with all of their headers at trace |
 //! | `cookie_store` | cookies that are not `Secure` at debug |
-//! | `tungstenite` | close frames at debug, messages at trace |
+//! | `tungstenite` | the heads of websocket frames at trace |
 //!
 //! A logger given to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!
@@ -158,6 +172,7 @@ mod json;
 mod logger;
 mod message;
 mod net;
+mod observation;
 mod options;
 mod printable;
 mod protocol;
@@ -179,18 +194,46 @@ pub use testing::fuzz;
 pub use testing::models;
 
 pub use client::{Client, ClientBuilder, State};
-pub use error::{Error, Result};
+pub use error::{Error, ErrorCause, ErrorKind, Result};
 pub use event::{EVENT_NAMES, Event, HandlerResult, Reason};
 pub use json::JsonCodec;
-pub use message::Message;
+pub use message::{IntoMessage, Message};
+pub use net::TlsVersion;
+pub use observation::{Direction, PacketInfo, PacketKind};
 #[cfg(feature = "sigint")]
 pub use options::OnSigint;
-pub use options::{ConnectOptions, Disconnect, WebSocketOptions};
+pub use options::{Compression, ConnectOptions, Disconnect, WebSocketOptions};
 pub use protocol::Handshake;
-pub use reconnection::{Reconnection, ReconnectionEvent};
+pub use reconnection::{NextAttempt, Reconnection, ReconnectionEvent, UpcomingAttempt};
 pub use stats::{Stats, Traffic};
-pub use task::{Flag, Queue, QueueEmpty};
+pub use task::{Flag, Queue, QueueEmpty, QueueFull, QueueItems};
 pub use transport::{TransportKind, UnknownTransport};
+
+/// The crates whose types are part of this crate's API, in the versions that it uses: the bytes of a
+/// [`Message`], the channels of [`Client::events`], the [`ClientBuilder::logger`], JSON values, and the agent
+/// of [`ClientBuilder::http_agent`]. A program that uses them from here needs no dependency of its own on a
+/// version that fits.
+///
+/// They have the features that this crate enables. For more, such as another TLS library of ureq's, depend on
+/// the same version yourself; Cargo unites the features.
+///
+/// ```
+/// use engineio::crossbeam_channel::select;
+/// use engineio::serde_json::json;
+/// use engineio::{Client, ureq};
+///
+/// let agent = ureq::Agent::config_builder().user_agent("mine/1.0").build().new_agent();
+/// let client = Client::builder().http_agent(agent).build()?;
+/// # let _ = client.send(json!({"x": 1}));
+/// let events = client.events(10);
+/// select! {
+///     recv(events) -> event => println!("{event:?}"),
+///     default => println!("nothing yet"),
+/// }
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[doc(no_inline)]
+pub use {bytes, crossbeam_channel, log, serde_json, ureq};
 
 /// Compiles the README's snippets.
 #[cfg(doctest)]

@@ -75,6 +75,46 @@ impl fmt::Display for Message {
     }
 }
 
+/// A value that can be sent: everything that is [`Into<Message>`](Message), which are texts, bytes and JSON
+/// values. Any other value that serde can serialize is sent by
+/// [`Client::send_json`](crate::Client::send_json).
+///
+/// To send a type of your own, implement `From` for [`Message`]:
+///
+/// ```
+/// use engineio::{Client, Message};
+///
+/// struct Move(u8, u8);
+///
+/// impl From<Move> for Message {
+///     fn from(to: Move) -> Self {
+///         vec![to.0, to.1].into()
+///     }
+/// }
+///
+/// # let client = Client::new();
+/// # let _ =
+/// client.send(Move(3, 4));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a text, bytes, or a JSON value",
+    note = "to send a value as JSON, use `send_json(&value)` or `try_send_json(&value)`",
+    note = "to send a type of your own, implement `From<{Self}>` for `Message`"
+)]
+pub trait IntoMessage {
+    #[doc(hidden)]
+    fn into_message(self) -> Message;
+}
+
+// Otherwise the compiler would show the bound of this implementation, which it cannot explain.
+#[diagnostic::do_not_recommend]
+impl<T: Into<Message>> IntoMessage for T {
+    fn into_message(self) -> Message {
+        self.into()
+    }
+}
+
 impl From<&str> for Message {
     fn from(text: &str) -> Self {
         // The spare byte is for the type digit that precedes the text on the wire.

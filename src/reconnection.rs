@@ -1,5 +1,7 @@
 //! The reconnection policy: when attempts are made, with which pauses, and when they end.
 
+mod next;
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -7,8 +9,12 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
+use crate::printable::BoxError;
 
-type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
+pub use next::{NextAttempt, UpcomingAttempt};
+
+type Preparation = Arc<dyn Fn(&UpcomingAttempt<'_>) -> Result<NextAttempt, BoxError> + Send + Sync>;
+type Observer = Arc<dyn Fn(&ReconnectionEvent) + Send + Sync>;
 
 /// A policy that connects again when a connection is lost, for
 /// [`ClientBuilder::reconnection`](crate::ClientBuilder::reconnection).
@@ -21,8 +27,8 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent<'_>) + Send + Sync>;
 /// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. Calls
 /// that are refused at once ([`InvalidUrl`](Error::InvalidUrl), [`InvalidOption`](Error::InvalidOption),
 /// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there
-/// is another one, whatever the error was. If the URL or the options expire, as a token does, connect with
-/// new ones in the disconnect handler, which takes precedence over the policy.
+/// is another one, whatever the error was. If the URL or the options expire, as a token does,
+/// [`before_attempt`](Self::before_attempt) gives new ones.
 ///
 /// # Examples
 ///
@@ -44,13 +50,21 @@ pub struct Reconnection {
     randomization_factor: f64,
     max_attempts: Option<u32>,
     first_connect: bool,
+    preparation: Option<Preparation>,
     observer: Option<Observer>,
 }
 
-/// A step of the reconnection. Its `Display` text is meant for logs.
-#[derive(Debug)]
+/// A step of the reconnection, for [`Reconnection::on_event`] and [`Event::Reconnection`]. Its `Display` text
+/// is meant for logs.
+///
+/// A reconnection ends with [`Connected`](Self::Connected), [`GaveUp`](Self::GaveUp) or
+/// [`Cancelled`](Self::Cancelled). Two events are equal if their values are; two `Failed` are equal if they
+/// are clones of one event.
+///
+/// [`Event::Reconnection`]: crate::Event::Reconnection
+#[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum ReconnectionEvent<'a> {
+pub enum ReconnectionEvent {
     /// There is a pause before the next attempt.
     #[non_exhaustive]
     Waiting {
@@ -66,7 +80,7 @@ pub enum ReconnectionEvent<'a> {
         /// ([`first_connect`](Reconnection::first_connect)).
         attempt: u32,
         /// The error of the attempt.
-        error: &'a Error,
+        error: Arc<Error>,
     },
     /// The attempt succeeded, and the connect handler has run.
     #[non_exhaustive]
@@ -74,7 +88,8 @@ pub enum ReconnectionEvent<'a> {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made.
+    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made, or because
+    /// [`before_attempt`](Reconnection::before_attempt) has decided so.
     #[non_exhaustive]
     GaveUp {
         /// The number of attempts that were made.
@@ -88,7 +103,31 @@ pub enum ReconnectionEvent<'a> {
     },
 }
 
-impl fmt::Display for ReconnectionEvent<'_> {
+impl ReconnectionEvent {
+    /// True for the last event of a reconnection.
+    pub(crate) fn is_last(&self) -> bool {
+        !matches!(self, Self::Waiting { .. } | Self::Failed { .. })
+    }
+}
+
+impl PartialEq for ReconnectionEvent {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Waiting { attempt: a, delay: b }, Self::Waiting { attempt: c, delay: d }) => {
+                (a, b) == (c, d)
+            }
+            (Self::Failed { attempt: a, error: b }, Self::Failed { attempt: c, error: d }) => {
+                a == c && Arc::ptr_eq(b, d)
+            }
+            (Self::Connected { attempt: a }, Self::Connected { attempt: b })
+            | (Self::GaveUp { attempts: a }, Self::GaveUp { attempts: b })
+            | (Self::Cancelled { attempts: a }, Self::Cancelled { attempts: b }) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ReconnectionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { attempt, delay } => {
@@ -115,6 +154,7 @@ impl Default for Reconnection {
             randomization_factor: 0.5,
             max_attempts: None,
             first_connect: false,
+            preparation: None,
             observer: None,
         }
     }
@@ -161,13 +201,81 @@ impl Reconnection {
         self
     }
 
+    /// Sets a function that is called before each attempt, after the pause, and gives the URL and the options
+    /// of the attempt. Default: none, so that attempts repeat the last `connect`.
+    ///
+    /// If the function fails or panics, or if the URL or the options are unusable, the attempt counts as
+    /// failed: the policy's events tell of it, and there is a pause and another attempt. With
+    /// [`NextAttempt::Stop`] the policy gives up at once, and a `connect` of
+    /// [`first_connect`](Self::first_connect) returns the last error.
+    ///
+    /// The function runs on the thread that makes the attempts: the reader thread of the lost connection, or
+    /// the one that has called `connect`. It may block, for example in an HTTP request, and call the client.
+    /// [`Client::disconnect`](crate::Client::disconnect) does not wait for it, and there is no attempt after
+    /// it then; nor is there one if you have connected in the meantime. It is not called for a `connect` of
+    /// yours, only for the repetitions of one.
+    ///
+    /// # Examples
+    ///
+    /// A new token for each attempt:
+    ///
+    /// ```
+    /// use engineio::{Client, ConnectOptions, NextAttempt, Reconnection};
+    ///
+    /// # fn fetch_token() -> Result<String, std::io::Error> { Ok("token".into()) }
+    /// fn options() -> Result<ConnectOptions, std::io::Error> {
+    ///     let token = fetch_token()?;
+    ///     Ok(ConnectOptions::new().header("Authorization", format!("Bearer {token}")))
+    /// }
+    ///
+    /// let url = "https://example.org";
+    /// let policy = Reconnection::new().before_attempt(move |upcoming| {
+    ///     if upcoming.attempt() > 100 {
+    ///         return Ok(NextAttempt::Stop);
+    ///     }
+    ///     // An error of `options` is that of a failed attempt.
+    ///     options().map(|options| NextAttempt::connect(url, options))
+    /// });
+    /// let client = Client::builder().reconnection(policy).build()?;
+    /// # if false {
+    /// client.connect_with(url, options()?)?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn before_attempt<F, E>(mut self, prepare: F) -> Self
+    where
+        F: Fn(&UpcomingAttempt<'_>) -> Result<NextAttempt, E> + Send + Sync + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.preparation = Some(Arc::new(move |upcoming| prepare(upcoming).map_err(Into::into)));
+        self
+    }
+
     /// Sets a function that is called for each step, on the thread that makes the attempts. Default: none.
+    ///
+    /// The same events reach the channels of [`Client::events`](crate::Client::events), after this function.
     pub fn on_event<F>(mut self, observer: F) -> Self
     where
-        F: Fn(&ReconnectionEvent<'_>) + Send + Sync + 'static,
+        F: Fn(&ReconnectionEvent) + Send + Sync + 'static,
     {
         self.observer = Some(Arc::new(observer));
         self
+    }
+
+    /// Asks the user's function about an attempt. Returns `None` if `sleep` says that no attempt is wanted any
+    /// more: the function may take a long time, and call the client.
+    fn prepare(
+        &self,
+        attempt: u32,
+        last_error: Option<&Error>,
+        sleep: &mut impl FnMut(Duration) -> bool,
+    ) -> Option<Result<NextAttempt>> {
+        let Some(preparation) = &self.preparation else { return Some(Ok(NextAttempt::Repeat)) };
+        let next = match guarded(|| preparation(&UpcomingAttempt { attempt, last_error })) {
+            Ok(next) => next.map_err(not_prepared),
+            Err(panic) => Err(Error::connection(format!("preparing the attempt {panic}"))),
+        };
+        sleep(Duration::ZERO).then_some(next)
     }
 
     pub(crate) fn retries_first_connect(&self) -> bool {
@@ -187,7 +295,7 @@ impl Reconnection {
     }
 
     /// Tells the user's function about a step.
-    pub(crate) fn tell(&self, event: &ReconnectionEvent<'_>) {
+    pub(crate) fn tell(&self, event: &ReconnectionEvent) {
         if let Some(observer) = &self.observer {
             // The panic hook reports a panic of the observer. It changes nothing here.
             let _ = guarded(|| observer(event));
@@ -196,44 +304,62 @@ impl Reconnection {
 
     /// Makes attempts until one succeeds, there were enough of them, or they are called off. The error is
     /// that of the last attempt, if there was one. `goes_on` and `sleep` return false when no further
-    /// attempts are wanted.
+    /// attempts are wanted. `connect` gets the decision of the user's function, which is not to stop.
     pub(crate) fn run(
         &self,
         goes_on: impl Fn() -> bool,
         mut sleep: impl FnMut(Duration) -> bool,
-        mut connect: impl FnMut() -> Result<()>,
-        mut report: impl FnMut(&ReconnectionEvent<'_>),
+        mut connect: impl FnMut(NextAttempt) -> Result<()>,
+        mut report: impl FnMut(&ReconnectionEvent),
     ) -> Result<(), Option<Error>> {
-        let mut tell = |event: &ReconnectionEvent<'_>| {
-            report(event);
-            self.tell(event);
+        let mut tell = |event: ReconnectionEvent| {
+            self.tell(&event);
+            report(&event);
         };
         let (mut attempt, mut last) = (0, None);
+        let owned = |last: Option<Arc<Error>>| last.map(Arc::unwrap_or_clone);
         while self.max_attempts.is_none_or(|max| attempt < max) {
             if !goes_on() {
-                tell(&ReconnectionEvent::Cancelled { attempts: attempt });
-                return Err(last);
+                tell(ReconnectionEvent::Cancelled { attempts: attempt });
+                return Err(owned(last));
             }
             attempt += 1;
             let delay = self.pause(attempt, random());
-            tell(&ReconnectionEvent::Waiting { attempt, delay });
-            if !sleep(delay) {
-                tell(&ReconnectionEvent::Cancelled { attempts: attempt - 1 });
-                return Err(last);
+            tell(ReconnectionEvent::Waiting { attempt, delay });
+            let next = if sleep(delay) { self.prepare(attempt, last.as_deref(), &mut sleep) } else { None };
+            let Some(next) = next else {
+                tell(ReconnectionEvent::Cancelled { attempts: attempt - 1 });
+                return Err(owned(last));
+            };
+            if matches!(next, Ok(NextAttempt::Stop)) {
+                attempt -= 1;
+                break;
             }
-            match connect() {
+            match next.and_then(&mut connect) {
                 Ok(()) => {
-                    tell(&ReconnectionEvent::Connected { attempt });
+                    tell(ReconnectionEvent::Connected { attempt });
                     return Ok(());
                 }
                 Err(error) => {
-                    tell(&ReconnectionEvent::Failed { attempt, error: &error });
-                    last = Some(error);
+                    let error = last.insert(Arc::new(error)).clone();
+                    tell(ReconnectionEvent::Failed { attempt, error });
                 }
             }
         }
-        tell(&ReconnectionEvent::GaveUp { attempts: attempt });
-        Err(last)
+        tell(ReconnectionEvent::GaveUp { attempts: attempt });
+        Err(owned(last))
+    }
+}
+
+/// The error of an attempt whose preparation has failed.
+fn not_prepared(error: BoxError) -> Error {
+    match error.downcast::<Error>() {
+        Ok(own) => *own,
+        Err(other) => {
+            // The text is the user's code.
+            let text = guarded(|| other.to_string()).unwrap_or_else(|panic| panic);
+            Error::connection_from(format!("preparing the attempt failed: {text}"), other)
+        }
     }
 }
 
@@ -255,91 +381,4 @@ impl fmt::Debug for Reconnection {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::sync::lock;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn pauses(policy: &Reconnection, random: f64) -> Vec<f64> {
-        (1..6).map(|attempt| policy.pause(attempt, random).as_secs_f64()).collect()
-    }
-
-    #[test]
-    fn pauses_double_up_to_the_longest() {
-        let policy = Reconnection::new();
-        assert_eq!(pauses(&policy, 0.5), [1.0, 2.0, 3.5, 3.75, 3.75]);
-        assert_eq!(pauses(&policy, 0.0), [0.5, 1.0, 2.0, 2.5, 2.5]);
-        assert_eq!(pauses(&policy, 1.0), [1.5, 3.0, 5.0, 5.0, 5.0]);
-        assert_eq!(pauses(&policy.randomization_factor(f64::NAN), 1.0), [1.0, 2.0, 4.0, 5.0, 5.0]);
-    }
-
-    #[test]
-    fn pauses_do_not_overflow() {
-        let policy = Reconnection::new().delay(Duration::MAX).max_delay(Duration::MAX);
-        assert_eq!(policy.pause(u32::MAX, 1.0), Duration::MAX);
-        assert_eq!(Reconnection::new().pause(u32::MAX, 1.0), 5 * SECOND);
-    }
-
-    #[test]
-    fn chance_stays_in_its_range() {
-        assert!((0..1000).map(|_| random()).all(|r| (0.0..=1.0).contains(&r)));
-        assert_ne!(random(), random());
-    }
-
-    fn told(policy: Reconnection) -> (Reconnection, Arc<Mutex<Vec<String>>>) {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let log = told.clone();
-        (policy.randomization_factor(0.0).on_event(move |event| lock(&log).push(event.to_string())), told)
-    }
-
-    #[test]
-    fn attempts_go_on_until_one_succeeds() {
-        let (policy, told) = told(Reconnection::new());
-        let mut answers = [Err(Error::connection("no")), Ok(())].into_iter();
-        policy.run(|| true, |_| true, || answers.next().unwrap(), |_| {}).unwrap();
-        let expected = [
-            "connecting again in 1.0s (attempt 1)",
-            "attempt 1 to connect again failed: no",
-            "connecting again in 2.0s (attempt 2)",
-            "connected again at attempt 2",
-        ];
-        assert_eq!(*lock(&told), expected);
-    }
-
-    #[test]
-    fn attempts_end_at_their_number() {
-        let (policy, told) = told(Reconnection::new().max_attempts(2));
-        let last = policy.run(|| true, |_| true, || Err(Error::connection("no")), |_| {}).unwrap_err();
-        assert_eq!(last.unwrap().to_string(), "no");
-        assert_eq!(lock(&told).last().unwrap(), "gave up after 2 attempt(s) to connect again");
-    }
-
-    #[test]
-    fn an_interrupted_pause_is_the_end() {
-        let (policy, told) = told(Reconnection::new());
-        assert!(matches!(policy.run(|| true, |_| false, || unreachable!(), |_| {}), Err(None)));
-        let expected =
-            ["connecting again in 1.0s (attempt 1)", "connecting again was called off after 0 attempt(s)"];
-        assert_eq!(*lock(&told), expected);
-    }
-
-    #[test]
-    fn nothing_is_announced_that_does_not_come() {
-        let (policy, told) = told(Reconnection::new());
-        let wanted = std::cell::Cell::new(true);
-        let connect = || {
-            wanted.set(false);
-            Err(Error::connection("ended by disconnect"))
-        };
-        policy.run(|| wanted.get(), |_| true, connect, |_| {}).unwrap_err();
-        let expected = [
-            "connecting again in 1.0s (attempt 1)",
-            "attempt 1 to connect again failed: ended by disconnect",
-            "connecting again was called off after 1 attempt(s)",
-        ];
-        assert_eq!(*lock(&told), expected);
-    }
-}
+mod tests;

@@ -12,7 +12,10 @@ use crate::protocol::Packet;
 ///
 /// ```
 /// let stats = engineio::Client::new().stats();
-/// assert_eq!(stats.sent.messages, 0);
+/// assert_eq!((stats.sent.messages, stats.pings), (0, 0));
+/// if stats.last_ping.is_some_and(|age| age.as_secs() > 60) {
+///     println!("the server has sent {} pings, and none for a minute", stats.pings);
+/// }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -25,7 +28,12 @@ pub struct Stats {
     pub outbox_bytes: usize,
     /// The memory in bytes of the messages that no handler has been given yet; 0 without a connection.
     pub inbox_bytes: usize,
-    /// The time since the server's last ping; `None` without a connection, and before its first ping.
+    /// The number of pings that the server has sent, over all connections. Only packets of the Engine.IO
+    /// protocol count, and not the pings of a websocket.
+    pub pings: u64,
+    /// The age of the server's last ping: the time since it came. `None` without a connection, and before its
+    /// first ping. On a healthy connection it stays below the handshake's
+    /// [ping interval](crate::Handshake::ping_interval), plus the delay of the network.
     pub last_ping: Option<Duration>,
     /// The number of messages that `send` accepted but that were not written before their connection ended. A
     /// message that is not known to be written counts as unsent. The count of a connection is added before
@@ -74,6 +82,7 @@ impl Add for Traffic {
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
+    pub(crate) pings: AtomicU64,
     pub(crate) unsent: AtomicU64,
     pub(crate) reconnections: AtomicU64,
 }

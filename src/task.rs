@@ -1,13 +1,15 @@
 //! Helpers for programs with threads: background tasks, queues and flags, as in python-engineio.
 
-use std::collections::VecDeque;
-use std::fmt;
+mod queue;
+
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::sync::{Mutex, Signal, lock};
+
+pub use queue::{Queue, QueueEmpty, QueueFull, QueueItems};
 
 impl Client {
     /// Runs `task` on a new thread named `eio-task`. The task does not end with the connection.
@@ -143,142 +145,5 @@ impl Flag {
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
         *self.0.changed.wait_while(lock(&self.0.set), deadline, |set| !set)
-    }
-}
-
-/// A first-in, first-out queue between threads, created by
-/// [`Client::create_queue`](crate::Client::create_queue).
-///
-/// Clones are handles to the same queue.
-///
-/// # Examples
-///
-/// ```
-/// let client = engineio::Client::new();
-/// let queue = client.create_queue(10);
-/// let worker = queue.clone();
-/// client.start_background_task(move || worker.put("done"));
-/// assert_eq!(queue.get(), "done");
-/// ```
-pub struct Queue<T>(Arc<QueueState<T>>);
-
-/// The state of a queue. A bounded channel does not do, because it allocates its whole capacity at once.
-struct QueueState<T> {
-    capacity: usize,
-    items: Mutex<VecDeque<T>>,
-    /// Notified when an item is added or taken.
-    changed: Signal,
-}
-
-/// The error for a queue in which no item arrived in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue is empty")]
-pub struct QueueEmpty;
-
-impl<T> Queue<T> {
-    /// A capacity of 0 means no limit, as in Python.
-    fn new(capacity: usize) -> Self {
-        let capacity = if capacity == 0 { usize::MAX } else { capacity };
-        Queue(Arc::new(QueueState { capacity, items: Mutex::default(), changed: Signal::default() }))
-    }
-
-    /// Adds an item at the end. Blocks while the queue is full, without a time limit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let queue = engineio::Client::new().create_queue(0);
-    /// queue.put(1);
-    /// assert_eq!(queue.len(), 1);
-    /// ```
-    pub fn put(&self, item: T) {
-        let queue = &*self.0;
-        let full = |items: &VecDeque<T>| items.len() >= queue.capacity;
-        let mut items = queue.changed.wait_while(lock(&queue.items), None, full);
-        items.push_back(item);
-        queue.changed.notify_all(items);
-    }
-
-    /// Takes the first item. Blocks while the queue is empty, without a time limit.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let queue = engineio::Client::new().create_queue(0);
-    /// queue.put("first");
-    /// queue.put("second");
-    /// assert_eq!(queue.get(), "first");
-    /// ```
-    pub fn get(&self) -> T {
-        loop {
-            if let Ok(item) = self.get_by(None) {
-                return item;
-            }
-        }
-    }
-
-    /// Takes the first item like [`get`](Self::get), but waits for at most `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueEmpty`] if no item came in that time.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = engineio::Client::new().create_queue::<String>(0);
-    /// assert_eq!(queue.get_timeout(Duration::from_millis(1)), Err(engineio::QueueEmpty));
-    /// ```
-    pub fn get_timeout(&self, timeout: Duration) -> Result<T, QueueEmpty> {
-        self.get_by(Instant::now().checked_add(timeout))
-    }
-
-    /// Takes the first item without waiting.
-    ///
-    /// # Errors
-    ///
-    /// [`QueueEmpty`] if the queue is empty.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let queue = engineio::Client::new().create_queue(0);
-    /// queue.put(1);
-    /// assert_eq!((queue.get_nowait(), queue.get_nowait()), (Ok(1), Err(engineio::QueueEmpty)));
-    /// ```
-    pub fn get_nowait(&self) -> Result<T, QueueEmpty> {
-        self.get_by(Some(Instant::now()))
-    }
-
-    fn get_by(&self, deadline: Option<Instant>) -> Result<T, QueueEmpty> {
-        let queue = &*self.0;
-        let mut items = queue.changed.wait_while(lock(&queue.items), deadline, VecDeque::is_empty);
-        let item = items.pop_front().ok_or(QueueEmpty)?;
-        queue.changed.notify_all(items);
-        Ok(item)
-    }
-
-    /// The number of items in the queue.
-    pub fn len(&self) -> usize {
-        lock(&self.0.items).len()
-    }
-
-    /// True if the queue is empty.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl<T> Clone for Queue<T> {
-    fn clone(&self) -> Self {
-        Queue(self.0.clone())
-    }
-}
-
-impl<T> fmt::Debug for Queue<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("len", &self.len()).finish_non_exhaustive()
     }
 }

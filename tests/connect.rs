@@ -192,7 +192,9 @@ fn answers_that_are_no_handshake() {
         ("0[]", "not a JSON object"),
         (r#"0{"upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#, "no sid"),
         (r#"0{"sid":7,"pingInterval":25000,"pingTimeout":20000}"#, "sid"),
-        (r#"0{"sid":"a","pingInterval":0,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":true,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":1e999,"pingTimeout":20000}"#, "pingInterval"),
+        (r#"0{"sid":"a","pingInterval":25000,"pingTimeout":"NaN"}"#, "pingTimeout"),
         (r#"0{"sid":"a","pingInterval":-1,"pingTimeout":20000}"#, "pingInterval"),
         (r#"0{"sid":"a","pingInterval":"soon","pingTimeout":20000}"#, "pingInterval"),
         (r#"0{"sid":"a","pingInterval":1e300,"pingTimeout":20000}"#, "pingInterval"),
@@ -223,6 +225,59 @@ fn the_open_packet_is_checked_by_websocket_too() {
         });
         let error = refused(server.url(), only(WebSocket));
         assert!(message_of(&error).contains(told), "{error}");
+    }
+}
+
+/// The open packet of npm's engine.io 3, which is the same as that of engine.io 4.0.
+const OPEN_V3: &str = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#;
+
+/// A server whose websocket opens with [`OPEN_V3`], and whose answer by polling is `answer`.
+fn opens_like_v3(status: &'static str, answer: &'static str) -> Scripted {
+    Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_websocket() => friendly(OPEN_V3, exchange),
+        request if request.is_post() => exchange.payload("ok"),
+        _ => exchange.respond(status, answer),
+    })
+}
+
+#[test]
+fn a_server_of_version_3_is_told_by_websocket_as_by_polling() {
+    const V3: &str =
+        concat!("68:", r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":5000}"#);
+    let server = opens_like_v3("200 OK", V3);
+    let told = message_of(&refused(server.url(), only(Polling))).to_owned();
+    assert!(told.contains("the server speaks Engine.IO v3"), "{told}");
+    for transports in [&[WebSocket][..], &[WebSocket, Polling], &[Polling, WebSocket]] {
+        let before = server.requests().len();
+        let error = refused(server.url(), by(transports));
+        assert_eq!(message_of(&error), told);
+        let requests = server.requests().len() - before;
+        assert_eq!(requests, if transports[0] == WebSocket { 2 } else { 1 }, "no other transport is tried");
+    }
+    // A server that would send the whole payload in a frame is recognized as well.
+    let server = Scripted::start(|exchange| {
+        exchange.accept_websocket()?;
+        exchange.ws_text(&format!("72:{}", OPEN_V3.replace("abc", "abcdefg")))?;
+        exchange.hold()
+    });
+    let error = refused(server.url(), only(WebSocket)).to_string();
+    assert!(error.contains("the server speaks Engine.IO v3"), "{error}");
+}
+
+#[test]
+fn a_server_of_version_4_may_open_like_one_of_version_3() {
+    let refusal = ("400 Bad Request", r#"{"code":0,"message":"Transport unknown"}"#);
+    for (status, answer) in [("200 OK", OPEN_V3), refusal, ("200 OK", "<html>"), ("200 OK", "")] {
+        let server = opens_like_v3(status, answer);
+        let client = Client::new();
+        let watch = Watch::new(&client);
+        client.connect_with(server.url(), only(WebSocket)).unwrap();
+        works(&client, &watch, &server);
+        if answer == OPEN_V3 {
+            let last = server.wait_for("the end of the other session", Request::is_post);
+            assert_eq!((last.text(), last.query["sid"].as_str()), ("1", "abc"));
+        }
+        abort(&client);
     }
 }
 

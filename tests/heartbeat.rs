@@ -239,6 +239,34 @@ fn silence_ends_the_connection_and_not_too_early() {
     }
 }
 
+/// An interval of 0 counts as one second, and no silence below 100 ms ends a connection.
+#[test]
+fn numbers_of_zero_and_fractions_are_times_like_others() {
+    let table = [
+        ("0", "0", 1_000),
+        ("\"0\"", "0.001", 1_000),
+        ("0.0", "\"200.5\"", 1_200),
+        ("300.5", "199.5", 500),
+        ("0.5", "0.001", 100),
+        ("\"1e2\"", "1e2", 200),
+    ];
+    thread::scope(|scope| {
+        for ((interval, timeout, silence), transport) in
+            table.iter().flat_map(|row| [WebSocket, Polling].map(|transport| (row, transport)))
+        {
+            scope.spawn(move || {
+                let numbers = format!(r#""pingInterval":{interval},"pingTimeout":{timeout}"#);
+                let server = Scripted::silent(format!(r#"0{{"sid":"abc","upgrades":[],{numbers}}}"#));
+                let start = Instant::now();
+                let (_client, watch) = connected(server.url(), only(transport));
+                assert_eq!(watch.disconnected(), Reason::PingTimeout, "{transport}, {numbers}");
+                let elapsed = start.elapsed();
+                assert!((ms(*silence)..PATIENCE).contains(&elapsed), "{transport}, {numbers}: {elapsed:?}");
+            });
+        }
+    });
+}
+
 #[test]
 fn silence_ends_the_connection_under_a_running_handler() {
     let server = Scripted::start(|exchange| {
@@ -344,6 +372,30 @@ fn polls_that_bring_nothing_become_rare() {
         let polls = server.requests().iter().filter(|request| request.is_poll()).count();
         assert!((2..20).contains(&polls), "{polls}");
         abort(&client);
+    }
+}
+
+/// A server of Engine.IO v3 waits for pings, and then closes the websocket in order.
+#[test]
+fn a_server_that_never_pings_and_closes_is_told_as_one_of_version_3() {
+    for (pings, told) in [(0, "the server speaks Engine.IO v3"), (1, "the server closed the websocket")] {
+        let server = Scripted::start(move |exchange| {
+            exchange.open_websocket(&open_with(300, 2000))?;
+            (0..pings).try_for_each(|_| exchange.ws_text("2"))?;
+            // Messages keep the connection alive.
+            for _ in 0..15 {
+                thread::sleep(ms(100));
+                exchange.ws_text("4")?;
+            }
+            exchange.ws_frame(0x88, &[])?;
+            exchange.hold()
+        });
+        let (client, watch) = connected(server.url(), only(WebSocket));
+        (0..15).for_each(|_| assert_eq!(watch.message(), Message::from("")));
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
+        client.wait();
+        let error = client.last_error().unwrap().to_string();
+        assert!(error.contains(told), "{error}");
     }
 }
 

@@ -157,6 +157,12 @@ fn fast_pings() -> Options {
     Options { ping_interval, ping_timeout, ..Options::default() }
 }
 
+/// Options for which python-engineio announces an interval of 0, with a timeout shorter than a second.
+fn announced_as_zero() -> Options {
+    let (ping_interval, ping_timeout) = (Duration::from_millis(300), Duration::from_millis(900));
+    Options { ping_interval, ping_timeout, ..Options::default() }
+}
+
 /// The time that the server may be silent before the client gives up.
 fn tolerance(client: &Client) -> Duration {
     let handshake = client.handshake().expect("connected");
@@ -170,7 +176,7 @@ fn handshake(case: Case) {
     let handshake = peer.client.handshake().expect("connected");
     assert_eq!(peer.client.sid().as_deref(), Some(handshake.sid()));
     assert_eq!(peer.server.wait_for("connect")["sid"], handshake.sid());
-    // python-engineio announces whole seconds. The test server rounds up.
+    // python-engineio announces whole seconds, rounded down. 0 counts as one second.
     let interval = if case.kind == Kind::Node { 300 } else { 1000 };
     assert_eq!(handshake.ping_interval(), Duration::from_millis(interval));
     assert_eq!(handshake.ping_timeout(), Duration::from_secs(2));
@@ -373,6 +379,39 @@ fn frozen_server(case: Case) {
     peer.assert_over();
 }
 
+/// The connection lives although the server announces an interval of 0, also while a handler runs. It ends
+/// when the server falls silent.
+fn interval_of_zero(case: Case) {
+    let (asleep, falls_asleep) = unbounded();
+    let client = Client::new();
+    let watch = Watch::after(&client, move |client, message| {
+        if message.as_text() == Some("sleep") {
+            // The send fails if the test has failed already.
+            let _ = asleep.send(());
+            client.sleep(Duration::from_secs(3));
+        }
+    });
+    let peer = Peer::connect_client(case, &announced_as_zero(), client, watch);
+    let handshake = peer.client.handshake().expect("connected");
+    if case.kind != Kind::Node {
+        assert_eq!(handshake.ping_interval(), Duration::from_secs(1));
+        assert_eq!(handshake.ping_timeout(), Duration::from_millis(900));
+    }
+    for _ in 0..5 {
+        peer.server.wait_for("pong");
+    }
+    peer.send("sleep");
+    falls_asleep.recv_timeout(PATIENCE).expect("the handler is called");
+    for _ in 0..5 {
+        peer.server.wait_for("pong");
+    }
+    assert_eq!(peer.text(), "sleep", "{}", peer.state());
+    peer.assert_alive();
+    peer.server.freeze();
+    assert_eq!(peer.reason(), Reason::PingTimeout, "{}", peer.state());
+    peer.assert_over();
+}
+
 /// A handler that blocks the reader for three times the time after which both sides give up.
 fn slow_handler(case: Case) {
     let (asleep, falls_asleep) = unbounded();
@@ -477,6 +516,91 @@ macro_rules! tests {
     )*};
 }
 
+// These tests need a server of their own kind.
+
+/// npm's server refuses a slash at the end of the path, or requires it.
+#[test]
+#[ignore = "needs python3 and node"]
+fn paths_of_the_official_servers() {
+    let table = [
+        (Kind::Node, "engine.io", false),
+        (Kind::Node, "deep/er", true),
+        (Kind::Node, "", true),
+        (Kind::PythonThreading, "deep/er", true),
+        (Kind::PythonAsgi, "deep/er", true),
+    ];
+    for (kind, path, trailing_slash) in table {
+        let server = Server::start(kind, &Options { path, trailing_slash, ..Options::default() });
+        let connect = |route: Route, slash| {
+            let path = if path.is_empty() { "/" } else { path };
+            let options = by(route.transports()).path(path).trailing_slash(slash);
+            let client = Client::new();
+            client.connect_with(server.url(), options).map(|()| client)
+        };
+        for route in [Route::Polling, Route::WebSocket, Route::Upgrade] {
+            let client = connect(route, trailing_slash).unwrap();
+            assert_eq!(client.transport().unwrap(), route.destination(), "{kind:?}, {path:?}");
+            client.disconnect().unwrap();
+        }
+        if kind == Kind::Node && !path.is_empty() && trailing_slash {
+            connect(Route::Polling, false).map(drop).expect_err("the slash makes a difference");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs python3 and node"]
+fn unix_sockets_of_the_official_servers() {
+    for kind in [Kind::Node, Kind::PythonAsgi] {
+        let path = std::env::temp_dir().join(format!("eio-{kind:?}-{}.sock", std::process::id()));
+        let server = Server::start(kind, &Options { socket: Some(path.clone()), ..Options::default() });
+        let encoded = path.display().to_string().replace('/', "%2F");
+        for url in [format!("unix://{}", path.display()), format!("http+unix://{encoded}/")] {
+            for route in [Route::Polling, Route::WebSocket, Route::Upgrade] {
+                let client = Client::new();
+                let watch = Watch::new(&client);
+                client.connect_with(&url, by(route.transports())).unwrap();
+                watch.connected();
+                client.send("cmd:transport").unwrap();
+                assert_eq!(watch.message(), Message::from(route.destination().as_str()), "{kind:?}, {url}");
+                client.disconnect().unwrap();
+            }
+        }
+        drop(server);
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// A server of Engine.IO v3 is told at once, by every transport.
+#[test]
+#[ignore = "needs python3 and node"]
+fn version_3() {
+    let options = Options { ping_timeout: Duration::from_secs(5), ..Options::default() };
+    let server = Server::start(Kind::NodeV3, &options);
+    for route in [Route::Polling, Route::WebSocket, Route::Upgrade] {
+        let error = Client::new().connect_with(server.url(), by(route.transports())).unwrap_err();
+        assert!(error.to_string().contains("the server speaks Engine.IO v3"), "{route:?}: {error}");
+    }
+}
+
+/// A server of Engine.IO v3 with other times than the usual ones is told when it ends the connection, because
+/// it has got no pings.
+#[test]
+#[ignore = "needs python3 and node"]
+fn version_3_with_other_times() {
+    let server = Server::start(Kind::NodeV3, &fast_pings());
+    let client = Client::new();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
+    watch.connected();
+    let reason = watch.disconnected();
+    // The server and the client give up at the same time.
+    assert!(matches!(reason, Reason::ServerDisconnect | Reason::PingTimeout), "{reason:?}");
+    client.wait();
+    let error = client.last_error().expect("a reason").to_string();
+    assert!(error.contains("Engine.IO v3"), "{error}");
+}
+
 macro_rules! routes {
     ($kind:ident; $($module:ident: $route:ident $($more:ident)*;)*) => {$(
         mod $module {
@@ -486,7 +610,7 @@ macro_rules! routes {
                 handshake text json binary large payload_limit
                 burst_to_server burst_from_server burst_before_disconnect
                 server_disconnects client_disconnects client_aborts reconnects
-                ten_pings frozen_server slow_handler
+                ten_pings frozen_server slow_handler interval_of_zero
                 $($more)*
             }
         }

@@ -34,6 +34,10 @@ fn echoes(options: ConnectOptions) {
     assert_eq!(watch.message().json::<serde_json::Value>().unwrap(), json!({"a": [1, null, "ü"]}));
     client.send_json(&("tuple", 1)).unwrap();
     assert_eq!(watch.message(), Message::from(r#"["tuple",1]"#));
+    client.try_send_json(&("tried", 2)).unwrap();
+    assert_eq!(watch.message(), Message::from(r#"["tried",2]"#));
+    let keys_are_no_texts = std::collections::HashMap::from([((1, 2), 3)]);
+    assert!(matches!(client.try_send_json(&keys_are_no_texts), Err(Error::Json(_))));
     client.disconnect().unwrap();
 }
 
@@ -189,6 +193,8 @@ fn a_server_that_does_not_read_fills_the_outbox() {
     (0..10_000).find(full).expect("the server does not read");
     while client.try_send(&*big).is_ok() {}
     assert!(matches!(client.try_send(&*big), Err(Error::QueueFull)));
+    assert!(matches!(client.try_send_json(&big), Err(Error::QueueFull)));
+    assert!(matches!(client.try_send_all([&*big]), Err(Error::QueueFull)));
     assert!(matches!(client.flush(Duration::from_millis(10)), Err(Error::Timeout { .. })));
     let lost = client.disconnect();
     assert!(matches!(lost, Err(Error::Unsent { messages, .. }) if messages > 0), "{lost:?}");

@@ -1,15 +1,16 @@
 //! Reconnection after a loss, by the policy and by hand in the disconnect handler.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::real::Server;
 use common::scripted::{OPEN, Scripted};
 use common::{PATIENCE, Seen, Watch, only, within};
-use crossbeam_channel::{Receiver, unbounded};
-use engineio::{Client, Error, Reason, Reconnection, State, TransportKind};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use engineio::{Client, ConnectOptions, Error, NextAttempt, Reason, Reconnection, State, TransportKind};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -373,4 +374,168 @@ fn wait_goes_on_while_a_first_connect_is_repeated() {
     client.disconnect().unwrap();
     connect.join().unwrap().unwrap_err();
     assert!(client.wait_timeout(PATIENCE));
+}
+
+/// A server that ends each session after a message, and lets in only clients with the current token.
+fn with_token(token: Arc<AtomicUsize>) -> Scripted {
+    Scripted::start(move |exchange| {
+        let expected = format!("Bearer {}", token.load(Ordering::SeqCst));
+        if exchange.request.header("authorization") != [expected] {
+            return exchange.respond("401 Unauthorized", "\"expired\"");
+        }
+        token.fetch_add(1, Ordering::SeqCst);
+        exchange.open_websocket(OPEN)?;
+        exchange.ws_text("4welcome")?;
+        exchange.ws_text("1")
+    })
+}
+
+fn bearer(token: usize) -> ConnectOptions {
+    only(WebSocket).header("Authorization", format!("Bearer {token}"))
+}
+
+#[test]
+fn each_attempt_gets_a_fresh_token() {
+    let token = Arc::new(AtomicUsize::new(0));
+    let server = with_token(token.clone());
+    let url = format!("{}?own=1", server.url());
+    let own = url.clone();
+    let threads = Arc::new(Mutex::new(Vec::new()));
+    let seen = threads.clone();
+    let policy = quick().before_attempt(move |_| {
+        seen.lock().unwrap().push(thread::current().name().unwrap_or_default().to_owned());
+        let next = token.load(Ordering::SeqCst);
+        match next {
+            5 => Ok::<_, Error>(NextAttempt::Stop),
+            _ => Ok(NextAttempt::connect(&own, bearer(next))),
+        }
+    });
+    let (policy, told) = told(policy);
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let watch = Watch::new(&client);
+    client.connect_with(&url, bearer(0)).unwrap();
+    for _ in 0..5 {
+        watch.connected();
+        assert_eq!(watch.message().as_text(), Some("welcome"));
+        assert_eq!(watch.disconnected(), Reason::ServerDisconnect);
+    }
+    heard(&told, "gave up after 0 attempt(s) to connect again");
+    assert!(client.wait_timeout(PATIENCE));
+    assert_eq!(client.stats().reconnections, 4);
+    assert_eq!(server.requests().len(), 5, "no attempt had an old token");
+    assert!(server.requests().iter().all(|request| request.query["own"] == "1"));
+    assert!(threads.lock().unwrap().iter().all(|name| name == "eio-reader"), "{threads:?}");
+    watch.nothing_more();
+}
+
+#[test]
+fn attempts_that_cannot_be_prepared_are_failed_attempts() {
+    let server = losing(1);
+    let url = server.url().to_owned();
+    let policy = quick().before_attempt(move |upcoming| match upcoming.attempt() {
+        1 => Err(io::Error::other("no token today")),
+        2 => panic!("no idea"),
+        3 => Ok(NextAttempt::connect("localhost", ConnectOptions::new())),
+        4 => Ok(NextAttempt::connect(&url, ConnectOptions::new().header("a b", "c"))),
+        5 => {
+            let last = upcoming.last_error().expect("the attempt before has failed").to_string();
+            assert!(last.contains("a b"), "{last}");
+            Ok(NextAttempt::Repeat)
+        }
+        other => panic!("attempt {other}"),
+    });
+    let (policy, told) = told(policy);
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    for expected in [
+        "attempt 1 to connect again failed: preparing the attempt failed: no token today",
+        "attempt 2 to connect again failed: preparing the attempt panicked: no idea",
+        "attempt 3 to connect again failed: invalid URL",
+        "attempt 4 to connect again failed: invalid header",
+        "connected again at attempt 5",
+    ] {
+        heard(&told, expected);
+    }
+    assert_eq!(server.requests().len(), 2);
+    client.disconnect().unwrap();
+}
+
+/// The first call of `connect` is not prepared. The error is that of the last attempt.
+#[test]
+fn the_first_connect_is_repeated_with_fresh_options() {
+    let token = Arc::new(AtomicUsize::new(7));
+    let server = with_token(token.clone());
+    let url = server.url().to_owned();
+    for (first, stops) in [(false, true), (true, true), (true, false)] {
+        let url = url.clone();
+        let policy = quick().first_connect(first).before_attempt(move |upcoming| {
+            Ok::<_, Error>(match (stops, upcoming.attempt()) {
+                (true, 2..) => NextAttempt::Stop,
+                (_, 1) => NextAttempt::connect(&url, bearer(0)),
+                _ => NextAttempt::connect(&url, bearer(7)),
+            })
+        });
+        let client = Client::builder().reconnection(policy).build().unwrap();
+        let before = server.requests().len();
+        let connected = client.connect_with(server.url(), bearer(1));
+        let requests = server.requests().len() - before;
+        if stops {
+            let error = connected.unwrap_err();
+            assert!(matches!(error, Error::Connection { status: Some(401), .. }), "{error}");
+            assert_eq!(requests, if first { 2 } else { 1 });
+        } else {
+            connected.unwrap();
+            client.disconnect_with(engineio::Disconnect::new().abort(true)).unwrap();
+        }
+    }
+}
+
+/// The user's decision counts, and the attempt that was being prepared is not made.
+#[test]
+fn the_user_may_decide_while_an_attempt_is_prepared() {
+    for connects in [false, true] {
+        let lost = losing(1);
+        let other = Server::start();
+        let (enter, entered) = bounded(1);
+        let (release, released) = bounded::<()>(1);
+        let policy = quick().before_attempt(move |_| {
+            let _ = enter.send(());
+            let _ = released.recv_timeout(PATIENCE);
+            Ok::<_, Error>(NextAttempt::Repeat)
+        });
+        let (policy, told) = told(policy);
+        let client = Client::builder().reconnection(policy).build().unwrap();
+        client.connect_with(lost.url(), only(WebSocket)).unwrap();
+        entered.recv_timeout(PATIENCE).unwrap();
+        match connects {
+            true => client.connect_with(other.url(), only(WebSocket)).unwrap(),
+            // The call does not wait for the function.
+            false => client.disconnect().unwrap(),
+        }
+        release.send(()).unwrap();
+        heard(&told, CALLED_OFF);
+        assert_eq!(client.is_connected(), connects);
+        assert_eq!(lost.requests().len(), 1);
+        client.disconnect().unwrap();
+        client.wait();
+    }
+}
+
+/// The function may call the client, as a handler may.
+#[test]
+fn the_function_may_disconnect_or_connect() {
+    let server = losing(1);
+    let handle = Arc::new(OnceLock::<Client>::new());
+    let own = handle.clone();
+    let policy = quick().before_attempt(move |_| {
+        own.get().expect("set").disconnect()?;
+        Ok::<_, Error>(NextAttempt::Repeat)
+    });
+    let (policy, told) = told(policy);
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let _ = handle.set(client.clone());
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    heard(&told, CALLED_OFF);
+    assert!(client.wait_timeout(PATIENCE));
+    assert_eq!(server.requests().len(), 1);
 }

@@ -5,12 +5,12 @@
 
 use std::any::Any;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::process::{alone, descriptors, threads, ticks};
+use common::process::{alone, descriptors, sleeps, threads, ticks};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
-use common::{PATIENCE, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
+use common::{PATIENCE, Stuck, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
 use crossbeam_channel::{bounded, unbounded};
 use engineio::{Client, Disconnect, Message, Reconnection, TransportKind};
 
@@ -112,6 +112,42 @@ fn an_idle_polling_client_says_goodbye_on_the_thread_that_disconnects() {
     client.disconnect().unwrap();
     let (packet, threads) = goodbyes.recv_timeout(PATIENCE).unwrap();
     assert_eq!((packet.as_str(), threads), ("1", vec!["eio-reader".to_owned()]));
+}
+
+/// The threads of a connection wake at most some 40 times a second, whatever the server announces: while it
+/// is silent, while a handler runs, and while the inbox is full.
+#[test]
+fn no_numbers_of_a_server_make_a_thread_spin() {
+    let _alone = alone();
+    for (interval, timeout) in [("0", "0"), ("0", "0.001"), ("0.001", "0.001"), ("0.001", "4000")] {
+        let open =
+            format!(r#"0{{"sid":"abc","upgrades":[],"pingInterval":{interval},"pingTimeout":{timeout}}}"#);
+        let server = Scripted::start(move |exchange| {
+            exchange.open_websocket(&open)?;
+            for _ in 0..100 {
+                exchange.ws_text("4a message that fills the inbox")?;
+                exchange.ws_text("2")?;
+            }
+            exchange.hold()
+        });
+        let client = Client::builder().inbox_limit(1000).build().unwrap();
+        let stuck = Stuck::new(&client);
+        client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
+        stuck.entered();
+        let before: Vec<_> = threads().into_iter().map(|(_, id)| (sleeps(&id), ticks(&id), id)).collect();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(1) {
+            client.sleep(Duration::from_secs(1));
+        }
+        let tenths = start.elapsed().as_millis() as u64 / 100;
+        for (slept, used, id) in before {
+            let (slept, used) = (sleeps(&id).saturating_sub(slept), ticks(&id).saturating_sub(used));
+            assert!(slept <= 10 + 5 * tenths, "{interval}, {timeout}: {slept} wakes in {tenths} tenths");
+            assert!(used <= 2 + tenths, "{interval}, {timeout}: {used} ticks in {tenths} tenths");
+        }
+        stuck.release();
+        client.wait();
+    }
 }
 
 #[test]

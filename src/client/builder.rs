@@ -10,6 +10,7 @@ use log::Log;
 use super::Client;
 use crate::error::{Error, Result};
 use crate::json::JsonCodec;
+use crate::observation::{Direction, PacketHook, PacketInfo};
 #[cfg(feature = "sigint")]
 use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
@@ -105,6 +106,30 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the client remembers that a connection was upgraded from polling to a websocket. Default:
+    /// false.
+    ///
+    /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
+    /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
+    /// example because a proxy lets none pass any more, the same attempt goes on as without this option, by
+    /// polling and an upgrade. That upgrade is not remembered, but the next one is. A failure costs at most
+    /// one more [`request_timeout`](Self::request_timeout). Connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling, or have no websocket, are
+    /// made as always.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new()).remember_upgrade(true).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.options.remember_upgrade = remember;
+        self
+    }
+
     /// Sets the options of the websocket transport. Default: [`WebSocketOptions::new`].
     pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
         self.websocket = options;
@@ -120,8 +145,8 @@ impl ClientBuilder {
     /// [`Client::disconnect`] ends the reconnection.
     ///
     /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
-    /// next connection. In a `select!` loop over [`Client::events`], `client.wait_timeout(Duration::ZERO)` is
-    /// true once the policy has given up.
+    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// [`Event::Reconnection`](crate::Event::Reconnection).
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self
@@ -230,6 +255,50 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. It
+    /// gets the packet's direction, kind and size, and never its contents. Default: none.
+    ///
+    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
+    /// The handshake and the probe of an upgrade come before the connection, and are not among them.
+    ///
+    /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
+    ///   is answered. The function runs on the thread that receives. That is the reader thread, or the
+    ///   watchdog while a handler occupies the reader, or the thread that connects for packets that came with
+    ///   the handshake. Received packets are shown in the server's order.
+    /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
+    ///   function runs on the writer thread. Sent packets are shown in the order of the wire, except for a
+    ///   pong, which may be written ahead of packets that were shown before it. If the connection breaks, the
+    ///   last packets that were shown may not have arrived.
+    ///
+    /// The function can run on several threads at once. It must return soon, because nothing is received or
+    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
+    /// at error.
+    ///
+    /// Without this function, there is no cost. With it, every message is written by the writer thread, and
+    /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the
+    /// time that a thread needs to wake up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Direction};
+    ///
+    /// let client = Client::builder()
+    ///     .on_packet(|direction, packet| {
+    ///         let arrow = if direction == Direction::Sent { "->" } else { "<-" };
+    ///         println!("{arrow} {} of {} bytes", packet.kind, packet.size);
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn on_packet<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(Direction, &PacketInfo) + Send + Sync + 'static,
+    {
+        self.options.on_packet = Some(PacketHook(Arc::new(observer)));
+        self
+    }
+
     /// Logs only errors: failed handlers, and wrong uses of the client. Default: all levels that the logger
     /// enables.
     pub fn log_errors_only(mut self) -> Self {
@@ -257,8 +326,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, a key that does not belong to its certificate, or an
-    /// unusable proxy URL.
+    /// certificate or a key that cannot be read, a key that does not belong to its certificate, an unusable
+    /// proxy URL, or a host of [`resolve`](Self::resolve) that is none.
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -280,7 +349,8 @@ impl ClientBuilder {
             other => other,
         })?;
         options.proxy.check()?;
-        self.options.request_timeout = options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.dial.normalize()?;
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_TIMEOUT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

@@ -66,6 +66,16 @@ impl Subscriptions {
         self.any.load(Ordering::Acquire)
     }
 
+    /// Sends the event to every channel that has room, outside of the connections' turns. If a channel is
+    /// full, this waits for `grace` at most. Returns the number of channels that missed the event.
+    pub(super) fn announce(&self, event: &Event, grace: Duration) -> usize {
+        let channels = lock(&self.state).channels.clone();
+        let missed = |channel: &&Sender<Event>| {
+            matches!(channel.send_timeout(event.clone(), grace), Err(SendTimeoutError::Timeout(_)))
+        };
+        channels.iter().filter(missed).count()
+    }
+
     /// Starts a connection's turn, which comes after the turns of earlier connections.
     pub(super) fn begin(self: &Arc<Self>, hold: &Hold) -> Turn {
         let mut state = lock(&self.state);
@@ -88,9 +98,9 @@ impl Subscriptions {
     }
 }
 
-/// The turn of a connection in the event channels, from its first event to its last. If a disconnect handler
-/// has connected again, the first event of the new connection waits for the last event of the old one. A turn
-/// ends when it is dropped.
+/// The turn of a connection in the event channels, from its first event to its last, and on through the
+/// reconnection that follows. If a disconnect handler has connected again, the first event of the new
+/// connection waits for the last event of the old one. A turn ends when it is dropped.
 pub(super) struct Turn {
     subscriptions: Arc<Subscriptions>,
     number: u64,

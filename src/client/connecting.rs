@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::channels::Turn;
 use super::connection::{Connection, Record};
 use super::core::{Core, Course};
 use super::life::Refusal;
@@ -17,7 +18,7 @@ use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
 use crate::logger::log;
 use crate::options::ConnectOptions;
-use crate::reconnection::{Reconnection, ReconnectionEvent};
+use crate::reconnection::{NextAttempt, Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
@@ -39,7 +40,7 @@ impl From<Refusal> for Error {
 
 impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
-        let plan = Plan::new(url, options, &self.options, &self.answered)?;
+        let plan = Plan::new(url, options, &self.options, &self.memory)?;
         self.watch_for_sigint();
         let connected = self.connect_by(Arc::new(plan));
         if connected.is_err() {
@@ -84,7 +85,7 @@ impl Core {
         match (self.run_attempt(attempt, way, epoch), epoch) {
             (Err(first), Some(epoch)) => {
                 self.report_first_failure(epoch, &first);
-                match self.connect_again(epoch) {
+                match self.connect_again(epoch, None) {
                     Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
                     None => Err(first),
                 }
@@ -96,18 +97,18 @@ impl Core {
     /// Reports why `connect` has failed, before the policy repeats it.
     fn report_first_failure(&self, epoch: u64, error: &Error) {
         if let Some(policy) = self.options.reconnection.as_ref().filter(|_| self.is_in(epoch)) {
-            let step = ReconnectionEvent::Failed { attempt: 0, error };
-            log!(self.options.logger, Info, "{step}");
+            let step = ReconnectionEvent::Failed { attempt: 0, error: Arc::new(error.clone()) };
             policy.tell(&step);
+            self.report_reconnection(&step, None);
         }
     }
 
     /// Connects again by the policy after a connection was lost, unless the user has connected or
-    /// disconnected since.
-    pub(super) fn reconnect(self: &Arc<Self>, epoch: u64) {
+    /// disconnected since. The turn is that of the lost connection in the event channels.
+    pub(super) fn reconnect(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) {
         if self.is_in(epoch) {
-            // The result has been reported to the policy's observer and in the log.
-            if let Some(Ok(())) = self.connect_again(epoch) {
+            // The result has been reported to the policy's observer, in the log and in the event channels.
+            if let Some(Ok(())) = self.connect_again(epoch, turn) {
                 self.counters.reconnections.fetch_add(1, Relaxed);
             }
         }
@@ -115,14 +116,14 @@ impl Core {
 
     /// Makes the attempts of the policy until one succeeds or the epoch is over. Returns `None` if there is
     /// no policy.
-    fn connect_again(self: &Arc<Self>, epoch: u64) -> Option<Result<(), Option<Error>>> {
+    fn connect_again(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
         lock(&self.course).reconnecting += 1;
         let connected = policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
-            || self.attempt_again(epoch),
-            |event| log!(self.options.logger, Info, "{event}"),
+            |next| self.attempt_again(epoch, next),
+            |event| self.report_reconnection(event, turn),
         );
         lock(&self.course).reconnecting -= 1;
         Some(connected)
@@ -147,13 +148,20 @@ impl Core {
         in_epoch(&self.changed.wait_while(course, None, connecting))
     }
 
-    /// Makes an attempt of the policy: by the way of the last `connect`.
-    fn attempt_again(self: &Arc<Self>, epoch: u64) -> Result<()> {
+    /// Makes an attempt of the policy: by the way of the last `connect`, unless the user has given another
+    /// one for this attempt.
+    fn attempt_again(self: &Arc<Self>, epoch: u64, next: NextAttempt) -> Result<()> {
+        let given: Option<Arc<dyn Way>> = match next {
+            NextAttempt::Connect { url, options } => {
+                Some(Arc::new(Plan::new(&url, &options, &self.options, &self.memory)?))
+            }
+            NextAttempt::Repeat | NextAttempt::Stop => None,
+        };
         let attempt = Arc::new(Attempt::default());
         let way = {
             let mut course = lock(&self.course);
             // A policy begins after a `connect`, which has set the way.
-            let way = course.way.clone().ok_or(Error::NotConnected)?;
+            let way = given.or_else(|| course.way.clone()).ok_or(Error::NotConnected)?;
             course.life.begin(attempt.clone(), Some(epoch))?;
             way
         };
@@ -192,7 +200,7 @@ impl Core {
         let is_returned = epoch.is_none();
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
-        let reconnect = Box::new(move || core.reconnect(epoch));
+        let reconnect = Box::new(move |turn: Option<&Turn>| core.reconnect(epoch, turn));
         let listener =
             ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
         listener.open_without_handler();
@@ -223,6 +231,7 @@ impl Core {
             close_timeout: self.options.request_timeout * 4 / 5,
             counters: self.counters.clone(),
             logger: self.options.logger.clone(),
+            observer: self.observer.clone(),
         };
         let Connected { transport, handshake, early } = connected;
         Session::new(transport, handshake, early, options)

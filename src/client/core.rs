@@ -2,24 +2,30 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::channels::Subscriptions;
+use super::channels::{Subscriptions, Turn};
 use super::connection::{Connection, Record};
 use super::life::{Life, Stage};
-use super::slot::Handlers;
+use super::slot::{Handlers, HookCaller};
 use super::{Client, State};
-use crate::connect::{Attempt, Way};
+use crate::connect::{Attempt, Memory, Way};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::guarded::guarded;
 use crate::logger::log;
 use crate::message::Message;
-use crate::net::AnsweredAddresses;
+use crate::observation::PacketObserver;
 use crate::options::Options;
 use crate::protocol::Packet;
+use crate::reconnection::ReconnectionEvent;
 use crate::session::{Session, Thread, WhenFull, is_thread_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
+
+/// The longest wait for room in an event channel while a call of `connect` goes on. A receiver that is at
+/// work takes an event in that time.
+const ROOM_DURING_CONNECT: Duration = Duration::from_millis(100);
 
 /// The user's handles together. Its drop is that of the last handle, and closes the connection.
 pub(super) struct Handle(Arc<Core>);
@@ -36,8 +42,9 @@ pub(super) struct Core {
     pub(super) handlers: Handlers,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) counters: Arc<Counters>,
-    /// The addresses of servers and proxies that have answered. The next connection tries them first.
-    pub(super) answered: Arc<AnsweredAddresses>,
+    pub(super) memory: Memory,
+    /// The caller of the user's function for packets, if there is one.
+    pub(super) observer: Option<Arc<dyn PacketObserver>>,
     /// The lock order: `handle`, then this. No lock of a record or a session is taken while this one is held.
     pub(super) course: Mutex<Course>,
     /// Notified when the epoch changes, an attempt or a call of `connect` ends, or a connection is finished.
@@ -75,12 +82,17 @@ impl Course {
 
 impl Core {
     pub(super) fn new(options: Options) -> Arc<Self> {
+        let observer = options.on_packet.clone().map(|hook| {
+            let caller: Arc<dyn PacketObserver> = Arc::new(HookCaller::new(hook, options.logger.clone()));
+            caller
+        });
         Arc::new(Core {
             options,
+            observer,
             handlers: Handlers::new(),
             subscriptions: Arc::default(),
             counters: Arc::default(),
-            answered: Arc::default(),
+            memory: Memory::default(),
             course: Mutex::new(Course {
                 life: Life::new(),
                 last: None,
@@ -153,6 +165,7 @@ impl Core {
         let mut stats = Stats {
             sent: self.counters.sent.read(),
             received: self.counters.received.read(),
+            pings: self.counters.pings.load(Relaxed),
             unsent: self.counters.unsent.load(Relaxed),
             reconnections: self.counters.reconnections.load(Relaxed),
             ..Stats::default()
@@ -217,12 +230,54 @@ impl Core {
         course.readers.push(reader);
     }
 
+    /// Reports a step of the policy in the log and in the event channels: in the turn of the lost connection.
+    /// A policy that repeats a first `connect` has no turn. It hardly waits for room, because the thread that
+    /// reads the channel may be the one that connects.
+    pub(super) fn report_reconnection(&self, event: &ReconnectionEvent, turn: Option<&Turn>) {
+        log!(self.options.logger, Info, "{event}");
+        if !self.subscriptions.any() {
+            return;
+        }
+        let grace = if event.is_last() { self.options.request_timeout } else { Duration::ZERO };
+        let event = Event::Reconnection(event.clone());
+        let missed = match turn {
+            // The connection is over, so nobody has to receive during a wait.
+            Some(turn) => turn.publish(&event, grace, &mut || {}),
+            None => self.subscriptions.announce(&event, ROOM_DURING_CONNECT),
+        };
+        self.report_missed(missed, &event);
+    }
+
+    pub(super) fn report_missed(&self, missed: usize, event: &Event) {
+        if missed > 0 {
+            log!(self.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
+        }
+    }
+
     pub(super) fn send(&self, message: Message, when_full: WhenFull) -> Result<()> {
-        let packet = match message {
+        let packet = self.packet(message)?;
+        self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
+    }
+
+    /// Sends messages with no other message between them, or none of them.
+    pub(super) fn send_all(
+        &self,
+        messages: impl Iterator<Item = Message>,
+        when_full: WhenFull,
+    ) -> Result<()> {
+        // The iterator and the JSON codec are the user's code, so they run before anything is accepted.
+        let packets = messages.map(|message| self.packet(message)).collect::<Result<Vec<_>>>()?;
+        if packets.is_empty() {
+            return Ok(());
+        }
+        self.session().ok_or(Error::SocketIsClosed)?.send_all(packets, when_full)
+    }
+
+    fn packet(&self, message: Message) -> Result<Packet> {
+        Ok(match message {
             Message::Text(text) => Packet::Text(text),
             Message::Binary(bytes) => Packet::Binary(bytes),
             Message::Json(value) => Packet::Text(self.options.json.dumps(&value)?),
-        };
-        self.session().ok_or(Error::SocketIsClosed)?.send(packet, when_full)
+        })
     }
 }

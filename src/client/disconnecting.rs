@@ -98,7 +98,7 @@ impl Core {
             if handled(closed_by.into_iter().chain(deadline).min()) {
                 return;
             }
-            connection.session.end_overdue();
+            connection.session.end_if_overdue();
         }
         if handled(deadline) {
             return;

@@ -122,9 +122,9 @@ impl Client {
         Ok(())
     }
 
-    /// Returns a channel with the events of all of this client's connections from now on, for loops and
-    /// [`crossbeam_channel::select!`]. Handlers run before their event is sent to the channel. Each call
-    /// returns a new channel, and every channel gets every event.
+    /// Returns a channel with the events of all of this client's connections, and of its reconnections, from
+    /// now on, for loops and [`crossbeam_channel::select!`]. Handlers run before their event is sent to the
+    /// channel. Each call returns a new channel, and every channel gets every event.
     ///
     /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
     /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
@@ -139,6 +139,15 @@ impl Client {
     /// again, no events of the new connection are delivered until that handler has returned. While there is a
     /// channel, do not wait in that handler for a message of the new connection: it comes only after the
     /// handler has returned.
+    ///
+    /// The steps of the [reconnection policy](crate::ClientBuilder::reconnection) follow the disconnect that
+    /// they belong to, as [`Event::Reconnection`], and come before the events of the new connection. They
+    /// wait for room like other events, so the policy pauses while the channel is full. Its last step,
+    /// `Connected`, `GaveUp` or `Cancelled`, is treated like the last event of a connection. If the policy
+    /// repeats a first `connect` ([`first_connect`](crate::Reconnection::first_connect)), its steps come at
+    /// once, also before the disconnect of an earlier connection whose handler has called `connect`, and
+    /// `Connected` may come after the `Connect` that it announces. The thread that reads the channel may be
+    /// the one that connects, so such a step waits for room for 100 ms at most, and is dropped then.
     ///
     /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not
     /// keep the client alive: the channel ends when the last handle of the client is dropped and its
@@ -156,6 +165,28 @@ impl Client {
     ///     match event {
     ///         Event::Message(message) => println!("{message}"),
     ///         Event::Disconnect(_) => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    ///
+    /// With a reconnection policy, the loop goes on until the policy gives up:
+    ///
+    /// ```no_run
+    /// use engineio::{Client, Event, Reconnection, ReconnectionEvent};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new().max_attempts(5)).build()?;
+    /// let events = client.events(100);
+    /// client.connect("http://localhost:5000")?;
+    /// for event in events {
+    ///     match event {
+    ///         Event::Message(message) => println!("{message}"),
+    ///         Event::Reconnection(ReconnectionEvent::GaveUp { attempts, .. }) => {
+    ///             println!("the server is gone: {attempts} attempts");
+    ///             break;
+    ///         }
+    ///         Event::Reconnection(step) => println!("{step}"),
     ///         _ => {}
     ///     }
     /// }

@@ -15,6 +15,8 @@ use crate::message::Message;
 use crate::protocol::Packet;
 use crate::session::{BeforeHandler, Ending, Listener};
 
+pub(super) type Reconnect = Box<dyn FnOnce(Option<&Turn>) + Send>;
+
 /// The listener of one connection. The reader thread of its session calls it.
 pub(super) struct ClientListener {
     core: Arc<Core>,
@@ -23,8 +25,8 @@ pub(super) struct ClientListener {
     record: Arc<Record>,
     /// Set if a connect handler was registered before the session started.
     has_connect_handler: bool,
-    /// Connects again by the reconnection policy.
-    reconnect: Option<Box<dyn FnOnce() + Send>>,
+    /// Connects again by the reconnection policy, whose events belong to the connection's turn.
+    reconnect: Option<Reconnect>,
     /// True if the caller of `connect` gets the error of the connect handler.
     is_returned: bool,
     /// Set when the connect handler has failed: the user gets no further events of this connection.
@@ -40,7 +42,7 @@ impl ClientListener {
         core: Arc<Core>,
         client: Client,
         record: Arc<Record>,
-        reconnect: Box<dyn FnOnce() + Send>,
+        reconnect: Reconnect,
         is_returned: bool,
     ) -> Self {
         let has_connect_handler = core.handlers.connect.is_set();
@@ -79,10 +81,7 @@ impl ClientListener {
     /// Sends the event to the channels, after its handler has run.
     fn publish(&self, event: &Event, grace: Duration, before: BeforeHandler<'_>) {
         let Some(turn) = &self.turn else { return };
-        let missed = turn.publish(event, grace, before);
-        if missed > 0 {
-            log!(self.core.options.logger, Warn, "{missed} full event channel(s) missed {}", event.name());
-        }
+        self.core.report_missed(turn.publish(event, grace, before), event);
     }
 }
 
@@ -145,10 +144,10 @@ impl Listener for ClientListener {
         if let Some(last) = self.last.take() {
             self.publish(&last, self.core.options.request_timeout, &mut || {});
         }
-        self.turn = None;
         if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {
-            reconnect();
+            reconnect(self.turn.as_ref());
         }
+        self.turn = None;
     }
 }
 

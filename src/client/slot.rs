@@ -1,11 +1,14 @@
-//! The registered handlers. Only this file calls them.
+//! The registered handlers, and the function for packets. Only this file calls them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Client;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
+use crate::logger::{Logger, log};
 use crate::message::Message;
+use crate::observation::{Direction, PacketHook, PacketInfo, PacketObserver};
 use crate::session::BeforeHandler;
 use crate::sync::{Mutex, Signal, lock};
 
@@ -102,6 +105,33 @@ impl<T> Slot<T> {
 impl<T> Drop for Slot<T> {
     fn drop(&mut self) {
         drop_guarded(lock(&self.state).handler.take());
+    }
+}
+
+/// Calls the user's function for packets. Many threads may call it at the same time.
+#[derive(Debug)]
+pub(super) struct HookCaller {
+    hook: PacketHook,
+    logger: Logger,
+    /// Set when a panic of the function was logged.
+    panic_told: AtomicBool,
+}
+
+impl HookCaller {
+    pub(super) fn new(hook: PacketHook, logger: Logger) -> Self {
+        HookCaller { hook, logger, panic_told: AtomicBool::new(false) }
+    }
+}
+
+impl PacketObserver for HookCaller {
+    fn packet(&self, direction: Direction, info: &PacketInfo) {
+        let Err(panic) = guarded(|| (self.hook.0)(direction, info)) else { return };
+        // A function that panics for every packet must not fill the log.
+        if !self.panic_told.swap(true, Ordering::Relaxed) {
+            // The panic hook has written the text to stderr.
+            let panic = if self.logger.uses_stderr() { "panicked" } else { &panic };
+            log!(self.logger, Error, "on_packet {panic} (further panics of it are not logged)");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Our connector for ureq: ureq's transport seam, with our own sockets, TLS and proxies beneath.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -35,6 +36,9 @@ impl fmt::Debug for Dialer {
 impl Dialer {
     fn dial(&self, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let limits = self.limits(details);
+        if let Some(path) = &self.link.dial.socket {
+            return self.unix(path, limits, details).map(|socket| (Stream::Plain(socket), None));
+        }
         let tls = details.needs_tls().then(|| self.link.tls_for(details.uri));
         let connector = tls.as_ref().map(TlsSettings::connector).transpose()?;
         let (stream, forward) = self.open(limits, details)?;
@@ -72,16 +76,20 @@ impl Dialer {
 
     /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
     fn tcp(&self, host: &str, port: u16, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
-        let register = |waiter| {
-            let handle = match waiter {
-                Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
-                Waiter::Connect(tcp) => tcp as Weak<dyn ShutdownHandle>,
-            };
-            (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
-        };
-        let tcp = dial::tcp(host, port, limits, &self.link.addresses, &register)?;
+        let register = |waiter| register(details, waiter);
+        let tcp = dial::tcp(host, port, limits, &self.link.addresses, &self.link.dial, &register)?;
         Socket::new(tcp, self.link.activity.clone())
             .map_err(|e| Error::connection_from(format!("cannot use the socket to {host} port {port}"), e))
+    }
+
+    /// Connects to the server's Unix socket. Neither a proxy nor TLS is on the way.
+    fn unix(&self, path: &Path, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
+        if details.needs_tls() {
+            return Err(Error::connection("TLS is not supported on Unix sockets"));
+        }
+        let register = |waiter| register(details, waiter);
+        let stream = dial::unix(path, limits.next(), &register)?;
+        Ok(Socket::unix(stream, self.link.activity.clone()))
     }
 
     fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
@@ -95,6 +103,15 @@ impl Dialer {
         dial::tls(&tls.connector()?, host, stream, limits.next())
             .map_err(|e| proxy.unreachable(with_names(e, tls, host, limits, open)))
     }
+}
+
+/// Makes a wait known to ureq, whose agent interrupts it at its shutdown.
+fn register(details: &ConnectionDetails, waiter: Waiter) -> Result<()> {
+    let handle = match waiter {
+        Waiter::Lookup(lookup) => lookup as Weak<dyn ShutdownHandle>,
+        Waiter::Connect(tcp) => tcp as Weak<dyn ShutdownHandle>,
+    };
+    (details.register_shutdown)(handle).map_err(|e| dial::closed(e.into_io()))
 }
 
 /// Adds the names of the server's certificate to the error that it is for another host. They are read from

@@ -10,7 +10,9 @@ use crate::testing::fuzz::{secret, shown};
 
 /// Certificates and keys of the user.
 pub fn pem(data: &[u8]) {
-    for result in [file::certificates(data).map(|all| all.concat()), file::private_key(data)] {
+    for result in
+        [file::certificates(data).map(|all| all.concat()), file::private_key(data, Some(b"password"))]
+    {
         match result {
             Ok(der) => _ = file::key_label(&der),
             Err(e) => assert!(e.len() < 300, "{e}"),

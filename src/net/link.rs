@@ -8,7 +8,7 @@ use ureq::http::{HeaderValue, Uri};
 use url::Url;
 
 use super::buffers::LongestLine;
-use super::dial::KnownAddresses;
+use super::dial::{DialSettings, KnownAddresses};
 use super::proxy::{Forward, Proxy, Routes};
 use super::redirect;
 use super::settings::HttpSettings;
@@ -24,6 +24,7 @@ pub(super) const IDLE: Duration = Duration::from_millis(1500);
 pub(super) struct Link {
     pub(super) activity: Arc<LastActivity>,
     pub(super) addresses: Arc<KnownAddresses>,
+    pub(super) dial: DialSettings,
     pub(super) zone: Option<Zone>,
     /// The URL whose host may see the user's client certificate.
     pub(super) home: Url,
@@ -98,6 +99,7 @@ impl Link {
         Link {
             activity: Arc::new(LastActivity::new()),
             addresses: Arc::new(KnownAddresses::new(settings.answered.clone())),
+            dial: settings.dial.clone(),
             zone: Zone::new(&home, settings.zone.as_deref()),
             home,
             tls: settings.tls.clone(),
@@ -117,6 +119,7 @@ impl Link {
         Link {
             activity: Arc::new(LastActivity::new()),
             addresses: self.addresses.clone(),
+            dial: self.dial.clone(),
             zone: self.zone.clone(),
             home: self.home.clone(),
             tls: self.tls.clone(),

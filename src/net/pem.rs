@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use der::asn1::AnyRef;
 use der::pem::LineEnding;
 use der::{Encode, Reader, SliceReader, Tag, TagNumber, Tagged};
+use pkcs8::{EncryptedPrivateKeyInfoRef, pkcs5};
 
 /// The OIDs 1.2.840.113549.1.1.1 (`rsaEncryption`) and 1.2.840.10045.2.1 (`ecPublicKey`), encoded.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -28,15 +29,25 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     if found.is_empty() { Err(not_found(pem, "CERTIFICATE")) } else { Ok(found) }
 }
 
-/// The first private key of a PEM file, in DER as PKCS#8, the only form that native-tls accepts.
-pub(super) fn private_key(pem: &[u8]) -> Result<Vec<u8>, String> {
+/// The first private key of a PEM file, in DER as PKCS#8, the only form that native-tls accepts. An encrypted
+/// key needs its password.
+pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>, String> {
     const CONVERT: &str = "`openssl pkcs8 -topk8 -nodes -in KEY` makes one that can be used";
     // `openssl ecparam -genkey` writes other blocks in front of the key.
     let Some(block) = blocks(pem)?.into_iter().find(|block| block.label.ends_with("PRIVATE KEY")) else {
         return Err(not_found(pem, "PRIVATE KEY"));
     };
-    if block.label == "ENCRYPTED PRIVATE KEY" || block.body.contains("Proc-Type:") {
-        return Err(format!("the private key is encrypted; {CONVERT}"));
+    match (block.label == "ENCRYPTED PRIVATE KEY", block.body.contains("Proc-Type:"), password) {
+        (false, false, _) => {}
+        (true, _, Some(password)) => return decrypted(&block.decode()?, password),
+        (_, _, Some(_)) => {
+            let convert = "`openssl pkcs8 -topk8 -in KEY` makes one that can be used, with a password";
+            return Err(format!("the private key is encrypted in an old format; {convert}"));
+        }
+        (_, _, None) => {
+            let other = "`client_certificate_with_password` takes one with a password";
+            return Err(format!("the private key is encrypted; {CONVERT}, and {other}"));
+        }
     }
     let converted = match block.label {
         "PRIVATE KEY" => return block.decode(),
@@ -45,6 +56,21 @@ pub(super) fn private_key(pem: &[u8]) -> Result<Vec<u8>, String> {
         other => return Err(format!("a key of the kind {other:?} is not supported; {CONVERT}")),
     };
     converted.ok_or_else(|| format!("the {} is malformed, or names no curve; {CONVERT}", block.label))
+}
+
+/// Decrypts a key (RFC 5958, section 3).
+fn decrypted(key: &[u8], password: &[u8]) -> Result<Vec<u8>, String> {
+    const CONVERT: &str = "`openssl pkcs8 -topk8 -in KEY` makes one that can be used";
+    let key = EncryptedPrivateKeyInfoRef::try_from(key).map_err(|_| {
+        format!("the private key is malformed, or encrypted in a way that is not supported; {CONVERT}")
+    })?;
+    match key.decrypt(password) {
+        Ok(document) => Ok(document.as_bytes().to_vec()),
+        Err(pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::UnsupportedAlgorithm { .. })) => {
+            Err(format!("the private key is encrypted in a way that is not supported; {CONVERT}"))
+        }
+        Err(_) => Err("the password does not decrypt the private key".into()),
+    }
 }
 
 /// The PEM label of a private key in DER. The kinds of keys differ in the field behind the version number.
@@ -221,7 +247,7 @@ mod tests {
         let integer = encoded(Tag::Integer, &[1]).unwrap();
         let secret = encoded(Tag::OctetString, &[7; 32]).unwrap();
         let nameless = encoded(Tag::Sequence, &[integer, secret].concat()).unwrap();
-        let error = private_key(encode("EC PRIVATE KEY", &nameless).as_bytes()).unwrap_err();
+        let error = private_key(encode("EC PRIVATE KEY", &nameless).as_bytes(), None).unwrap_err();
         assert!(error.contains("names no curve; `openssl pkcs8 -topk8 -nodes"), "{error}");
     }
 
@@ -252,7 +278,7 @@ mod tests {
             for der in [&body, &sequence] {
                 let pem = encode(&label, der);
                 for file in [pem.as_bytes(), &pem.as_bytes()[cut.min(pem.len())..], &body] {
-                    let _ = (certificates(file), private_key(file));
+                    let _ = (certificates(file), private_key(file, None), private_key(file, Some(b"x")));
                 }
                 same_kind(der, &sequence);
             }

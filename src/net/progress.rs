@@ -87,9 +87,9 @@ fn time_of(count: usize) -> Duration {
 }
 
 /// The number of bytes in the socket's send queue, from the table of sockets in `/proc`: without unsafe
-/// code there is no `SIOCOUTQ`. It is read only while a request waits long for its answer.
+/// code there is no `SIOCOUTQ`. It is read only when something has waited for long.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
+pub(crate) fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
     use std::fs::{File, metadata};
     use std::io::{BufRead, BufReader};
     use std::os::fd::AsRawFd;
@@ -106,9 +106,10 @@ fn unacknowledged(tcp: &TcpStream) -> Option<u64> {
     u64::from_str_radix(row.get(4)?.split(':').next()?, 16).ok()
 }
 
-/// Other systems do not tell, so there only bytes that the system takes count as the progress of a request.
+/// Other systems do not tell. On them, only bytes that the system takes count as the progress of a request,
+/// and all of them count as confirmed.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn unacknowledged(_: &TcpStream) -> Option<u64> {
+pub(crate) fn unacknowledged(_: &TcpStream) -> Option<u64> {
     None
 }
 

@@ -6,7 +6,7 @@ use ureq::http::header::PROXY_AUTHORIZATION;
 use ureq::http::{HeaderName, HeaderValue};
 
 use super::cookies::OwnCookie;
-use super::dial::AnsweredAddresses;
+use super::dial::{AnsweredAddresses, DialSettings};
 use super::proxy::Routes;
 use super::tls::TlsSettings;
 use crate::logger::Logger;
@@ -26,6 +26,7 @@ pub(crate) struct HttpSettings {
     pub(crate) routes: Routes,
     /// The addresses that have answered the client so far.
     pub(crate) answered: Arc<AnsweredAddresses>,
+    pub(crate) dial: DialSettings,
     /// The zone of the server's address, if that is a link-local IPv6 address.
     pub(crate) zone: Option<String>,
     pub(crate) logger: Logger,

@@ -67,8 +67,8 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, always in non-blocking mode: a wait is a `poll(2)` with an exact deadline, under TLS as
-/// well.
+/// A TCP socket, or a Unix socket as a `TcpStream`, always in non-blocking mode: a wait is a `poll(2)` with an
+/// exact deadline, under TLS as well.
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,
@@ -77,6 +77,8 @@ pub(crate) struct Socket {
     activity: Arc<LastActivity>,
     /// Set when a read has met the end of the connection.
     ended: bool,
+    /// The number of bytes that the system has taken to send.
+    sent: u64,
 }
 
 impl Socket {
@@ -85,12 +87,22 @@ impl Socket {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
         tcp.set_nodelay(true)?;
+        Ok(Self::unix(tcp, activity))
+    }
+
+    /// A Unix socket, in non-blocking mode. std's `TcpStream` reads and writes any stream socket.
+    pub(crate) fn unix(stream: Arc<TcpStream>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
-        Ok(Socket { tcp, patience: Patience::None, progress, activity, ended: false })
+        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
     }
 
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
         &self.tcp
+    }
+
+    /// The number of bytes that the system has taken to send since the connection was made.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(crate) fn set_patience(&mut self, patience: Patience) {
@@ -187,6 +199,7 @@ impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
         self.activity.mark_sent(Moment::now());
+        self.sent += count as u64;
         if let Patience::Moving { .. } = self.patience {
             self.progress.written(count, Instant::now());
         }

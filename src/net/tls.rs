@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use native_tls::{Certificate, Identity, TlsConnector};
+use native_tls::{Certificate, Identity, Protocol, TlsConnector};
 use ureq::tls::{RootCerts, TlsConfig};
 
 use super::pem;
@@ -39,16 +39,56 @@ impl Cache {
 /// The content of a PEM file.
 type Pem = Arc<[u8]>;
 
-/// The certificates that the client accepts, and the one that it presents. All are PEM, as the user gave
-/// them.
+/// The client's certificate and its key, as the user gave them.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum ClientIdentity {
+    Pem {
+        /// The certificate, followed by its chain of authorities.
+        certificates: Pem,
+        key: Pem,
+        /// The password of an encrypted key.
+        password: Option<Arc<[u8]>>,
+    },
+    Pkcs12 {
+        der: Arc<[u8]>,
+        password: Arc<str>,
+    },
+}
+
+/// A version of TLS, for [`ClientBuilder::min_tls_version`](crate::ClientBuilder::min_tls_version).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.0, which is insecure (RFC 8996). The system's library may refuse it.
+    V1_0,
+    /// TLS 1.1, which is insecure (RFC 8996). The system's library may refuse it.
+    V1_1,
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446). The system's library does not support it on Apple's systems.
+    V1_3,
+}
+
+impl From<TlsVersion> for Protocol {
+    fn from(version: TlsVersion) -> Self {
+        match version {
+            TlsVersion::V1_0 => Protocol::Tlsv10,
+            TlsVersion::V1_1 => Protocol::Tlsv11,
+            TlsVersion::V1_2 => Protocol::Tlsv12,
+            TlsVersion::V1_3 => Protocol::Tlsv13,
+        }
+    }
+}
+
+/// The certificates that the client accepts, and the one that it presents, as the user gave them.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct TlsSettings {
     pub(crate) verify: bool,
     /// True if the system's authorities are accepted.
     pub(crate) system_authorities: bool,
     pub(crate) authorities: Vec<Pem>,
-    /// The certificate, followed by its chain of authorities, and the private key.
-    pub(crate) identity: Option<(Pem, Pem)>,
+    pub(crate) identity: Option<ClientIdentity>,
+    pub(crate) min_version: TlsVersion,
     /// True if the server is told which host name the client asks for (SNI; RFC 6066, section 3).
     pub(crate) sni: bool,
     /// True if a certificate for another host is accepted. Nothing may be sent on such a connection.
@@ -62,6 +102,7 @@ impl Default for TlsSettings {
             system_authorities: true,
             authorities: Vec::new(),
             identity: None,
+            min_version: TlsVersion::V1_2,
             sni: true,
             any_host: false,
         }
@@ -76,6 +117,7 @@ impl fmt::Debug for TlsSettings {
             .field("system_authorities", &self.system_authorities)
             .field("authorities", &self.authorities.len())
             .field("identity", &self.identity.is_some())
+            .field("min_version", &self.min_version)
             .finish()
     }
 }
@@ -126,7 +168,11 @@ impl TlsSettings {
             let chain: String =
                 identity.certs().iter().map(|der| pem::encode("CERTIFICATE", der.der())).collect();
             let key = identity.private_key().der();
-            self.identity = Some((chain.into_bytes().into(), as_pem(pem::key_label(key), key)));
+            self.identity = Some(ClientIdentity::Pem {
+                certificates: chain.into_bytes().into(),
+                key: as_pem(pem::key_label(key), key),
+                password: None,
+            });
         }
         self
     }
@@ -134,6 +180,7 @@ impl TlsSettings {
     fn build(&self) -> Result<TlsConnector> {
         let mut builder = TlsConnector::builder();
         builder.disable_built_in_roots(!self.system_authorities).use_sni(self.sni);
+        builder.min_protocol_version(Some(self.min_version.into()));
         if !self.verify {
             builder.danger_accept_invalid_certs(true);
         }
@@ -141,17 +188,15 @@ impl TlsSettings {
         for authority in self.authorities()? {
             builder.add_root_certificate(authority);
         }
-        let identity = self.identity()?;
-        let has_identity = identity.is_some();
-        if let Some(identity) = identity {
+        if let Some(identity) = self.identity()? {
             builder.identity(identity);
         }
-        builder.build().map_err(|e| match has_identity {
-            true => Error::option(
-                "client_certificate",
+        builder.build().map_err(|e| match &self.identity {
+            Some(identity) => Error::option(
+                identity.option(),
                 format!("the private key does not belong to the certificate ({e})"),
             ),
-            false => Error::connection_from("cannot set up TLS", e),
+            None => Error::connection_from("cannot set up TLS", e),
         })
     }
 
@@ -169,20 +214,59 @@ impl TlsSettings {
     }
 
     fn identity(&self) -> Result<Option<Identity>> {
-        let Some((certificates, key)) = &self.identity else { return Ok(None) };
-        let invalid = |what: String| Error::option("client_certificate", what);
-        let chain = pem::certificates(certificates).map_err(|e| invalid(format!("the certificate: {e}")))?;
-        let key = pem::private_key(key).map_err(|e| invalid(format!("the key: {e}")))?;
-        if chain.first().is_some_and(|certificate| !pem::same_kind(certificate, &key)) {
-            return Err(invalid(
-                "the private key does not belong to the certificate: they are of different kinds".into(),
-            ));
-        }
-        let chain: String = chain.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
-        let key = pem::encode("PRIVATE KEY", &key);
-        let identity = Identity::from_pkcs8(chain.as_bytes(), key.as_bytes());
-        identity.map(Some).map_err(|e| invalid(format!("not a certificate and its key: {e}")))
+        self.identity.as_ref().map(ClientIdentity::identity).transpose()
     }
+}
+
+impl ClientIdentity {
+    /// The option of the builder that has set it.
+    fn option(&self) -> &'static str {
+        match self {
+            ClientIdentity::Pem { password: None, .. } => "client_certificate",
+            ClientIdentity::Pem { .. } => "client_certificate_with_password",
+            ClientIdentity::Pkcs12 { .. } => "client_identity",
+        }
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        let invalid = |what: String| Error::option(self.option(), what);
+        match self {
+            ClientIdentity::Pem { certificates, key, password } => {
+                from_pem(certificates, key, password.as_deref()).map_err(invalid)
+            }
+            ClientIdentity::Pkcs12 { der, password } => Identity::from_pkcs12(der, password).map_err(|e| {
+                let what = pkcs12_refusal(der, &e.to_string());
+                invalid(format!("{what} ({e})"))
+            }),
+        }
+    }
+}
+
+/// Says why an archive cannot be used, from the text of the system's library.
+fn pkcs12_refusal(der: &[u8], text: &str) -> &'static str {
+    let text = text.to_ascii_lowercase();
+    if der.starts_with(b"-----BEGIN") {
+        "it is PEM, and not PKCS#12 in DER; `client_certificate` takes PEM"
+    } else if text.contains("mac verify") || text.contains("password") {
+        "the password is wrong"
+    } else if text.contains("unsupported") {
+        "it is encrypted in a way that the system's library does not support; \
+         `openssl pkcs12 -legacy` can open it, and write its parts"
+    } else {
+        "it is not a PKCS#12 archive with a certificate and its key"
+    }
+}
+
+fn from_pem(certificates: &[u8], key: &[u8], password: Option<&[u8]>) -> Result<Identity, String> {
+    let chain = pem::certificates(certificates).map_err(|e| format!("the certificate: {e}"))?;
+    let key = pem::private_key(key, password).map_err(|e| format!("the key: {e}"))?;
+    if chain.first().is_some_and(|certificate| !pem::same_kind(certificate, &key)) {
+        return Err("the private key does not belong to the certificate: they are of different kinds".into());
+    }
+    let chain: String = chain.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
+    let key = pem::encode("PRIVATE KEY", &key);
+    Identity::from_pkcs8(chain.as_bytes(), key.as_bytes())
+        .map_err(|e| format!("not a certificate and its key: {e}"))
 }
 
 fn as_pem(label: &str, der: &[u8]) -> Pem {
@@ -238,6 +322,7 @@ mod tests {
             logger: Logger::default(),
             answered: Arc::default(),
             zone: None,
+            dial: Default::default(),
             proxy_tls: TlsSettings::default(),
         };
         let client = HttpClient::new(http, &format!("http://{url}")).unwrap();

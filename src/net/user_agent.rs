@@ -9,7 +9,7 @@ use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE, USER_AGENT};
 use ureq::http::{HeaderName, HeaderValue, Response, StatusCode, Uri};
 use ureq::{Agent, Body, RequestBuilder};
-use url::Url;
+use url::{Position, Url};
 
 use super::agent;
 use super::body;
@@ -332,6 +332,7 @@ impl UserAgent {
                 return Err(Error::protocol(what));
             }
         };
+        let to = self.on_socket(status, &here, to)?;
         let there = redirect::redacted(&to);
         if redirect::is_downgrade(from, &to) {
             return refused(format!("{here} redirects to {there}, without encryption: that is not followed"));
@@ -345,6 +346,35 @@ impl UserAgent {
         }
         self.warn_of_headers(request, &here, &to);
         Ok(to)
+    }
+
+    /// Keeps a redirect on the Unix socket, if the requests go to one. The server may name itself by the
+    /// `Host` header that the user gave.
+    ///
+    /// # Errors
+    ///
+    /// The redirect leads to another host, which the user has not asked for.
+    fn on_socket(&self, status: u16, here: &str, mut to: Url) -> Result<Url> {
+        let Some(path) = &self.link.dial.socket else { return Ok(to) };
+        let hosts = self.settings.headers.plain.iter().filter(|(name, _)| *name == HOST);
+        let authority = to[Position::BeforeHost..Position::AfterPort].to_owned();
+        let named = hosts.filter_map(|(_, value)| value.to_str().ok()).any(|host| {
+            to.scheme() == "http" && host.trim_end_matches(":80").eq_ignore_ascii_case(&authority)
+        });
+        if named {
+            // Neither fails: the home has a host, and its scheme is the same.
+            let _ = to.set_host(self.home.host_str());
+            let _ = to.set_port(self.home.port());
+        }
+        if to.origin() == self.home.origin() {
+            return Ok(to);
+        }
+        let there = redirect::redacted(&to);
+        let path = path.display();
+        Err(refused(
+            status,
+            format!("{here}, on the Unix socket {path}, redirects to {there}: that is not followed"),
+        ))
     }
 
     /// The most redirects that are followed. A ureq agent of the user's may allow fewer of them.

@@ -23,6 +23,7 @@ pub struct ConnectOptions {
     headers: Vec<(String, String)>,
     pub(crate) transports: Vec<TransportKind>,
     pub(crate) path: String,
+    pub(crate) trailing_slash: bool,
 }
 
 impl Default for ConnectOptions {
@@ -31,6 +32,7 @@ impl Default for ConnectOptions {
             headers: Vec::new(),
             transports: vec![TransportKind::Polling, TransportKind::WebSocket],
             path: "engine.io".into(),
+            trailing_slash: true,
         }
     }
 }
@@ -56,6 +58,26 @@ impl ConnectOptions {
         self
     }
 
+    /// Adds headers like [`header`](Self::header), from a map or a list of pairs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    ///
+    /// use engineio::ConnectOptions;
+    ///
+    /// let tokens = HashMap::from([("X-Tenant", "acme"), ("X-Token", "secret")]);
+    /// let options = ConnectOptions::new().headers(tokens).headers([("X-Trace", "1".to_owned())]);
+    /// ```
+    pub fn headers<N: Into<String>, V: Into<String>>(
+        mut self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, value)| (name.into(), value.into())));
+        self
+    }
+
     /// Sets the transports, in the order in which they are tried. Default: polling, then websocket.
     ///
     /// The first transport that works is used; the others are tried only if a failure may be the transport's
@@ -68,8 +90,34 @@ impl ConnectOptions {
 
     /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL is
     /// not used, as in other clients; a warning is logged if it differs.
+    ///
+    /// Slashes at the ends make no difference: [`trailing_slash`](Self::trailing_slash) decides about the one
+    /// at the end. The root path is `/`. Characters that a path cannot have, such as `?`, `#` and spaces, are
+    /// percent-encoded, as in `my%20app/engine.io`. An empty path, and one with a `.` or `..` segment, make
+    /// `connect_with` return [`Error::InvalidOption`](crate::Error::InvalidOption).
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
+        self
+    }
+
+    /// Sets whether the path of each request ends with a slash, as in `/engine.io/?EIO=4`. Default: true.
+    ///
+    /// Most servers require the slash, or do not mind it. This is for those that refuse it, such as npm's
+    /// `engine.io` with `addTrailingSlash: false`, and routers that match the exact path. The root path is
+    /// `/` in both cases.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use engineio::{Client, ConnectOptions};
+    ///
+    /// // The requests go to https://example.org/api/realtime?EIO=4&...
+    /// let options = ConnectOptions::new().path("api/realtime").trailing_slash(false);
+    /// Client::new().connect_with("https://example.org", options)?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn trailing_slash(mut self, slash: bool) -> Self {
+        self.trailing_slash = slash;
         self
     }
 
@@ -86,6 +134,7 @@ impl std::fmt::Debug for ConnectOptions {
             .field("headers", &header_names(&self.headers))
             .field("transports", &self.transports)
             .field("path", &self.path)
+            .field("trailing_slash", &self.trailing_slash)
             .finish()
     }
 }

@@ -2,6 +2,7 @@
 
 use ureq::http::header::{HeaderValue, PROXY_AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
 
+use super::Compression;
 use super::headers::{header_names, parse_headers};
 use crate::error::{Error, Result};
 use crate::net::is_token;
@@ -31,6 +32,7 @@ pub struct WebSocketOptions {
     max_frame_size: Option<usize>,
     read_buffer_size: Option<usize>,
     write_buffer_size: Option<usize>,
+    compression: Option<Compression>,
 }
 
 impl WebSocketOptions {
@@ -91,6 +93,25 @@ impl WebSocketOptions {
         self
     }
 
+    /// Offers the server to compress messages with permessage-deflate (RFC 7692). Default: no compression.
+    ///
+    /// The limit of a received message holds for its inflated size: a message that exceeds it is not inflated
+    /// to its end. The bytes in [`Stats`](crate::Stats) are those of the messages before compression.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Compression, WebSocketOptions};
+    ///
+    /// let options = WebSocketOptions::new().compression(Compression::new());
+    /// let client = Client::builder().websocket_options(options).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
     /// Checks the options and adds the client's defaults.
     pub(crate) fn settings(&self, max_message_size: usize) -> Result<WebSocketSettings> {
         const OPTION: &str = "websocket_options";
@@ -113,15 +134,18 @@ impl WebSocketOptions {
         if !self.subprotocols.is_empty() {
             headers.plain.push((SEC_WEBSOCKET_PROTOCOL, secret(&self.subprotocols.join(", "))?));
         }
+        let compression =
+            self.compression.as_ref().map(|compression| compression.settings(OPTION)).transpose()?;
         let defaults = WebSocketSettings::default();
         let max_message = self.max_message_size.unwrap_or(max_message_size);
         Ok(WebSocketSettings {
             headers: headers.plain,
             subprotocols: self.subprotocols.iter().map(|name| secret(name)).collect::<Result<_>>()?,
             max_message,
-            max_frame: self.max_frame_size.unwrap_or(max_message),
+            max_frame: self.max_frame_size,
             read_buffer: self.read_buffer_size.unwrap_or(defaults.read_buffer),
             write_buffer: self.write_buffer_size.unwrap_or(defaults.write_buffer),
+            compression,
         })
     }
 }
@@ -161,6 +185,7 @@ impl std::fmt::Debug for WebSocketOptions {
             .field("max_frame_size", &self.max_frame_size)
             .field("read_buffer_size", &self.read_buffer_size)
             .field("write_buffer_size", &self.write_buffer_size)
+            .field("compression", &self.compression)
             .finish()
     }
 }

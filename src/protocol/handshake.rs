@@ -1,6 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::packet::excerpt;
@@ -35,13 +36,14 @@ impl Handshake {
         &self.sid
     }
 
-    /// The time between two pings of the server (`pingInterval`).
+    /// The time between two pings of the server (`pingInterval`). A server that announces 0 gets one second
+    /// here: python-engineio cuts its interval to whole seconds, and pings more often than once a second.
     pub fn ping_interval(&self) -> Duration {
         self.ping_interval
     }
 
     /// The grace period after a ping was due (`pingTimeout`). The connection counts as lost if nothing has
-    /// arrived by its end.
+    /// arrived by its end, which is never earlier than 100 ms after the last byte.
     pub fn ping_timeout(&self) -> Duration {
         self.ping_timeout
     }
@@ -80,6 +82,9 @@ pub(crate) enum HandshakeError {
     TooLong,
     #[error("the handshake is not a JSON object")]
     NotAnObject,
+    /// The number is valid JSON, but no `f64` can hold it.
+    #[error("the handshake's {} is too large a number", excerpt(.0))]
+    TooLarge(String),
     #[error("the handshake has no {0}")]
     Missing(&'static str),
     #[error("the handshake's sid is not a string that can be a session id")]
@@ -100,6 +105,9 @@ const MAX_LENGTH: usize = 64 * 1024;
 /// instant, overflows.
 const MAX_MILLIS: f64 = u32::MAX as f64;
 
+/// The interval of a server that announces 0. python-engineio announces whole seconds, rounded down.
+const ZERO_INTERVAL: Duration = Duration::from_secs(1);
+
 impl Handshake {
     /// Parses the data of the open packet. `sid`, `pingInterval` and `pingTimeout` are required. `upgrades`
     /// and `maxPayload` are optional here, although the protocol requires them: older servers leave
@@ -111,15 +119,30 @@ impl Handshake {
         let fields = match serde_json::from_str(json) {
             Ok(Value::Object(fields)) => fields,
             Ok(_) => return Err(HandshakeError::NotAnObject),
+            Err(source) if source.to_string().starts_with("number out of range") => {
+                return Err(HandshakeError::TooLarge(last_key(json)));
+            }
             Err(source) => return Err(HandshakeError::Json(source)),
         };
+        let interval = |announced: Duration| if announced.is_zero() { ZERO_INTERVAL } else { announced };
         Ok(Handshake {
             sid: sid(&fields)?,
-            ping_interval: millis(&fields, "pingInterval", 1.0, "a number of milliseconds above 0")?,
-            ping_timeout: millis(&fields, "pingTimeout", 0.0, "a number of milliseconds")?,
+            ping_interval: interval(millis(&fields, "pingInterval")?),
+            ping_timeout: millis(&fields, "pingTimeout")?,
             upgrades: upgrades(&fields)?,
             max_payload: max_payload(&fields)?,
         })
+    }
+}
+
+impl Handshake {
+    /// True if the open packet, which came by websocket, looks like that of a server of Engine.IO v3 with
+    /// default options. Those of v4 have a `maxPayload`, or other times, except for engine.io 4.0.
+    pub(crate) fn may_be_version_3(&self) -> bool {
+        const INTERVAL: Duration = Duration::from_secs(25);
+        /// The timeouts of engine.io 3.2 and later, and of other servers.
+        const TIMEOUTS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+        self.max_payload.is_none() && self.ping_interval == INTERVAL && TIMEOUTS.contains(&self.ping_timeout)
     }
 }
 
@@ -140,29 +163,52 @@ fn sid(fields: &Map<String, Value>) -> Result<String, HandshakeError> {
     }
 }
 
-/// An integer that is written as an integer, a float or a string: servers use all three.
-fn integer(value: &Value) -> Option<f64> {
-    let number = match value {
+/// A number that is written as a number or as a string: servers use both.
+fn number(value: &Value) -> Option<f64> {
+    match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         _ => None,
-    };
-    // NaN and the infinities are left out, because their fraction is NaN.
-    number.filter(|number| number.fract() == 0.0)
+    }
 }
 
-fn millis(
-    fields: &Map<String, Value>,
-    name: &'static str,
-    min: f64,
-    expected: &'static str,
-) -> Result<Duration, HandshakeError> {
+/// A time in milliseconds, which may have a fraction.
+fn millis(fields: &Map<String, Value>, name: &'static str) -> Result<Duration, HandshakeError> {
+    const NANOS: f64 = 1e6;
     let value = field(fields, name).ok_or(HandshakeError::Missing(name))?;
-    match integer(value) {
-        // The cast is exact, because the value is an integer in the range of u32.
-        Some(millis) if (min..=MAX_MILLIS).contains(&millis) => Ok(Duration::from_millis(millis as u64)),
-        _ => Err(invalid(name, value, expected)),
+    match number(value) {
+        // NaN and the infinities are in no range. The product is below 2^53, so that its cast is exact.
+        Some(millis) if (0.0..=MAX_MILLIS).contains(&millis) => {
+            Ok(Duration::from_nanos((millis * NANOS).round() as u64))
+        }
+        _ => Err(invalid(name, value, "a number of milliseconds, 0 or more, and at most 49 days")),
     }
+}
+
+/// The last key of the object in front of the place where the JSON cannot be read.
+fn last_key(json: &str) -> String {
+    struct LastKey<'a>(&'a mut String);
+
+    impl<'de> Visitor<'de> for LastKey<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key()? {
+                *self.0 = key;
+                map.next_value::<Value>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut key = String::new();
+    // The error is known already: only the key is of interest.
+    let _ = serde_json::Deserializer::from_str(json).deserialize_map(LastKey(&mut key));
+    key
 }
 
 fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> {
@@ -176,192 +222,12 @@ fn upgrades(fields: &Map<String, Value>) -> Result<Vec<String>, HandshakeError> 
 /// The largest payload. Zero and negative values mean no limit, as in the configuration of servers.
 fn max_payload(fields: &Map<String, Value>) -> Result<Option<usize>, HandshakeError> {
     let Some(value) = field(fields, "maxPayload") else { return Ok(None) };
-    match integer(value) {
-        // The cast saturates for numbers above `usize::MAX`.
-        Some(bytes) => Ok((bytes > 0.0).then_some(bytes as usize)),
-        None => Err(invalid("maxPayload", value, "a number of bytes")),
+    match number(value) {
+        // The fraction of NaN and of the infinities is NaN. The cast saturates above `usize::MAX`.
+        Some(bytes) if bytes.fract() == 0.0 => Ok((bytes > 0.0).then_some(bytes as usize)),
+        _ => Err(invalid("maxPayload", value, "a number of bytes")),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-
-    /// A handshake with one field replaced, or removed.
-    fn with(field: &str, value: Option<Value>) -> String {
-        let mut json = json!({"sid": "x", "pingInterval": 25000, "pingTimeout": 20000,
-            "upgrades": ["websocket"], "maxPayload": 1000000});
-        let fields = json.as_object_mut().unwrap();
-        match value {
-            Some(value) => fields.insert(field.into(), value),
-            None => fields.remove(field),
-        };
-        json.to_string()
-    }
-
-    fn parse_with(field: &str, value: Value) -> Result<Handshake, String> {
-        Handshake::parse(&with(field, Some(value))).map_err(|e| e.to_string())
-    }
-
-    #[test]
-    fn the_example_of_the_protocol() {
-        let handshake = Handshake::parse(
-            r#"{"sid":"lv_VI97HAXpY6yYWAAAC","upgrades":["websocket"],"pingInterval":25000,
-                "pingTimeout":20000,"maxPayload":1000000,"more":{}}"#,
-        )
-        .unwrap();
-        assert_eq!(handshake.sid(), "lv_VI97HAXpY6yYWAAAC");
-        assert_eq!(handshake.ping_interval(), Duration::from_secs(25));
-        assert_eq!(handshake.ping_timeout(), Duration::from_secs(20));
-        assert_eq!(handshake.upgrades(), ["websocket"]);
-        assert_eq!(handshake.max_payload(), Some(1_000_000));
-    }
-
-    #[test]
-    fn times() {
-        let table = [
-            (json!(1), 1),
-            (json!(25000), 25000),
-            (json!(25000.0), 25000),
-            (json!("25000"), 25000),
-            (json!(" 25000.0 "), 25000),
-            (json!(u32::MAX), u64::from(u32::MAX)),
-        ];
-        for (value, millis) in table {
-            let handshake = parse_with("pingInterval", value.clone()).unwrap();
-            assert_eq!(handshake.ping_interval(), Duration::from_millis(millis));
-            let handshake = parse_with("pingTimeout", value).unwrap();
-            assert_eq!(handshake.ping_timeout(), Duration::from_millis(millis));
-        }
-        assert_eq!(parse_with("pingTimeout", json!(0)).unwrap().ping_timeout(), Duration::ZERO);
-    }
-
-    #[test]
-    fn malformed_times() {
-        let bad = [
-            json!(-1),
-            json!(0.5),
-            json!("-1"),
-            json!("NaN"),
-            json!("inf"),
-            json!("25 s"),
-            json!(""),
-            json!(true),
-            json!([25000]),
-            json!({}),
-            json!(u64::from(u32::MAX) + 1),
-            json!(1e300),
-            json!(u64::MAX),
-            json!("1e999"),
-        ];
-        for value in bad {
-            for field in ["pingInterval", "pingTimeout"] {
-                let error = parse_with(field, value.clone()).unwrap_err();
-                assert!(error.starts_with(&format!("the handshake's {field} is ")), "{error}");
-            }
-        }
-        let error = parse_with("pingInterval", json!(0)).unwrap_err();
-        assert_eq!(error, r#"the handshake's pingInterval is "0", not a number of milliseconds above 0"#);
-    }
-
-    #[test]
-    fn session_ids() {
-        for sid in ["a", "a b&c=d/é", &"x".repeat(1000)] {
-            assert_eq!(parse_with("sid", json!(sid)).unwrap().sid(), sid);
-        }
-        for bad in [json!(""), json!(7), json!(["x"]), json!("a\nb"), json!("a\0"), json!("\u{85}")] {
-            let error = parse_with("sid", bad).unwrap_err();
-            assert!(error.starts_with("the handshake's sid is "), "{error}");
-        }
-    }
-
-    #[test]
-    fn required_fields() {
-        for field in ["sid", "pingInterval", "pingTimeout"] {
-            for json in [with(field, None), with(field, Some(Value::Null))] {
-                let error = Handshake::parse(&json).unwrap_err();
-                assert_eq!(error.to_string(), format!("the handshake has no {field}"));
-            }
-        }
-    }
-
-    #[test]
-    fn upgrades_are_optional() {
-        assert!(Handshake::parse(&with("upgrades", None)).unwrap().upgrades().is_empty());
-        assert!(parse_with("upgrades", Value::Null).unwrap().upgrades().is_empty());
-        let mixed = parse_with("upgrades", json!(["webtransport", 7, null, "websocket"])).unwrap();
-        assert_eq!(mixed.upgrades(), ["webtransport", "websocket"]);
-        let error = parse_with("upgrades", json!("websocket")).unwrap_err();
-        assert_eq!(error, r#"the handshake's upgrades is "\"websocket\"", not a list of transports"#);
-    }
-
-    #[test]
-    fn max_payload_is_optional() {
-        assert_eq!(Handshake::parse(&with("maxPayload", None)).unwrap().max_payload(), None);
-        let table = [
-            (Value::Null, None),
-            (json!(0), None),
-            (json!(-5), None),
-            (json!("1000"), Some(1000)),
-            (json!(1e8), Some(100_000_000)),
-            (json!(1e300), Some(usize::MAX)),
-        ];
-        for (value, expected) in table {
-            assert_eq!(parse_with("maxPayload", value).unwrap().max_payload(), expected);
-        }
-        for bad in [json!("many"), json!(1.5), json!(false), json!([])] {
-            assert!(parse_with("maxPayload", bad).unwrap_err().starts_with("the handshake's maxPayload is "));
-        }
-    }
-
-    #[test]
-    fn malformed_handshakes() {
-        let table = [
-            ("", "the handshake is not JSON: EOF while parsing a value at line 1 column 0"),
-            ("{", "the handshake is not JSON: EOF while parsing an object at line 1 column 1"),
-            (r#"{"sid":"x"} 7"#, "the handshake is not JSON: trailing characters at line 1 column 13"),
-            (r#"{"pingInterval":NaN}"#, "the handshake is not JSON: expected value at line 1 column 17"),
-            ("[]", "the handshake is not a JSON object"),
-            ("null", "the handshake is not a JSON object"),
-            ("{}", "the handshake has no sid"),
-        ];
-        for (json, message) in table {
-            assert_eq!(Handshake::parse(json).map_err(|e| e.to_string()), Err(message.into()));
-        }
-        assert!(Handshake::parse(&"[".repeat(100_000)).is_err());
-    }
-
-    /// Any JSON value, of valid and invalid types for a field.
-    fn value() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
-            "-?[0-9.e]{0,12}".prop_map(Value::from),
-            proptest::collection::vec(any::<String>(), 0..3).prop_map(Value::from),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_parsed_or_refused(json in any::<String>()) {
-            let _ = Handshake::parse(&json).map_err(|e| e.to_string());
-        }
-
-        #[test]
-        fn any_fields_are_parsed_or_refused(fields in proptest::array::uniform5(value())) {
-            let [sid, interval, timeout, upgrades, max] = fields;
-            let json = json!({"sid": sid, "pingInterval": interval, "pingTimeout": timeout,
-                "upgrades": upgrades, "maxPayload": max});
-            if let Ok(handshake) = Handshake::parse(&json.to_string()) {
-                prop_assert!(!handshake.sid().is_empty() && !handshake.ping_interval().is_zero());
-                prop_assert_ne!(handshake.max_payload(), Some(0));
-            }
-        }
-    }
-}
+mod tests;

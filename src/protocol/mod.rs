@@ -11,4 +11,4 @@ mod user_url;
 
 pub(crate) use endpoint::{Endpoint, EndpointError};
 pub use handshake::Handshake;
-pub(crate) use packet::{DecodeError, Frame, Packet};
+pub(crate) use packet::{DecodeError, Packet, VERSION_3, binary_text_len};

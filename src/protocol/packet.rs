@@ -1,6 +1,11 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use bytes::Bytes;
 
 use crate::session_id::without_session_ids;
+
+/// The mark in front of a binary message in base64.
+pub(super) const BINARY: char = 'b';
 
 /// The unit of the protocol: one websocket frame, or one element of a polling payload, carries one packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,12 +24,8 @@ pub(crate) enum Packet {
     Noop,
 }
 
-/// A packet in the form that a websocket carries.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Frame {
-    Text(String),
-    Binary(Bytes),
-}
+/// The text for a server of another version.
+pub(crate) const VERSION_3: &str = "the server speaks Engine.IO v3, but this client only v4";
 
 /// The server's data is not Engine.IO v4.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,12 +43,13 @@ pub(crate) enum DecodeError {
     Base64 { length: usize, source: base64::DecodeError },
     #[error("payload is not UTF-8 from byte {} on", .0.valid_up_to())]
     Utf8(#[source] std::str::Utf8Error),
-    #[error("the server speaks Engine.IO v3, but this client only v4")]
+    #[error("{VERSION_3}")]
     Version3,
 }
 
 impl Packet {
-    /// Decodes a websocket text frame, or an element of a payload that is not binary.
+    /// Decodes a websocket text frame, or an element of a payload. A binary message in base64 may stand in
+    /// both: other clients take it from a websocket too.
     ///
     /// Data behind a type without data (`1`, `5`, `6`) is ignored, as other clients do.
     pub(crate) fn decode_text(text: &str) -> Result<Packet, DecodeError> {
@@ -62,26 +64,31 @@ impl Packet {
             '4' => Packet::Text(data.into()),
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
+            BINARY => Packet::Binary(decode_base64(text, data)?),
+            _ if is_version_3(text.as_bytes()) => return Err(DecodeError::Version3),
             _ => return Err(DecodeError::UnknownType { kind, html: looks_like_html(text) }),
         })
     }
 
-    /// The frame that a websocket sends for the packet. Bytes are moved, not copied.
-    pub(crate) fn into_frame(self) -> Frame {
-        let digit = self.digit();
-        let mut text = match self {
-            Packet::Binary(bytes) => return Frame::Binary(bytes),
-            Packet::Open(data) | Packet::Ping(data) | Packet::Pong(data) | Packet::Text(data) => data,
-            Packet::Close | Packet::Upgrade | Packet::Noop => String::new(),
-        };
-        // The exact reservation saves an allocation: `Bytes` allocates once more to take over a string with
-        // spare room.
-        text.reserve_exact(digit.len_utf8());
-        text.insert(0, digit);
-        Frame::Text(text)
+    /// Decodes like [`decode_text`](Self::decode_text), and keeps the memory of a long message.
+    pub(crate) fn from_text(mut text: String) -> Result<Packet, DecodeError> {
+        if !text.starts_with('4') {
+            return Packet::decode_text(&text);
+        }
+        text.drain(..1);
+        Ok(Packet::Text(text))
     }
 
-    /// The size of the frame that [`into_frame`](Self::into_frame) returns, in bytes.
+    /// The payload of the packet's frame: the digit of the type, which a binary message does not have, and
+    /// the data.
+    pub(crate) fn parts(&self) -> (Option<u8>, &[u8]) {
+        match self {
+            Packet::Binary(bytes) => (None, bytes),
+            other => (Some(other.digit() as u8), other.data().as_bytes()),
+        }
+    }
+
+    /// The size of the payload of the packet's frame, in bytes.
     pub(crate) fn frame_len(&self) -> usize {
         match self {
             Packet::Binary(bytes) => bytes.len(),
@@ -92,9 +99,7 @@ impl Packet {
     /// The size as an element of a payload, in bytes, without the separator.
     pub(crate) fn payload_len(&self) -> usize {
         match self {
-            // Base64 is padded to a multiple of four. The sum cannot overflow, as a slice is at most
-            // isize::MAX long.
-            Packet::Binary(bytes) => 1 + bytes.len().div_ceil(3) * 4,
+            Packet::Binary(bytes) => binary_text_len(bytes.len()),
             other => other.frame_len(),
         }
     }
@@ -144,6 +149,35 @@ impl Packet {
     }
 }
 
+/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
+/// is a zero byte, the digits as bytes, and 0xff.
+///
+/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
+/// The result is true only if the length is right and the packet is a handshake.
+pub(super) fn is_version_3(body: &[u8]) -> bool {
+    if let [0, framed @ ..] = body {
+        let digits = framed.iter().take_while(|byte| **byte < 10).count();
+        return digits > 0 && framed.get(digits) == Some(&0xff);
+    }
+    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
+    let (length, rest) = (&body[..colon], &body[colon + 1..]);
+    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
+    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
+    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
+}
+
+/// Decodes a binary message. The padding is optional, because some servers leave it out.
+fn decode_base64(text: &str, data: &str) -> Result<Bytes, DecodeError> {
+    let decoded = STANDARD_PAD_INDIFFERENT.decode(data);
+    decoded.map(Bytes::from).map_err(|source| DecodeError::Base64 { length: text.len(), source })
+}
+
+/// The length of a binary message of `size` bytes as text, in bytes.
+pub(crate) fn binary_text_len(size: usize) -> usize {
+    // Base64 is padded to a multiple of four.
+    size.div_ceil(3).saturating_mul(4).saturating_add(1)
+}
+
 /// True for the beginning of a page, which a proxy or another server may send in place of packets.
 pub(super) fn looks_like_html(text: &str) -> bool {
     let tag = text.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{feff}').strip_prefix('<');
@@ -172,11 +206,10 @@ mod tests {
 
     use super::*;
 
-    fn text(frame: Frame) -> String {
-        match frame {
-            Frame::Text(text) => text,
-            Frame::Binary(bytes) => panic!("a binary frame: {bytes:?}"),
-        }
+    /// The payload of the packet's frame, as text.
+    fn text(packet: &Packet) -> String {
+        let (digit, data) = packet.parts();
+        String::from_utf8(digit.into_iter().chain(data.iter().copied()).collect()).unwrap()
     }
 
     #[test]
@@ -199,9 +232,8 @@ mod tests {
             assert_eq!(packet.kind_name(), name);
             assert_eq!(packet.frame_len(), wire.len());
             assert_eq!(packet.payload_len(), wire.len());
-            let encoded = text(packet.into_frame());
-            assert_eq!(encoded, wire);
-            assert_eq!(encoded.capacity(), wire.len());
+            assert_eq!(text(&packet), wire);
+            assert_eq!(Packet::from_text(wire.into()), Ok(packet));
         }
     }
 
@@ -218,8 +250,8 @@ mod tests {
             ("", "empty packet"),
             ("7", "unknown packet type '7'"),
             ("9:0", "unknown packet type '9'"),
-            // A binary message has a text form only in a payload.
-            ("bAAAA", "unknown packet type 'b'"),
+            ("bA", "bad base64 in a packet of 2 bytes"),
+            ("béAA", "bad base64 in a packet of 5 bytes"),
             (" 4a", "unknown packet type ' '"),
             ("\n\"\u{1e}", r"unknown packet type '\n'"),
             ("\u{202e}", r"unknown packet type '\u{202e}'"),
@@ -249,12 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn bytes_become_a_frame_without_a_copy() {
-        let bytes = Bytes::from(vec![7; 1000]);
-        let packet = Packet::Binary(bytes.clone());
-        assert_eq!((packet.frame_len(), packet.kind_name()), (1000, "message"));
-        let Frame::Binary(moved) = packet.into_frame() else { panic!("not a binary frame") };
-        assert_eq!(moved.as_ptr(), bytes.as_ptr());
+    fn binary_messages_as_text() {
+        let table: [(&str, &[u8]); 5] =
+            [("b", b""), ("bAQID", &[1, 2, 3]), ("bAQ==", &[1]), ("bAQ", &[1]), ("b//79", &[255, 254, 253])];
+        for (wire, bytes) in table {
+            let packet = Packet::Binary(Bytes::from_static(bytes));
+            assert_eq!(Packet::decode_text(wire), Ok(packet.clone()));
+            assert_eq!(Packet::from_text(wire.into()), Ok(packet.clone()));
+            assert_eq!(packet.parts(), (None, bytes));
+        }
+        assert_eq!([0, 1, 3, 4, usize::MAX].map(binary_text_len), [1, 5, 5, 9, usize::MAX]);
     }
 
     proptest! {
@@ -264,7 +300,10 @@ mod tests {
             if let Ok(packet) = Packet::decode_text(&wire) {
                 let has_data = !matches!(packet, Packet::Close | Packet::Upgrade | Packet::Noop);
                 let expected = if has_data { wire.as_str() } else { &wire[..1] };
-                prop_assert_eq!(text(packet.into_frame()), expected);
+                if !matches!(packet, Packet::Binary(_)) {
+                    prop_assert_eq!(text(&packet), expected);
+                }
+                prop_assert_eq!(Packet::from_text(wire.clone()), Ok(packet));
             }
         }
     }

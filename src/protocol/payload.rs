@@ -4,15 +4,12 @@
 use std::collections::VecDeque;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT};
+use base64::engine::general_purpose::STANDARD;
 
-use super::packet::{DecodeError, Packet};
+use super::packet::{BINARY, DecodeError, Packet, is_version_3};
 
 /// The separator between packets. It cannot be escaped, so a text that contains it cannot be sent by polling.
 pub(crate) const SEPARATOR: char = '\u{1e}';
-
-/// The mark in front of a binary message.
-const BINARY: char = 'b';
 
 /// The packets in the body of a response. They are decoded one by one, because small packets take many times
 /// the memory of the body. An empty body holds no packet: python-engineio sends it to end a poll.
@@ -46,7 +43,7 @@ impl Iterator for Payload {
         let rest = &self.text[self.next?..];
         let end = rest.find(SEPARATOR);
         let element = &rest[..end.unwrap_or(rest.len())];
-        let packet = decode_element(element);
+        let packet = Packet::decode_text(element);
         self.next = self.next.zip(end).map(|(start, length)| start + length + SEPARATOR.len_utf8());
         if self.is_empty() {
             // The memory is freed now, because the next payload may take a long time to arrive.
@@ -54,34 +51,6 @@ impl Iterator for Payload {
         }
         Some(packet)
     }
-}
-
-fn decode_element(element: &str) -> Result<Packet, DecodeError> {
-    let Some(encoded) = element.strip_prefix(BINARY) else {
-        return Packet::decode_text(element);
-    };
-    // The padding is optional, because some servers leave it out.
-    match STANDARD_PAD_INDIFFERENT.decode(encoded) {
-        Ok(bytes) => Ok(Packet::Binary(bytes.into())),
-        Err(source) => Err(DecodeError::Base64 { length: element.len(), source }),
-    }
-}
-
-/// True for the handshake of Engine.IO v3. Its text form is `<length>:0{...}`. In its binary form the length
-/// is a zero byte, the digits as bytes, and 0xff.
-///
-/// The text form may look like v4: `118:0{...}` is a close packet with data, and `45:0{...}` is a message.
-/// The result is true only if the length is right and the packet is a handshake.
-fn is_version_3(body: &[u8]) -> bool {
-    if let [0, framed @ ..] = body {
-        let digits = framed.iter().take_while(|byte| **byte < 10).count();
-        return digits > 0 && framed.get(digits) == Some(&0xff);
-    }
-    let Some(colon) = body.iter().take(8).position(|byte| *byte == b':') else { return false };
-    let (length, rest) = (&body[..colon], &body[colon + 1..]);
-    let length = std::str::from_utf8(length).ok().and_then(|digits| digits.parse().ok());
-    let Some(packet) = length.and_then(|length: usize| rest.get(..length)) else { return false };
-    packet.starts_with(b"0{") && packet.ends_with(b"}") && packet.windows(5).any(|key| key == b"\"sid\"")
 }
 
 /// Encodes as many packets from the front of the queue as both limits allow, and returns their number. The

@@ -1,5 +1,7 @@
 //! The parts of the URL that the user gave, and its form for error messages.
 
+use std::path::PathBuf;
+
 use percent_encoding::percent_decode_str;
 use url::{Url, form_urlencoded};
 
@@ -20,8 +22,53 @@ pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "ws" => Ok((false, rest)),
         "https" | "wss" => Ok((true, rest)),
-        other => Err(format!("the scheme is {other}: use http, https, ws or wss")),
+        other => Err(format!("the scheme is {other}: use http, https, ws, wss or unix")),
     }
+}
+
+/// Splits the URL of a Unix socket into the path of the socket, and the URL of a server behind it. The forms
+/// are `unix:///run/app.sock` and, as in other HTTP clients, `http+unix://%2Frun%2Fapp.sock/path`. Returns
+/// `None` for any other URL.
+pub(super) fn split_socket(url: &str) -> Result<Option<(PathBuf, String)>, String> {
+    let Some((scheme, rest)) = url.split_once(':') else { return Ok(None) };
+    match scheme.to_ascii_lowercase().as_str() {
+        "unix" => {
+            let (path, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+            let path = path.strip_prefix("//").unwrap_or(path);
+            let wrong = "the path of the socket is not absolute: write unix:///run/app.sock";
+            let socket = decoded_path(path).ok_or(wrong)?;
+            Ok(Some((socket, format!("http://localhost/{query}"))))
+        }
+        "http+unix" | "ws+unix" if rest.starts_with("//") => {
+            let rest = &rest[2..];
+            let (authority, rest) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+            let host = authority.rfind('@').map_or(0, |at| at + 1);
+            let wrong = "the path of the socket is not absolute, with its slashes as %2F";
+            let socket = decoded_path(&authority[host..]).ok_or(wrong)?;
+            Ok(Some((socket, format!("http://{}localhost{rest}", &authority[..host]))))
+        }
+        "https+unix" | "wss+unix" => {
+            Err("TLS is not supported on Unix sockets: use unix:// or http+unix://".into())
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The percent-decoded path of a socket, which must be absolute.
+fn decoded_path(path: &str) -> Option<PathBuf> {
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    bytes.starts_with(b"/").then(|| path_of(bytes))
+}
+
+#[cfg(unix)]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
 /// The scheme of a URL such as `http:/host` or `https//host`. A host may have the name of a scheme: `http` and

@@ -1,5 +1,5 @@
-//! Bookkeeping for the outbox: the count of messages that were accepted and written, and the line of senders
-//! that wait for room. There are no locks here, because the outbox holds its own.
+//! The count of messages that the outbox has accepted and that were written. There are no locks here, because
+//! the outbox holds its own.
 
 /// The count of messages, which are numbered in the order in which they are accepted and are written in that
 /// order. A message counts as unsent until it is known to be written.
@@ -9,6 +9,8 @@ pub(super) struct Ledger {
     accepted: u64,
     /// The number of the last message that was written.
     written_to: u64,
+    /// The number of written messages that the end of the connection may have destroyed.
+    unconfirmed: u64,
     /// Set when the session is over: the counts do not change any more.
     frozen: bool,
 }
@@ -45,6 +47,13 @@ impl Ledger {
         self.written_to >= number
     }
 
+    /// Sets the number of written messages that the end of the connection may destroy.
+    pub(super) fn set_unconfirmed(&mut self, messages: u64) {
+        if !self.frozen {
+            self.unconfirmed = messages.min(self.written_to);
+        }
+    }
+
     pub(super) fn freeze(&mut self) {
         self.frozen = true;
     }
@@ -54,40 +63,7 @@ impl Ledger {
     }
 
     pub(super) fn unsent(&self) -> u64 {
-        self.accepted - self.written_to
-    }
-}
-
-/// The line of senders that wait for room; first come, first served.
-#[derive(Default)]
-pub(super) struct Line {
-    /// The ticket of the next sender to join.
-    next: u64,
-    /// The ticket of the sender whose turn it is.
-    serving: u64,
-}
-
-/// A place in the line of senders.
-pub(super) struct Ticket(u64);
-
-impl Line {
-    /// True if no sender waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.serving == self.next
-    }
-
-    pub(super) fn join(&mut self) -> Ticket {
-        self.next += 1;
-        Ticket(self.next - 1)
-    }
-
-    pub(super) fn is_turn_of(&self, ticket: &Ticket) -> bool {
-        self.serving == ticket.0
-    }
-
-    /// Ends the turn of the sender at the front.
-    pub(super) fn advance(&mut self) {
-        self.serving += 1;
+        self.accepted - self.written_to + self.unconfirmed
     }
 }
 
@@ -101,20 +77,12 @@ mod tests {
         ledger.accept(3);
         assert!(ledger.write(1) && ledger.withdraw(1));
         assert_eq!((ledger.unsent(), ledger.is_written(1), ledger.is_written(2)), (1, true, false));
+        ledger.set_unconfirmed(5);
+        assert_eq!(ledger.unsent(), 2, "no message is counted twice");
+        ledger.set_unconfirmed(0);
         ledger.freeze();
+        ledger.set_unconfirmed(1);
         assert!(!ledger.write(1) && !ledger.withdraw(1));
         assert_eq!(ledger.unsent(), 1);
-    }
-
-    #[test]
-    fn a_line_serves_in_the_order_of_joining() {
-        let mut line = Line::default();
-        assert!(line.is_empty());
-        let (first, second) = (line.join(), line.join());
-        assert!(line.is_turn_of(&first) && !line.is_turn_of(&second));
-        line.advance();
-        assert!(line.is_turn_of(&second) && !line.is_empty());
-        line.advance();
-        assert!(line.is_empty());
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::writer::{self, Closer};
 use super::{Ending, Session};
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Reason;
 use crate::guarded::{drop_guarded, guarded};
@@ -106,7 +107,9 @@ impl LifeState {
         let reason =
             if self.broken_by.is_some() && reason.is_own() { Reason::TransportError } else { reason };
         let said = matches!(error.as_deref(), Some(Error::WebSocketClosed { .. } | Error::Protocol { .. }));
-        let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said);
+        // A websocket whose server has ended it says that it is closed, and its reader knows why.
+        let closed = matches!(self.broken_by.as_deref(), Some(Error::SocketIsClosed)) && error.is_some();
+        let first = self.broken_by.clone().filter(|_| reason == Reason::TransportError && !said && !closed);
         let (kept, not_kept) = if first.is_some() { (first, error) } else { (error, None) };
         self.cause = Some((reason, kept));
         not_kept
@@ -125,10 +128,10 @@ impl Session {
 
     /// Closes like [`close`](Self::close), for a thread that then waits for the end of the session. On an
     /// idle connection it writes the close itself, even if this takes time, until [`close_deadline`]. Then it
-    /// waits, and calls [`end_overdue`] at that time.
+    /// waits, and calls [`end_if_overdue`] at that time.
     ///
     /// [`close_deadline`]: Self::close_deadline
-    /// [`end_overdue`]: Self::end_overdue
+    /// [`end_if_overdue`]: Self::end_if_overdue
     pub(crate) fn close_by_waiter(self: &Arc<Self>, reason: Reason) {
         self.close_by(reason, Closer::Waiting);
     }
@@ -156,9 +159,9 @@ impl Session {
     }
 
     /// Ends the session if its close takes too long.
-    pub(crate) fn end_overdue(&self) {
+    pub(crate) fn end_if_overdue(&self) {
         if self.close_deadline().is_some_and(|by| now() >= by) {
-            self.end_as_recorded();
+            self.end_overdue();
         }
     }
 
@@ -193,6 +196,9 @@ impl Session {
 
     /// Ends the session at once. Queued packets are not written.
     pub(crate) fn abort(&self, reason: Reason) {
+        if lock(&self.life.state).phase == Phase::Closing {
+            self.count_unconfirmed();
+        }
         self.end(reason, None);
         // If the server has ended the session first, its messages are dropped here, as by `close`.
         self.inbox.mute();
@@ -230,7 +236,10 @@ impl Session {
             // itself after it wrote the close.
             TransportError::Closed => self.end_as_recorded(),
             TransportError::Silent => self.end(Reason::PingTimeout, Some(self.liveness.timeout_error())),
-            TransportError::ClosedByServer(error) => self.end(Reason::ServerDisconnect, Some(error)),
+            TransportError::ClosedByServer(error) => {
+                let error = self.liveness.version_3_error(Moment::now()).unwrap_or(error);
+                self.end(Reason::ServerDisconnect, Some(error));
+            }
             TransportError::Failed(error) => self.end(Reason::TransportError, Some(error)),
             TransportError::Unwritable { error, last_words } => self.break_off(error, last_words),
         }
@@ -239,6 +248,19 @@ impl Session {
     /// Ends a session that is closing or broken, for the reason that was recorded then.
     pub(super) fn end_as_recorded(&self) {
         self.end(Reason::TransportError, None);
+    }
+
+    /// Ends a session that is closing or broken for too long.
+    pub(super) fn end_overdue(&self) {
+        self.count_unconfirmed();
+        self.end_as_recorded();
+    }
+
+    /// Counts written messages as unsent that the server's system has not confirmed: if the server still
+    /// sends, the end resets the connection, and they are lost.
+    fn count_unconfirmed(&self) {
+        let unconfirmed = guarded(|| self.transport.unconfirmed()).unwrap_or_default();
+        self.outbox.set_unconfirmed(unconfirmed);
     }
 
     /// Ends the session. Returns when everything is closed, whichever thread has closed it.
@@ -333,8 +355,8 @@ mod tests {
 
     /// The error that the session reports if a write has failed first, and a read fails with `reading` after
     /// it.
-    fn told(reading: Error) -> String {
-        let broken_by = Some(Arc::new(Error::connection("writing")));
+    fn told(writing: Error, reading: Error) -> String {
+        let broken_by = Some(Arc::new(writing));
         let mut state = LifeState { phase: Phase::Broken, cause: None, broken_by, torn_down: false };
         state.claim(Reason::TransportError, Some(reading));
         state.claim(Reason::PingTimeout, None);
@@ -345,7 +367,9 @@ mod tests {
 
     #[test]
     fn the_error_that_tells_most_is_told() {
-        assert_eq!(told(Error::connection("reading")), "writing");
-        assert!(told(Error::protocol("said")).contains("said"));
+        let writing = || Error::connection("writing");
+        assert_eq!(told(writing(), Error::connection("reading")), "writing");
+        assert!(told(writing(), Error::protocol("said")).contains("said"));
+        assert_eq!(told(Error::SocketIsClosed, Error::connection("reading")), "reading");
     }
 }

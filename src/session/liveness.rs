@@ -6,8 +6,15 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::net::{LastActivity, TimeLeft};
-use crate::protocol::Handshake;
+use crate::protocol::{Handshake, VERSION_3};
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
+
+/// The shortest silence that ends a connection, whatever the server announces. A reader needs some time to
+/// find the bytes that have come.
+const SHORTEST_SILENCE: Duration = Duration::from_millis(100);
+
+/// The shortest time between two checks by the watchdog, whatever the server announces.
+const SHORTEST_CHECK: Duration = Duration::from_millis(25);
 
 /// The only judge of the server's silence.
 ///
@@ -20,9 +27,14 @@ pub(super) struct Liveness {
     activity: Arc<LastActivity>,
     interval: Duration,
     timeout: Duration,
+    /// True if the handshake has no `maxPayload`, which no server of Engine.IO v3 sends.
+    unlimited: bool,
     started: Moment,
     /// The time of the last ping in microseconds; 0 before the first one.
     last_ping: AtomicU64,
+    /// The shortest time between two pings in microseconds. python-engineio pings more often than it
+    /// announces, if its interval is not one of whole seconds.
+    pace: AtomicU64,
     /// The time at which the current holder took the intake, in microseconds; 0 while nobody receives.
     reading_since: AtomicU64,
     /// The time at which reading went on after the inbox had been full, in microseconds.
@@ -37,8 +49,10 @@ impl Liveness {
             activity,
             interval: handshake.ping_interval(),
             timeout: handshake.ping_timeout(),
+            unlimited: handshake.max_payload().is_none(),
             started: now,
             last_ping: AtomicU64::new(0),
+            pace: AtomicU64::new(u64::MAX),
             reading_since: AtomicU64::new(0),
             resumed: AtomicU64::new(0),
             paused: AtomicBool::new(false),
@@ -47,7 +61,7 @@ impl Liveness {
 
     /// The longest time for which a living server can be silent.
     pub(super) fn silence(&self) -> Duration {
-        self.interval.saturating_add(self.timeout)
+        self.interval.saturating_add(self.timeout).max(SHORTEST_SILENCE)
     }
 
     /// Called when the holder of the intake begins to receive, or reads on after the inbox was full.
@@ -73,6 +87,9 @@ impl Liveness {
     }
 
     pub(super) fn pinged(&self, now: Moment) {
+        if let Some(pause) = self.since_ping(now) {
+            self.pace.fetch_min(micros(pause), Ordering::Relaxed);
+        }
         self.last_ping.store(now.as_micros(), Ordering::Relaxed);
     }
 
@@ -110,18 +127,20 @@ impl Liveness {
     /// then once per interval, because a busy server may send no pings.
     pub(super) fn next_check(&self, now: Moment) -> Duration {
         // The first ping is due at once, because some servers send it right away.
+        let pace = Duration::from_micros(self.pace.load(Ordering::Relaxed)).min(self.interval);
         let due = match self.last_ping.load(Ordering::Relaxed) {
             0 => self.started,
-            last => Moment::from_micros(last) + self.interval,
+            last => Moment::from_micros(last) + pace,
         };
         let late = due + self.timeout / 2;
-        if now < due {
+        let wait = if now < due {
             due.since(now)
         } else if now < late {
             late.since(now)
         } else {
-            self.interval.min(self.timeout).max(Duration::from_millis(10)) / 2
-        }
+            self.interval.min(self.timeout) / 2
+        };
+        wait.max(SHORTEST_CHECK)
     }
 
     /// The time since the last ping; `None` if none has come.
@@ -130,6 +149,17 @@ impl Liveness {
             0 => None,
             last => Some(now.since(Moment::from_micros(last))),
         }
+    }
+
+    /// The error of a server that has closed the connection in order, but has never sent a ping that was due
+    /// long before. In Engine.IO v3 it is the client that pings, and the server closes a connection without
+    /// pings.
+    pub(super) fn version_3_error(&self, now: Moment) -> Option<Error> {
+        let never_pinged = self.last_ping.load(Ordering::Relaxed) == 0;
+        let overdue = now.since(self.started) >= self.interval.saturating_add(self.timeout / 2);
+        (self.unlimited && never_pinged && overdue).then(|| {
+            Error::connection(format!("{}: it has sent no ping, and missed those of the client", VERSION_3))
+        })
     }
 
     /// The error of a server that has been silent for too long.
@@ -141,6 +171,10 @@ impl Liveness {
         };
         Error::Timeout { what }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl TimeLeft for Liveness {
@@ -211,6 +245,16 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_closes_and_has_never_pinged_speaks_version_3() {
+        let liveness = liveness();
+        assert!(liveness.version_3_error(at(112)).is_none());
+        let error = liveness.version_3_error(at(116)).unwrap();
+        assert!(error.to_string().contains("speaks Engine.IO v3"), "{error}");
+        liveness.pinged(at(116));
+        assert!(liveness.version_3_error(at(130)).is_none());
+    }
+
+    #[test]
     fn nothing_moves() {
         let liveness = liveness();
         liveness.activity.mark_sent(at(110));
@@ -231,13 +275,31 @@ mod tests {
 
     #[test]
     fn no_numbers_make_it_spin_or_overflow() {
-        for number in ["0", "18446744073709551615"] {
-            let json = format!(r#"{{"sid":"s","pingInterval":{number},"pingTimeout":{number}}}"#);
-            let Ok(handshake) = Handshake::parse(&json) else { continue };
+        let numbers = ["0", "0.000001", "0.001", "1", "25000", "4294967295"];
+        for (interval, timeout) in numbers.iter().flat_map(|a| numbers.map(|b| (a, b))) {
+            let json = format!(r#"{{"sid":"s","pingInterval":{interval},"pingTimeout":{timeout}}}"#);
+            let handshake = Handshake::parse(&json).unwrap();
             let liveness = Liveness::new(&handshake, Arc::new(LastActivity::new()), at(100));
             liveness.resume(at(100));
             liveness.left(at(101));
-            assert!(liveness.next_check(at(200)) >= Duration::from_millis(5), "{number}");
+            assert!(liveness.silence() >= SHORTEST_SILENCE);
+            for now in [at(100), at(101), at(200), Moment::from_micros(200_000_001), at(5_000_000)] {
+                assert!(liveness.next_check(now) >= SHORTEST_CHECK, "{interval}, {timeout}, {now:?}");
+                liveness.pinged(now);
+                assert!(liveness.next_check(now) >= SHORTEST_CHECK, "{interval}, {timeout}, {now:?}");
+            }
         }
+    }
+
+    #[test]
+    fn a_server_that_pings_more_often_than_it_announces_is_looked_after_at_its_own_pace() {
+        let liveness = liveness();
+        liveness.pinged(at(102));
+        assert_eq!(liveness.next_check(at(104)), 8 * SECOND);
+        liveness.pinged(at(105));
+        assert_eq!(liveness.next_check(at(106)), 2 * SECOND);
+        // A ping that comes late does not slow it down again.
+        liveness.pinged(at(114));
+        assert_eq!(liveness.next_check(at(114)), 3 * SECOND);
     }
 }

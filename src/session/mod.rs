@@ -22,6 +22,7 @@ mod inbox;
 mod late_thread;
 mod ledger;
 mod life;
+mod line;
 mod liveness;
 mod outbox;
 mod reader;
@@ -45,6 +46,7 @@ use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::guarded::guarded;
 use crate::logger::{Logger, log};
+use crate::observation::{Direction, PacketInfo, PacketObserver};
 use crate::protocol::{Handshake, Packet, payload};
 use crate::stats::{Counters, Stats};
 use crate::sync::{AtomicBool, thread, thread_local};
@@ -54,7 +56,7 @@ use inbox::Inbox;
 use late_thread::LateThread;
 use life::Life;
 use liveness::Liveness;
-use outbox::{Admission, Outbox};
+use outbox::{Admission, Outbox, Parcel};
 use watchdog::Watchdog;
 
 pub(crate) use outbox::WhenFull;
@@ -111,6 +113,9 @@ pub(crate) struct SessionOptions {
     pub(crate) close_timeout: Duration,
     pub(crate) counters: Arc<Counters>,
     pub(crate) logger: Logger,
+    /// Sees every packet. With an observer, all packets go through the writer thread: a direct write may be
+    /// refused and repeated, and each packet is shown once.
+    pub(crate) observer: Option<Arc<dyn PacketObserver>>,
 }
 
 pub(crate) struct Session {
@@ -136,11 +141,12 @@ impl Session {
         mut early: VecDeque<Packet>,
         options: SessionOptions,
     ) -> Arc<Self> {
+        // A POST is waited for.
+        let direct = transport.kind() == TransportKind::WebSocket && options.observer.is_none();
         let session = Arc::new(Session {
             life: Life::new(),
             liveness: Arc::new(Liveness::new(&handshake, transport.activity().clone(), Moment::now())),
-            // A POST is waited for.
-            outbox: Outbox::new(options.outbox_limit, transport.kind() == TransportKind::WebSocket),
+            outbox: Outbox::new(options.outbox_limit, direct),
             inbox: Inbox::new(options.inbox_limit),
             writer: LateThread::default(),
             watchdog: Watchdog::default(),
@@ -187,9 +193,26 @@ impl Session {
     /// otherwise.
     pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
+        self.give(Parcel::One(packet), when_full)
+    }
+
+    /// Sends messages through the writer thread, with no other message between them. If one of them is
+    /// refused, none is sent.
+    pub(crate) fn send_all(self: &Arc<Self>, mut packets: Vec<Packet>, when_full: WhenFull) -> Result<()> {
+        if packets.len() < 2 {
+            return packets.pop().map_or(Ok(()), |packet| self.send(packet, when_full));
+        }
+        packets.iter().try_for_each(|packet| self.check(packet))?;
+        if self.is_open() && self.liveness.is_silent(Moment::now()) {
+            self.fail(TransportError::Silent);
+        }
+        self.give(Parcel::Group(packets), when_full)
+    }
+
+    fn give(self: &Arc<Self>, parcel: Parcel, when_full: WhenFull) -> Result<()> {
         // The writer thread cannot wait for itself, in a destructor of the user's.
         let when_full = if writer::is_writer() { WhenFull::Exceed } else { when_full };
-        match self.outbox.admit(packet, when_full)? {
+        match self.outbox.admit(parcel, when_full)? {
             Admission::Queued => Ok(()),
             // The reader may not have noticed the silence yet if the machine has just woken from sleep.
             Admission::Direct(_) if self.liveness.is_silent(Moment::now()) => {
@@ -234,14 +257,26 @@ impl Session {
     }
 }
 
-/// Logs each packet. The level is checked once for all of them, because every message comes through here.
-fn log_packets<'a>(session: &Session, what: &str, packets: impl IntoIterator<Item = &'a Packet>) {
+/// Logs each packet and shows it to the observer. The level is checked once for all of them, because every
+/// message comes through here.
+fn report<'a>(
+    session: &Session,
+    direction: Direction,
+    packets: impl IntoIterator<Item = &'a Packet> + Clone,
+) {
     let logger = &session.options.logger;
     if logger.enabled(Level::Debug) {
-        for packet in packets {
+        let what = match direction {
+            Direction::Sent => "sending",
+            Direction::Received => "received",
+        };
+        for packet in packets.clone() {
             log!(logger, Debug, "{what} {} ({} bytes)", packet.kind_name(), packet.frame_len());
             log!(logger, Trace, "{what} {packet:?}");
         }
+    }
+    if let Some(observer) = &session.options.observer {
+        packets.into_iter().for_each(|packet| observer.packet(direction, &PacketInfo::of(packet)));
     }
 }
 

@@ -1,21 +1,21 @@
-//! The outbox: packets that wait to be written, and the decision which thread writes them.
+//! The outbox: packets that wait to be written, and the turn of the thread that writes them.
+
+mod admission;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::ledger::{Ledger, Line, Ticket};
+use super::ledger::Ledger;
+use super::line::Line;
 use crate::clock::Moment;
 use crate::error::{Error, Result};
 use crate::guarded::drop_guarded;
 use crate::protocol::Packet;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, Signal, has_passed, lock, now, thread};
+use crate::sync::{AtomicBool, Mutex, Ordering, Signal, lock, now, thread};
 use crate::transport::{TrySend, Written};
 
-/// The shortest pause after a write in which a message counts as the only one, and is written by the sender
-/// itself. A message that comes sooner goes through the writer, which batches, unless it may be the answer to
-/// a message that was received meanwhile. Measured: with 3 µs a ping-pong is written directly and a stream of
-/// messages in batches; with 10 µs a ping-pong is batched as well.
-const QUIET: Duration = Duration::from_micros(3);
+pub(crate) use admission::WhenFull;
+pub(super) use admission::{Admission, Parcel};
 
 /// The most packets that the writer takes at once.
 const BATCH: usize = 4096;
@@ -74,27 +74,6 @@ enum Phase {
     Closed,
 }
 
-/// The choice of a sender when the outbox is full.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum WhenFull {
-    Wait,
-    Fail,
-    /// The limit does not count.
-    Exceed,
-}
-
-/// The next step of a thread that has given a packet to the outbox.
-pub(super) enum Admission {
-    /// Nothing is left to do: the writer writes the packet.
-    Queued,
-    /// Start the writer, because this packet is the first that has to wait.
-    First,
-    /// Write the packet now. The caller has the turn until [`Outbox::direct_done`].
-    Direct(Packet),
-    /// Wait in line, because the outbox is full.
-    Full(Packet, Ticket),
-}
-
 impl OutboxState {
     /// True if nothing is being written and nothing waits. A packet that is written in part counts as
     /// waiting: the writer finishes it, so that nothing piles up in the transport.
@@ -106,6 +85,12 @@ impl OutboxState {
     fn accept(&mut self, packet: &Packet) {
         self.ledger.accept(u64::from(packet.is_message()));
         self.bytes += packet.memory();
+    }
+
+    /// Accepts a packet and queues it.
+    fn push(&mut self, packet: Packet) {
+        self.accept(&packet);
+        self.queue.push_back(packet);
     }
 
     /// Ends a turn, in which the close may have been written.
@@ -145,85 +130,14 @@ impl Outbox {
         }
     }
 
-    /// Accepts a message, or returns the error that refuses it.
-    pub(super) fn admit(&self, packet: Packet, when_full: WhenFull) -> Result<Admission> {
-        let mut state = lock(&self.state);
-        if state.phase != Phase::Open {
-            return Err(Error::SocketIsClosed);
-        }
-        let full = !state.line.is_empty() || !self.has_room(&state, &packet);
-        if full && when_full != WhenFull::Exceed {
-            if when_full == WhenFull::Fail {
-                return Err(Error::QueueFull);
-            }
-            let ticket = state.line.join();
-            state.waiting += 1;
-            return Ok(Admission::Full(packet, ticket));
-        }
-        if self.can_write(&state)
-            && (self.answering.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write))
-        {
-            self.answering.store(false, Ordering::Relaxed);
-            state.accept(&packet);
-            state.writing = true;
-            return Ok(Admission::Direct(packet));
-        }
-        Ok(self.push(state, packet))
-    }
-
     /// Records that packets have come, so that the next message may be an answer.
     pub(super) fn expect_answer(&self) {
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    /// Waits in line for room and queues the message. The end of the connection ends the wait.
-    pub(super) fn wait_for_room(&self, packet: Packet, ticket: Ticket) -> Result<Admission> {
-        let waits = |state: &OutboxState| {
-            let first = state.line.is_turn_of(&ticket);
-            state.phase == Phase::Open && !(first && self.has_room(state, &packet))
-        };
-        let mut state = self.room.wait_while(lock(&self.state), None, waits);
-        state.waiting -= 1;
-        if state.phase != Phase::Open {
-            return Err(Error::SocketIsClosed);
-        }
-        state.line.advance();
-        // The next one in line may have room as well.
-        self.room.notify_all_held(&state);
-        Ok(self.push(state, packet))
-    }
-
     /// True if a thread waits for room or for a flush.
     pub(super) fn is_waited_for(&self) -> bool {
         lock(&self.state).waiting > 0
-    }
-
-    /// True if the message fits. A message larger than the limit fits into an empty outbox.
-    fn has_room(&self, state: &OutboxState, packet: &Packet) -> bool {
-        state.bytes == 0 || state.bytes + packet.memory() <= self.limit
-    }
-
-    /// True if the calling thread may write itself.
-    fn can_write(&self, state: &OutboxState) -> bool {
-        self.direct && state.idle()
-    }
-
-    fn push(&self, mut state: MutexGuard<'_, OutboxState>, packet: Packet) -> Admission {
-        state.accept(&packet);
-        state.queue.push_back(packet);
-        self.wake_writer(state)
-    }
-
-    /// Wakes the writer if no thread has the turn. At the end of a turn of its own the writer looks for work
-    /// itself.
-    fn wake_writer(&self, mut state: MutexGuard<'_, OutboxState>) -> Admission {
-        if !std::mem::replace(&mut state.has_writer, true) {
-            return Admission::First;
-        }
-        if !state.writing {
-            self.work.notify_one(state);
-        }
-        Admission::Queued
     }
 
     /// Records packets that the transport has written, and calls `count` unless the session is over.
@@ -272,42 +186,9 @@ impl Outbox {
         admission
     }
 
-    /// Accepts a pong, which goes ahead of everything that waits. It replaces a pong that still waits: only
-    /// the last ping needs an answer, and a server that pings without reading must not fill the memory.
-    pub(super) fn admit_pong(&self, pong: Packet) -> Admission {
-        let mut state = lock(&self.state);
-        if matches!(state.phase, Phase::CloseWritten | Phase::Closed) {
-            return Admission::Queued;
-        }
-        if self.can_write(&state) {
-            state.writing = true;
-            return Admission::Direct(pong);
-        }
-        state.pong = Some(pong);
-        self.wake_writer(state)
-    }
-
     /// Takes out the pong that waits, for a writer in the middle of a batch.
     pub(super) fn take_pong(&self) -> Option<Packet> {
         lock(&self.state).pong.take()
-    }
-
-    /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If nothing waits and
-    /// the caller is ready to write the close, it does so; otherwise the writer does. A caller that is
-    /// `patient` also writes it if the transport has to wait.
-    pub(super) fn queue_close(&self, ready: bool, patient: bool) -> Admission {
-        let mut state = lock(&self.state);
-        if state.phase != Phase::Open {
-            return Admission::Queued;
-        }
-        state.phase = Phase::Closing;
-        self.room.notify_all_held(&state);
-        if ready && (patient && state.idle() || self.can_write(&state)) {
-            state.accept(&Packet::Close);
-            state.writing = true;
-            return Admission::Direct(Packet::Close);
-        }
-        self.push(state, Packet::Close)
     }
 
     /// Closes the outbox: nothing more is written. Returns the queued packets, which the caller drops without
@@ -330,6 +211,11 @@ impl Outbox {
         state.bytes = 0;
         self.progress.notify_all_held(&state);
         self.room.notify_all(state);
+    }
+
+    /// Sets the number of written messages that the end of the connection may destroy.
+    pub(super) fn set_unconfirmed(&self, messages: u64) {
+        lock(&self.state).ledger.set_unconfirmed(messages);
     }
 
     /// The number of messages that were accepted but not written.

@@ -100,6 +100,7 @@ impl Round {
             close_timeout: Duration::from_millis(pick(chance, [1, 20]) as u64),
             counters: Arc::default(),
             logger: warnings.logger(),
+            observer: None,
         };
         if chance.below(4) == 0 {
             server.be_rude();
@@ -129,8 +130,10 @@ impl Round {
     fn operate(&self, chance: &mut Chance, name: &str, sent: &mut usize) {
         let session = &self.session;
         match chance.below(50) {
-            0..12 => self.send(WhenFull::Wait, name, sent),
-            12..18 => self.send(WhenFull::Fail, name, sent),
+            0..9 => self.send(1, WhenFull::Wait, name, sent),
+            9..12 => self.send(2 + chance.below(3) as usize, WhenFull::Wait, name, sent),
+            12..16 => self.send(1, WhenFull::Fail, name, sent),
+            16..18 => self.send(2 + chance.below(3) as usize, WhenFull::Fail, name, sent),
             18..21 => drop(session.flush(Duration::from_micros(chance.below(500)))),
             21..32 => self.server_sends(1 + chance.below(6) as usize),
             32..35 => self.server.send([Packet::Ping("x".into())]),
@@ -155,13 +158,17 @@ impl Round {
     fn close_and_wait(&self) {
         self.session.close_by_waiter(Reason::ClientDisconnect);
         self.session.wait_finished(self.session.close_deadline());
-        self.session.end_overdue();
+        self.session.end_if_overdue();
     }
 
-    fn send(&self, when_full: WhenFull, name: &str, sent: &mut usize) {
-        *sent += 1;
-        match self.session.send(Packet::Text(format!("{name} {sent}")), when_full) {
-            Ok(()) => drop(self.accepted.fetch_add(1, Ordering::SeqCst)),
+    /// Sends a group. Each text has the sender's name and number, and the number of texts that follow in its
+    /// group.
+    fn send(&self, size: usize, when_full: WhenFull, name: &str, sent: &mut usize) {
+        let text = |place| Packet::Text(format!("{name} {} {}", *sent + place, size - place));
+        let group = (1..=size).map(text).collect();
+        *sent += size;
+        match self.session.send_all(group, when_full) {
+            Ok(()) => drop(self.accepted.fetch_add(size, Ordering::SeqCst)),
             Err(Error::SocketIsClosed) => {}
             Err(Error::QueueFull) if when_full == WhenFull::Fail => {}
             Err(e) => panic!("{e}"),
@@ -193,12 +200,14 @@ impl Round {
         let written: Vec<_> = self.server.sent().into_iter().filter(Packet::is_message).collect();
         let accepted = self.accepted.load(Ordering::SeqCst);
         assert_eq!(accepted, written.len() + self.session.unsent(), "{} written", written.len());
-        let mut last = HashMap::new();
+        let (mut last, mut due) = (HashMap::new(), None);
         for packet in &written {
             let Packet::Text(text) = packet else { panic!("{packet:?}") };
-            let (name, number) = text.split_once(' ').unwrap();
+            let [name, number, following] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("{text}") };
             let number: usize = number.parse().unwrap();
             assert!(last.insert(name, number).is_none_or(|last| last < number), "{text} out of order");
+            assert!(due.is_none_or(|due| due == (name, number)), "{text} in the group of {due:?}");
+            due = (following != "0").then_some((name, number + 1));
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Ending, Listener, Session, log_packets, panicked, writer};
+use super::{Ending, Listener, Session, panicked, report, writer};
 use crate::clock::Moment;
 use crate::event::Reason;
 use crate::guarded::guarded;
 use crate::logger::log;
 use crate::net::TimeLeft;
+use crate::observation::Direction;
 use crate::protocol::Packet;
 use crate::session::inbox::Next;
 use crate::stats::Traffic;
@@ -73,7 +75,7 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
                 session.liveness.release();
                 session.inbox.release();
             }
-            Next::Overdue => session.end_as_recorded(),
+            Next::Overdue => session.end_overdue(),
             Next::End => {
                 if !receive_rest(session, &mut received) {
                     return;
@@ -115,7 +117,7 @@ fn receive_rest(session: &Arc<Session>, packets: &mut VecDeque<Packet>) -> bool 
 /// Sorts received packets: messages go to the inbox, and all others are handled here.
 pub(super) fn accept(session: &Arc<Session>, packets: &mut VecDeque<Packet>) {
     session.options.counters.received.add(Traffic::of(&*packets));
-    log_packets(session, "received", &*packets);
+    report(session, Direction::Received, &*packets);
     let (mut pong, mut closed) = (None, false);
     packets.retain(|packet| {
         // Packets after a close are ignored.
@@ -140,6 +142,7 @@ fn accept_packet(session: &Session, packet: &Packet, pong: &mut Option<Packet>) 
         Packet::Text(_) | Packet::Binary(_) => return true,
         Packet::Ping(data) => {
             session.liveness.pinged(Moment::now());
+            session.options.counters.pings.fetch_add(1, Relaxed);
             *pong = Some(Packet::Pong(data.clone()));
         }
         Packet::Close | Packet::Noop => {}

@@ -107,6 +107,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
         close_timeout: setup.close_timeout,
         counters: Arc::default(),
         logger: Logger::default(),
+        observer: None,
     };
     let handshake = Handshake::parse(&json).unwrap();
     let session = Session::new(Box::new(transport), handshake, Default::default(), options);

@@ -112,7 +112,7 @@ fn run(session: &Arc<Session>) {
             Some(Duty::CheckReader) if session.inbox.claim() => stand_in(session),
             // The reader is receiving, and notices the server's silence itself.
             Some(Duty::CheckReader) => {}
-            Some(Duty::End) => session.end_as_recorded(),
+            Some(Duty::End) => session.end_overdue(),
             None => return,
         }
     }
@@ -133,7 +133,7 @@ fn stand_in(session: &Arc<Session>) {
                 session.liveness.stop_reading();
                 look = check_progress(session);
             }
-            StandIn::Overdue => session.end_as_recorded(),
+            StandIn::Overdue => session.end_overdue(),
             StandIn::Done => break,
         }
     }

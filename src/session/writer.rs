@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::outbox::Admission;
-use super::{Session, log_packets, panicked};
+use super::{Session, panicked, report};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
+use crate::observation::Direction;
 use crate::protocol::Packet;
 use crate::sync::thread_local;
 use crate::transport::{Progress, TransportError, Written};
@@ -33,7 +34,7 @@ impl Progress for Session {
 
     fn urgent(&self) -> Option<Packet> {
         let pong = self.outbox.take_pong()?;
-        log_packets(self, "sending", [&pong]);
+        report(self, Direction::Sent, [&pong]);
         Some(pong)
     }
 
@@ -42,13 +43,13 @@ impl Progress for Session {
     }
 }
 
-/// Carries out the outbox's decision about a packet.
+/// Carries out the outbox's decision about packets.
 pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<()> {
-    if let Admission::Full(packet, ticket) = admission {
+    if let Admission::Full(parcel, ticket) = admission {
         // If this thread runs a handler, the reader receives nothing, and the server may not read before its
         // own messages are received.
         session.watchdog.stand_in();
-        admission = session.outbox.wait_for_room(packet, ticket)?;
+        admission = session.outbox.wait_for_room(parcel, ticket)?;
     }
     if let Admission::Direct(packet) = admission {
         admission = write_direct(session, packet)?;
@@ -75,7 +76,7 @@ pub(super) fn write_close(session: &Arc<Session>, closer: Closer) -> Result<()> 
 /// Writes a packet from the calling thread, which has the turn.
 fn write_direct(session: &Arc<Session>, mut packet: Packet) -> Result<Admission> {
     // A packet that is refused, because the reader is at work, is logged by the writer once more.
-    log_packets(session, "sending", [&packet]);
+    report(session, Direction::Sent, [&packet]);
     let message = packet.is_message();
     let tried = guarded(|| session.transport.try_send(&mut packet, &**session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
@@ -114,7 +115,7 @@ fn run(session: &Arc<Session>) {
 /// Writes a batch from the calling thread, which has the turn. `spent` is empty before and after the call; it
 /// is passed in to spare an allocation.
 fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut Vec<Packet>) {
-    log_packets(session, "sending", &*batch);
+    report(session, Direction::Sent, &*batch);
     let sent = guarded(|| session.transport.send(batch, spent, &**session));
     if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
         session.fail(e);

@@ -16,8 +16,10 @@ use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Packet;
 use crate::stats::Traffic;
 
-pub(crate) use polling::{Polling, PollingLimits};
-pub(crate) use websocket::{WebSocket, WebSocketSettings};
+pub(crate) use polling::{Polling, PollingLimits, Refusal};
+#[cfg(any(test, fuzz))]
+pub(crate) use websocket::fuzz;
+pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 
 /// A transport of Engine.IO packets.
 ///
@@ -28,6 +30,13 @@ pub(crate) use websocket::{WebSocket, WebSocketSettings};
 ///
 /// assert_eq!(TransportKind::WebSocket.to_string(), "websocket");
 /// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
+///
+/// // The error of an unknown name becomes an error of this crate.
+/// fn parse(names: &str) -> engineio::Result<Vec<TransportKind>> {
+///     names.split(',').map(|name| Ok(name.parse()?)).collect()
+/// }
+/// let error = parse("polling,carrier pigeon").unwrap_err();
+/// assert!(matches!(error, engineio::Error::InvalidOption { option: "transports", .. }));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -59,6 +68,14 @@ impl fmt::Display for TransportKind {
 #[error("{name:?} is not a transport; use \"polling\" or \"websocket\"")]
 pub struct UnknownTransport {
     name: String,
+}
+
+/// The transports of a command line or a configuration are options like others: `?` turns the error of
+/// `"...".parse::<TransportKind>()` into [`Error::InvalidOption`].
+impl From<UnknownTransport> for Error {
+    fn from(error: UnknownTransport) -> Self {
+        Error::option("transports", error.to_string())
+    }
 }
 
 impl FromStr for TransportKind {
@@ -98,7 +115,8 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     ///
-    /// Messages that are written end in `spent`: they are the user's, and their destructors may do anything.
+    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their destructors
+    /// may do anything.
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
@@ -118,6 +136,12 @@ pub(crate) trait Transport: Send + Sync {
 
     /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
+
+    /// The number of written messages that the server's system has not confirmed. The end of the connection
+    /// may destroy them.
+    fn unconfirmed(&self) -> u64 {
+        0
+    }
 }
 
 /// The callbacks of a transport that is writing.

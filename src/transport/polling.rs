@@ -148,7 +148,7 @@ impl Polling {
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<(VecDeque<Packet>, Endpoint), HttpError> {
+    ) -> Result<(VecDeque<Packet>, Endpoint), Refusal> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
@@ -157,24 +157,19 @@ impl Polling {
             true => endpoint.moved_to(&place.url, timestamps),
             false => endpoint.clone(),
         };
-        let wrong = |what: String| {
-            HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
-        };
         if let Some(page) = response.as_page() {
-            return Err(wrong(page));
+            return Err(no_handshake(page).into());
         }
-        let payload = Payload::new(response.body).map_err(|e| HttpError {
-            // No other transport is tried: a websocket would open, and end later because such a server waits
-            // for pings.
-            reached: e != DecodeError::Version3,
-            ..wrong(e.to_string())
+        let payload = Payload::new(response.body).map_err(|e| match e {
+            DecodeError::Version3 => Refusal::Version3,
+            other => no_handshake(other.to_string()).into(),
         })?;
         let (mut packets, mut memory) = (VecDeque::new(), 0);
         for packet in payload {
-            let packet = packet.map_err(|e| wrong(e.to_string()))?;
+            let packet = packet.map_err(|e| no_handshake(e.to_string()))?;
             memory += packet.memory();
             if memory > max_body {
-                return Err(wrong(format!("its packets take more than {max_body} bytes")));
+                return Err(no_handshake(format!("its packets take more than {max_body} bytes")).into());
             }
             packets.push_back(packet);
         }
@@ -247,6 +242,36 @@ impl Polling {
     fn pause(&self, pause: Duration) {
         drop(self.changed.wait_while(lock(&self.state), Some(after(pause)), |state| !state.closed));
     }
+}
+
+/// The reason why a handshake has failed.
+pub(crate) enum Refusal {
+    Http(HttpError),
+    /// The server speaks Engine.IO v3.
+    Version3,
+}
+
+impl From<HttpError> for Refusal {
+    fn from(error: HttpError) -> Self {
+        Refusal::Http(error)
+    }
+}
+
+impl From<Refusal> for HttpError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Http(error) => error,
+            // No other transport is tried: a websocket would open, and end later because such a server waits
+            // for pings.
+            Refusal::Version3 => {
+                HttpError { reached: false, ..no_handshake(DecodeError::Version3.to_string()) }
+            }
+        }
+    }
+}
+
+fn no_handshake(what: String) -> HttpError {
+    HttpError::reached(Error::connection(format!("not the answer of an Engine.IO v4 server: {what}")))
 }
 
 /// True for a packet that a server sends by polling for a reason. Other packets only answer the poll.

@@ -24,7 +24,10 @@ const NEEDED: &str = "the interoperation tests need python3 (with venv or pip), 
 pub enum Kind {
     PythonThreading,
     PythonAsgi,
+    PythonAiohttp,
     Node,
+    /// npm's engine.io 3, which speaks Engine.IO v3.
+    NodeV3,
     /// The Socket.IO server, which takes no options.
     SocketIo,
 }
@@ -39,6 +42,12 @@ pub struct Options {
     pub transports: &'static str,
     /// Seconds until uvicorn closes an idle connection. The other servers do not know it.
     pub keep_alive: Option<u32>,
+    /// The path of the endpoint, as the server expects it.
+    pub path: &'static str,
+    /// The path of a Unix socket in place of a port. The threading server does not know it.
+    pub socket: Option<PathBuf>,
+    /// True if the path of the endpoint ends with a slash. Only npm's server knows it.
+    pub trailing_slash: bool,
 }
 
 impl Default for Options {
@@ -49,6 +58,9 @@ impl Default for Options {
             max_payload: 1_000_000,
             transports: "polling,websocket",
             keep_alive: None,
+            path: "engine.io",
+            socket: None,
+            trailing_slash: true,
         }
     }
 }
@@ -72,6 +84,9 @@ impl Server {
             .arg(format!("--ping-timeout={}", options.ping_timeout.as_millis()))
             .arg(format!("--max-payload={}", options.max_payload))
             .arg(format!("--transports={}", options.transports))
+            .arg(format!("--path={}", options.path))
+            .args(options.socket.iter().map(|socket| format!("--socket={}", socket.display())))
+            .args((!options.trailing_slash).then_some("--no-trailing-slash"))
             .args(options.keep_alive.map(|seconds| format!("--keep-alive={seconds}")))
             // Stdin is held open. The server ends when it is closed, so a killed test leaves no server
             // behind.
@@ -176,7 +191,13 @@ fn command(kind: Kind) -> Command {
     match kind {
         Kind::PythonThreading => python_command("threading_server.py"),
         Kind::PythonAsgi => python_command("asgi_server.py"),
+        Kind::PythonAiohttp => python_command("aiohttp_server.py"),
         Kind::Node => node_command("server.js"),
+        Kind::NodeV3 => {
+            let mut command = node_command("server.js");
+            command.arg("--engine=engine.io-v3");
+            command
+        }
         Kind::SocketIo => node_command("socketio.js"),
     }
 }

@@ -53,6 +53,13 @@ pub fn is_asleep(id: &str) -> bool {
     stat(id).is_some_and(|fields| fields[0] == "S")
 }
 
+/// The number of times that a thread has gone to sleep; 0 if it has ended.
+pub fn sleeps(id: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/self/task/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.map_or(0, |count| count.trim().parse().unwrap())
+}
+
 /// The CPU time of a thread, in ticks of 10 ms; 0 if it has ended.
 pub fn ticks(id: &str) -> u64 {
     // These are fields 14 and 15 of the line, utime and stime.

@@ -167,6 +167,12 @@ impl Scripted {
         self.shared.connections.load(Ordering::SeqCst)
     }
 
+    /// The addresses of the clients, by connection.
+    pub fn peers(&self) -> Vec<std::net::IpAddr> {
+        let streams = self.shared.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        streams.iter().filter_map(|stream| stream.peer_addr().ok()).map(|peer| peer.ip()).collect()
+    }
+
     /// The requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -378,6 +384,11 @@ impl Exchange {
 
     /// Reads the client's next frame, and returns its opcode and payload.
     pub fn ws_read(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        self.ws_read_frame().map(|(first, payload)| (first & 0x0f, payload))
+    }
+
+    /// Reads the client's next frame, and returns its first byte and payload.
+    pub fn ws_read_frame(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut head = [0; 2];
         self.stream.read_exact(&mut head)?;
         let length = match head[1] & 0x7f {
@@ -398,7 +409,7 @@ impl Exchange {
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         self.stream.read_exact(&mut payload)?;
         payload.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-        Ok((head[0] & 0x0f, payload))
+        Ok((head[0], payload))
     }
 
     /// Reads the client's next text.

@@ -1,6 +1,8 @@
 //! Event channels, handlers by name, JSON, and the helpers for threads.
 
+mod queue;
 mod release;
+mod steps;
 
 use std::error::Error as StdError;
 use std::thread;
@@ -121,6 +123,8 @@ fn one_channel_lasts_over_many_connections() {
         assert_eq!(next(&events), Event::Connect);
         client.send("cmd:close").unwrap();
         assert!(matches!(next(&events), Event::Disconnect(_)));
+        // The steps of the policy, which `steps` tests.
+        (0..2).for_each(|_| assert_eq!(next(&events).name(), "reconnection"));
     }
     assert_eq!(next(&events), Event::Connect);
     client.disconnect().unwrap();

@@ -242,11 +242,12 @@ fn socketio_echo() {
     run("socketio_echo", &[Server::start(Kind::SocketIo).expect("a port is free").url()], &SOCKETIO);
 }
 
-const SOCKETIO: [&str; 4] = [
+const SOCKETIO: [&str; 5] = [
     "in namespace /",
     r#"event     ["echo",{"text":"hello"}]"#,
     r#"ack       ["thank you"]"#,
     r#"event     ["question","how are you?"], to be acknowledged"#,
+    r#"event     "echo" with the attachment"#,
 ];
 
 #[test]

@@ -29,10 +29,10 @@ fn frames_that_break_the_protocol() {
         ("an unfinished continuation of nothing", b"\x00\x00", "ontinue frame"),
         ("a message within a message", b"\x01\x024a\x81\x024b", "fragment"),
         ("a close with half a code", b"\x88\x01\x03", "lose"),
-        ("a close with a code that is none", b"\x88\x02\x00\x07", "1002"),
-        ("a close with 1005", b"\x88\x02\x03\xed", "1002"),
-        ("a close with 1006", b"\x88\x02\x03\xee", "1002"),
-        ("a close with 65535", b"\x88\x02\xff\xff", "1002"),
+        ("a close with a code that is none", b"\x88\x02\x00\x07", "reserved code 7"),
+        ("a close with 1005", b"\x88\x02\x03\xed", "reserved code 1005"),
+        ("a close with 1006", b"\x88\x02\x03\xee", "reserved code 1006"),
+        ("a close with 65535", b"\x88\x02\xff\xff", "reserved code 65535"),
         ("a close with a reason that is no text", b"\x88\x04\x03\xe8\xff\xff", "UTF-8"),
     ];
     for (what, frames, told) in table {

@@ -23,9 +23,10 @@ fn fields_that_are_refused() {
     let nested = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let huge = "9".repeat(1000);
     let mut table = Vec::new();
-    for bad in ["-1", "0.5", "null", "{}", "[25000]", &nested, "true", "\"\"", "1e999", "4294967296", &huge] {
-        table.push((open("\"a\"", bad, "20000", "100"), ""));
-        table.push((open("\"a\"", "25000", bad, "100"), ""));
+    for bad in ["-1", "-0.5", "null", "{}", "[25000]", &nested, "true", "\"\"", "1e999", "4294967296", &huge]
+    {
+        table.push((open("\"a\"", bad, "20000", "100"), "pingInterval"));
+        table.push((open("\"a\"", "25000", bad, "100"), "pingTimeout"));
     }
     for bad in ["null", "7", "\"\"", "{}", "[\"a\"]", r#""a\r\nX-Evil: 1""#, r#""a\u0000""#, r#""\u007f""#] {
         table.push((open(bad, "25000", "20000", "100"), "sid"));

@@ -37,7 +37,7 @@ fn by_websocket() {
         ("an unknown type", b"\x81\x069hello", "unknown packet type"),
         ("not of ASCII", b"\x81\x04\xf0\x9f\xa6\x80", "unknown packet type"),
         ("a separator", b"\x81\x01\x1e", "unknown packet type"),
-        ("base64 is polling's", b"\x81\x05bAQ==", "unknown packet type"),
+        ("no base64", b"\x81\x05bA===", "bad base64"),
         ("empty", b"\x81\x00", "empty packet"),
         ("empty fragments", b"\x01\x00\x00\x00\x80\x00", "empty packet"),
         ("not UTF-8", b"\x81\x024\xff", "UTF-8"),

@@ -3,7 +3,7 @@
 use engineio::{Client, ConnectOptions, Error};
 
 use super::{Polling, WAYS, WebSocket, by, every_request, server};
-use common::scripted::Request;
+use common::scripted::{Request, Scripted};
 use common::{abort, carrier};
 
 #[test]
@@ -41,9 +41,81 @@ fn the_path_option() {
     for request in every_request(&Client::new(), |url| format!("{url}/engine.io/"), &options) {
         assert_eq!(request.path, "/deep/socket.io/");
     }
-    for path in ["", "/", "a b", "a?b", "../x"] {
+    for path in ["", " ", "a b", "a?b", "../x", "a/%2e%2E/b"] {
         let error = Client::new().connect_with("http://localhost:1", ConnectOptions::new().path(path));
         assert!(matches!(error, Err(Error::InvalidOption { option: "path", .. })), "{path:?}: {error:?}");
+    }
+}
+
+#[test]
+fn the_slash_at_the_end_of_the_path() {
+    let table = [
+        ("engine.io", "/engine.io/", "/engine.io"),
+        ("/engine.io", "/engine.io/", "/engine.io"),
+        ("engine.io/", "/engine.io/", "/engine.io"),
+        ("/a/b/", "/a/b/", "/a/b"),
+        ("/", "/", "/"),
+        ("my%20app/ü", "/my%20app/%C3%BC/", "/my%20app/%C3%BC"),
+    ];
+    for (path, with, without) in table {
+        for (slash, expected) in [(true, with), (false, without)] {
+            let options = ConnectOptions::new().path(path).trailing_slash(slash);
+            let requests = every_request(&Client::new(), |url| format!("{url}?a=1"), &options);
+            for request in requests {
+                assert_eq!(request.path, expected, "{path}, {slash}");
+                assert_eq!(request.query["a"], "1");
+            }
+        }
+    }
+}
+
+/// The name leads nowhere without the option. The second machine of the name is another one.
+#[test]
+fn addresses_in_place_of_a_lookup() {
+    for way in WAYS {
+        let server = server();
+        let port: u16 = server.url().rsplit(':').next().unwrap().parse().unwrap();
+        let client = Client::builder()
+            .resolve("Name.invalid", port, [127, 0, 0, 77])
+            .resolve("name.invalid.", port, [127, 0, 0, 1])
+            .resolve("name.invalid", 1, [127, 0, 0, 78])
+            .build()
+            .unwrap();
+        client.connect_with(format!("http://name.invalid:{port}"), by(way)).unwrap();
+        client.disconnect().unwrap();
+        for request in server.requests() {
+            assert_eq!(request.header("host"), [format!("name.invalid:{port}")]);
+        }
+    }
+}
+
+#[test]
+fn a_redirect_leads_to_an_address_of_the_option() {
+    let target = server();
+    let port: u16 = target.url().rsplit(':').next().unwrap().parse().unwrap();
+    let location = format!("Location: http://moved.invalid:{port}/engine.io/?EIO=4&transport=polling\r\n");
+    let front = Scripted::start(move |exchange| exchange.respond_with("302 Found", &location, ""));
+    let client = Client::builder().resolve("moved.invalid", port, [127, 0, 0, 1]).build().unwrap();
+    client.connect_with(front.url(), by(&[Polling])).unwrap();
+    client.disconnect().unwrap();
+    assert!(target.requests().iter().all(|request| request.header("host")[0].starts_with("moved.invalid:")));
+}
+
+#[test]
+fn connections_come_from_the_local_address() {
+    for way in WAYS {
+        let server = server();
+        let client = Client::builder().local_address([127, 0, 0, 9]).build().unwrap();
+        client.connect_with(server.url(), by(way)).unwrap();
+        client.disconnect().unwrap();
+        assert!(server.peers().iter().all(|peer| peer.to_string() == "127.0.0.9"), "{:?}", server.peers());
+    }
+    // The server has only IPv4, and the other address is not this machine's.
+    let server = server();
+    for (local, told) in [("::1", "it has no IPv6 address"), ("192.0.2.1", "is not one of this machine")] {
+        let client = Client::builder().local_address(local.parse::<std::net::IpAddr>().unwrap());
+        let error = client.build().unwrap().connect(server.url()).unwrap_err().to_string();
+        assert!(error.contains(told), "{local}: {error}");
     }
 }
 

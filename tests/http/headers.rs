@@ -43,6 +43,24 @@ fn headers_go_with_every_request() {
 }
 
 #[test]
+fn headers_from_a_map_or_a_list_go_with_every_request() {
+    let map = std::collections::BTreeMap::from([("X-Tenant", "acme"), ("Authorization", "Bearer x")]);
+    let list = vec![("X-Trace".to_owned(), 1.to_string()), ("X-Trace".to_owned(), 2.to_string())];
+    let options = ConnectOptions::new().header("X-Trace", "0").headers(map).headers(list);
+    assert!(!format!("{options:?}").contains("Bearer"), "values may be secret");
+    for request in every_request(&Client::new(), str::to_owned, &options) {
+        assert_eq!(request.header("x-tenant"), ["acme"]);
+        assert_eq!(request.header("authorization"), ["Bearer x"]);
+        assert_eq!(request.header("x-trace"), ["0", "1", "2"]);
+    }
+    let none = ConnectOptions::new().headers(None::<(String, String)>);
+    assert_eq!(format!("{none:?}"), format!("{:?}", ConnectOptions::new()));
+    let broken = ConnectOptions::new().headers([("X-Fine", "yes"), ("X-Broken", "a\nb")]);
+    let refused = Client::new().connect_with("http://localhost:1", broken).unwrap_err();
+    assert!(matches!(refused, Error::InvalidOption { option: "header", .. }), "{refused:?}");
+}
+
+#[test]
 fn credentials_in_the_url_are_basic_authorization() {
     let url = |url: &str| url.replace("http://", "http://us%40er:p%3Aass@");
     for request in every_request(&Client::new(), url, &ConnectOptions::new()) {

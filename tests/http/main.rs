@@ -18,6 +18,8 @@ mod headers;
 mod redirects;
 mod secrets;
 mod sizes;
+#[cfg(unix)]
+mod unix;
 
 use std::io;
 

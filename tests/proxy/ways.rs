@@ -42,6 +42,23 @@ fn every_way_through_every_proxy() {
     }
 }
 
+/// The address is the proxy's. The proxy resolves the names of servers by itself.
+#[test]
+fn a_proxy_at_an_address_of_the_option() {
+    let server = Server::start();
+    let proxy = Proxy::start(Kind::Http);
+    let client = builder()
+        .proxy(format!("http://proxy.invalid:{}", proxy.port))
+        .resolve("proxy.invalid", proxy.port, [127, 0, 0, 1])
+        .local_address([127, 0, 0, 1])
+        .build()
+        .unwrap();
+    for way in WAYS {
+        visit(&client, server.url(), way);
+    }
+    assert!(!proxy.asked().is_empty());
+}
+
 #[test]
 fn ws_urls_go_through_it_too() {
     let server = Server::start();

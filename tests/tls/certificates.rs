@@ -2,8 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use openssl::pkey::PKey;
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use openssl::stack::Stack;
+use openssl::symm::Cipher;
+use openssl::x509::X509;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     date_time_ymd,
@@ -120,6 +124,29 @@ impl Identity {
     /// The key as PKCS#8.
     pub(crate) fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    fn openssl_key(&self) -> PKey<Private> {
+        PKey::private_key_from_der(&self.key.serialize_der()).unwrap()
+    }
+
+    /// The key as encrypted PKCS#8, in PEM.
+    pub(crate) fn encrypted_key(&self, password: &str) -> Vec<u8> {
+        self.key_encrypted_by(Cipher::aes_256_cbc(), password)
+    }
+
+    pub(crate) fn key_encrypted_by(&self, cipher: Cipher, password: &str) -> Vec<u8> {
+        self.openssl_key().private_key_to_pem_pkcs8_passphrase(cipher, password.as_bytes()).unwrap()
+    }
+
+    /// The certificate, its chain and the key as a PKCS#12 archive.
+    pub(crate) fn pkcs12(&self, password: &str) -> Vec<u8> {
+        let x509 = |certificate: &Certificate| X509::from_der(certificate.der()).unwrap();
+        let mut chain = Stack::new().unwrap();
+        self.chain[1..].iter().for_each(|certificate| chain.push(x509(certificate)).unwrap());
+        let (key, own) = (self.openssl_key(), x509(&self.chain[0]));
+        let archive = Pkcs12::builder().name("a client").pkey(&key).cert(&own).ca(chain).build2(password);
+        archive.unwrap().to_der().unwrap()
     }
 
     pub(crate) fn der(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {

@@ -1,12 +1,16 @@
-//! What TLS says of the end of a body, and what a redirect takes to another host.
+//! What TLS says of the end of a body, what a redirect takes to another host, and what arrives at a server
+//! that sends without reading.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use engineio::{Error, Reason, TransportKind};
 use tokio_rustls::rustls::{ServerConnection, StreamOwned};
+use tungstenite::handshake::derive_accept_key;
 
 use crate::certificates::Authority;
 use crate::server::{Server, Setup};
@@ -122,4 +126,64 @@ fn a_client_certificate_does_not_follow_a_redirect() {
         }
         abort(&client);
     }
+}
+
+/// Reads the client's next frame, and returns its opcode and the length of its payload.
+fn frame(tls: &mut Tls) -> std::io::Result<(u8, usize)> {
+    let mut start = [0; 2];
+    tls.read_exact(&mut start)?;
+    let mut length = match start[1] & 0x7f {
+        126 => vec![0; 2],
+        127 => vec![0; 8],
+        short => vec![short],
+    };
+    if length.len() > 1 {
+        tls.read_exact(&mut length)?;
+    }
+    let length = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+    tls.read_exact(&mut vec![0; 4 + length])?;
+    Ok((start[0] & 0x0f, length))
+}
+
+/// The server sends for two seconds before it reads.
+#[test]
+fn what_is_sent_to_a_flooding_server_arrives() {
+    const SIZE: usize = 100_000;
+    let authority = Authority::new();
+    let identity = authority.identity(&["127.0.0.1"]);
+    let (sender, arrived) = channel();
+    let port = scripted(&Setup::new(&identity), move |_, tls| {
+        let head = head(tls)?;
+        let key = head.lines().find_map(|line| line.strip_prefix("sec-websocket-key: ")).expect("a key");
+        write!(
+            tls,
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes())
+        )?;
+        tls.write_all(&[&[0x81, OPEN.len() as u8][..], OPEN.as_bytes()].concat())?;
+        frame(tls)?;
+        let (start, flood) = (Instant::now(), b"\x81\x064flood".repeat(1000));
+        while start.elapsed() < Duration::from_secs(2) {
+            tls.write_all(&flood)?;
+        }
+        let mut count = 0;
+        while let Ok((opcode, length)) = frame(tls) {
+            count += usize::from(length == SIZE);
+            if opcode == 8 {
+                break;
+            }
+        }
+        sender.send(count).map_err(std::io::Error::other)?;
+        tls.write_all(b"\x88\x00")
+    });
+    let client = builder().ca_certificate(authority.pem()).build().unwrap();
+    client.connect_with(format!("https://127.0.0.1:{port}"), by(&[TransportKind::WebSocket])).unwrap();
+    client.send("go").unwrap();
+    for _ in 0..20 {
+        client.send(vec![7; SIZE]).unwrap();
+    }
+    client.flush(PATIENCE).unwrap();
+    client.disconnect().unwrap();
+    assert_eq!(arrived.recv_timeout(PATIENCE).unwrap(), 20);
 }

@@ -83,11 +83,55 @@ fn encrypted_keys() {
     }
 }
 
+/// The password of a test, as text and as `Debug` shows its bytes.
+const PASSWORD: &str = "pass secret";
+const PASSWORD_BYTES: &str = "112, 97, 115, 115";
+
+#[test]
+fn passwords_that_do_not_fit() {
+    let own = Authority::new().identity(&["a client"]);
+    let key = own.encrypted_key(PASSWORD);
+    let archive = own.pkcs12(PASSWORD);
+    const KEY: &str = "client_certificate_with_password";
+    const ARCHIVE: &str = "client_identity";
+    let with_key =
+        |key: &[u8], password: &str| builder().client_certificate_with_password(own.pem(), key, password);
+    let old = PKey::private_key_from_pem(rsa_key().1.as_bytes()).unwrap();
+    let old = old.rsa().unwrap().private_key_to_pem_passphrase(Cipher::aes_128_cbc(), b"x").unwrap();
+    let broken = key.iter().copied().filter(|byte| !byte.is_ascii_digit()).collect::<Vec<_>>();
+    for (builder, option, expected) in [
+        (with_key(&key, "wrong"), KEY, "the password does not decrypt the private key"),
+        (with_key(&key, ""), KEY, "the password does not decrypt the private key"),
+        (with_key(&old, "x"), KEY, "encrypted in an old format; `openssl pkcs8 -topk8"),
+        (with_key(&broken, PASSWORD), KEY, "the key: "),
+        (with_key(b"", PASSWORD), KEY, "no -----BEGIN PRIVATE KEY----- in it"),
+        (builder().client_identity(&archive, "wrong"), ARCHIVE, "the password is wrong"),
+        (builder().client_identity(&archive, ""), ARCHIVE, "the password is wrong"),
+        (builder().client_identity(own.pem(), PASSWORD), ARCHIVE, "it is PEM, and not PKCS#12"),
+        (builder().client_identity(&archive[..100], PASSWORD), ARCHIVE, "it is not a PKCS#12 archive"),
+        (builder().client_identity(b"", PASSWORD), ARCHIVE, "it is not a PKCS#12 archive"),
+    ] {
+        let shown = format!("{builder:?}");
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { option: of, .. } if of == option), "{error:?}");
+        assert!(error.to_string().contains(expected), "{error}");
+        for text in [shown, error.to_string(), format!("{error:?}")] {
+            assert!(!text.contains(PASSWORD) && !text.contains("wrong\""), "{text}");
+        }
+    }
+}
+
 #[test]
 fn debug_shows_no_key() {
     let own = Authority::new().identity(&["a client"]);
-    let builder = builder().ca_certificate(own.pem()).client_certificate(own.pem(), own.key_pem());
-    for shown in [format!("{builder:?}"), format!("{:?}", builder.build().unwrap())] {
-        assert!(!shown.contains("BEGIN") && !shown.contains("45, 45, 45"), "{shown}");
+    let plain = builder().ca_certificate(own.pem()).client_certificate(own.pem(), own.key_pem());
+    let key = own.encrypted_key(PASSWORD);
+    let encrypted = builder().client_certificate_with_password(own.pem(), key, PASSWORD);
+    let archive = builder().client_identity(own.pkcs12(PASSWORD), PASSWORD);
+    for builder in [plain, encrypted, archive] {
+        for shown in [format!("{builder:?}"), format!("{:?}", builder.build().unwrap())] {
+            assert!(!shown.contains("BEGIN") && !shown.contains("45, 45, 45"), "{shown}");
+            assert!(!shown.contains(PASSWORD) && !shown.contains(PASSWORD_BYTES), "{shown}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::Ipv6Addr;
 
+use engineio::TlsVersion;
+use openssl::symm::Cipher;
 use rcgen::KeyPair;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
@@ -76,6 +78,22 @@ fn an_authority_of_the_same_name() {
     assert_refused(&client, &server.url("localhost"), "is not signed by a known authority");
 }
 
+/// The address comes from the option, and the name from the URL.
+#[test]
+fn the_name_in_a_certificate_is_that_of_the_url() {
+    let authority = Authority::new();
+    let server = Server::start(&Setup::new(&authority.identity(&["name.invalid"])));
+    let url = server.url("name.invalid");
+    let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
+    let builder = || builder().ca_certificate(authority.pem()).resolve("name.invalid", port, [127, 0, 0, 1]);
+    assert_works(&builder().build().unwrap(), &url);
+    for name in server.names.try_iter() {
+        assert_eq!(name.as_deref(), Some("name.invalid"), "SNI");
+    }
+    let other = builder().resolve("other.invalid", port, [127, 0, 0, 1]).build().unwrap();
+    assert_refused(&other, &server.url("other.invalid"), "is not for the host other.invalid");
+}
+
 #[test]
 fn the_wrong_host() {
     let authority = Authority::new();
@@ -147,6 +165,61 @@ fn a_client_certificate_with_every_kind_of_key() {
         ] {
             let client = builder().ca_certificate(authority.pem()).client_certificate(certificate, key);
             assert_works(&client.build().unwrap(), &server.url("localhost"));
+        }
+    }
+}
+
+#[test]
+fn a_client_certificate_whose_key_has_a_password() {
+    let root = Authority::new();
+    let intermediate = root.intermediate();
+    let identity = root.identity(&["localhost"]);
+    for versions in [[&TLS12], [&TLS13]] {
+        let server =
+            Server::start(&Setup { clients: Some(&root), versions: &versions, ..Setup::new(&identity) });
+        let builder = || builder().ca_certificate(root.pem());
+        let own = intermediate.identity(&["a client"]).with(&intermediate);
+        let rsa = intermediate.identity_with(&["a client"], Validity::Now, rsa_key().0).with(&intermediate);
+        for (own, cipher, password) in [
+            (&own, Cipher::aes_128_cbc(), "x"),
+            (&own, Cipher::aes_256_cbc(), "pass \u{e4}\u{1f600} word"),
+            (&rsa, Cipher::aes_256_cbc(), "secret"),
+            (&own, Cipher::des_ede3_cbc(), "secret"),
+        ] {
+            let key = own.key_encrypted_by(cipher, password);
+            let client = builder().client_certificate_with_password(own.pem(), key, password);
+            assert_works(&client.build().unwrap(), &server.url("localhost"));
+            let client = builder().client_identity(own.pkcs12(password), password);
+            assert_works(&client.build().unwrap(), &server.url("localhost"));
+        }
+        // A key without encryption needs no password.
+        let client = builder().client_certificate_with_password(own.pem(), own.key_pem(), "secret");
+        assert_works(&client.build().unwrap(), &server.url("localhost"));
+        let client = builder().client_identity(own.pkcs12(""), "");
+        assert_works(&client.build().unwrap(), &server.url("localhost"));
+    }
+}
+
+#[test]
+fn the_oldest_version_that_is_accepted() {
+    let authority = Authority::new();
+    let identity = authority.identity(&["localhost"]);
+    let builder = || builder().ca_certificate(authority.pem());
+    let old = Server::start(&Setup { versions: &[&TLS12], ..Setup::new(&identity) });
+    let new = Server::start(&Setup { versions: &[&TLS13], ..Setup::new(&identity) });
+    for (client, reaches_old) in [
+        (builder(), true),
+        (builder().min_tls_version(TlsVersion::V1_0), true),
+        (builder().min_tls_version(TlsVersion::V1_2), true),
+        (builder().min_tls_version(TlsVersion::V1_3), false),
+    ] {
+        let client = client.build().unwrap();
+        assert_works(&client, &new.url("localhost"));
+        if reaches_old {
+            assert_works(&client, &old.url("localhost"));
+        } else {
+            let told = "the server speaks no version of TLS, or no cipher, that this client accepts";
+            assert_refused(&client, &old.url("localhost"), told);
         }
     }
 }

@@ -78,17 +78,28 @@ impl EngineIoHandler for Handler {
 }
 
 /// The server for the example `socketio_echo`, with the main namespace only. It accepts every client, echoes
-/// each event, acknowledges the event on request, and then sends a question of its own.
+/// each event, acknowledges the event on request, and then sends a question of its own. The attachment of an
+/// event follows by itself: the server echoes every binary message.
 fn socketio(packet: &str, emit: impl Fn(String)) {
-    if packet.starts_with('0') {
-        emit(r#"0{"sid":"embedded"}"#.to_owned());
-    } else if let Some(event) = packet.strip_prefix('2') {
-        let arguments = event.trim_start_matches(|c: char| c.is_ascii_digit());
-        let id = &event[..event.len() - arguments.len()];
-        emit(format!("2{arguments}"));
+    let acknowledge = |id: &str| {
         if !id.is_empty() {
             emit(format!(r#"3{id}["thank you"]"#));
         }
+    };
+    if packet.starts_with('0') {
+        emit(r#"0{"sid":"embedded"}"#.to_owned());
+    } else if let Some(event) = packet.strip_prefix('2') {
+        let (id, arguments) = split_id(event);
+        emit(format!("2{arguments}"));
+        acknowledge(id);
         emit(r#"20["question","how are you?"]"#.to_owned());
+    } else if let Some(event) = packet.strip_prefix("51-") {
+        let (id, arguments) = split_id(event);
+        acknowledge(id);
+        emit(format!("51-{arguments}"));
     }
+}
+
+fn split_id(event: &str) -> (&str, &str) {
+    event.split_at(event.find(|c: char| !c.is_ascii_digit()).unwrap_or(event.len()))
 }

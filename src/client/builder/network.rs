@@ -1,11 +1,12 @@
 //! The options for the way to the server: TLS, the user's HTTP agent, and proxies.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ureq::Agent;
 
 use super::ClientBuilder;
-use crate::net::{AgentSource, ProxySettings};
+use crate::net::{AgentSource, ClientIdentity, Override, ProxySettings, TlsVersion};
 
 impl ClientBuilder {
     /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
@@ -39,7 +40,8 @@ impl ClientBuilder {
     ///
     /// Both arguments are contents of PEM files; one file may hold both. Certificates of intermediate
     /// authorities may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`)
-    /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted.
+    /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted:
+    /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes encrypted ones.
     ///
     /// # Examples
     ///
@@ -51,7 +53,83 @@ impl ClientBuilder {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client_certificate(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
-        self.options.tls.identity = Some((cert_pem.as_ref().into(), key_pem.as_ref().into()));
+        self.options.tls.identity = Some(ClientIdentity::Pem {
+            certificates: cert_pem.as_ref().into(),
+            key: key_pem.as_ref().into(),
+            password: None,
+        });
+        self
+    }
+
+    /// Works like [`client_certificate`](Self::client_certificate), with a key that is encrypted with a
+    /// password. A key that is not encrypted works too.
+    ///
+    /// The encrypted key is PKCS#8 (`ENCRYPTED PRIVATE KEY`), as `openssl pkcs8 -topk8` and
+    /// `openssl genpkey -aes256` write it, with PBES2 (RFC 8018): AES or triple DES, and PBKDF2 or scrypt.
+    /// The wrong password makes [`build`](Self::build) return
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
+    /// output.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::fs::read;
+    ///
+    /// let password = std::env::var("KEY_PASSWORD")?;
+    /// let client = engineio::Client::builder()
+    ///     .client_certificate_with_password(read("client.pem")?, read("client.key")?, password)
+    ///     .build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_certificate_with_password(
+        mut self,
+        cert_pem: impl AsRef<[u8]>,
+        key_pem: impl AsRef<[u8]>,
+        password: impl AsRef<[u8]>,
+    ) -> Self {
+        self.options.tls.identity = Some(ClientIdentity::Pem {
+            certificates: cert_pem.as_ref().into(),
+            key: key_pem.as_ref().into(),
+            password: Some(password.as_ref().into()),
+        });
+        self
+    }
+
+    /// Sets the client's certificate and its private key from a PKCS#12 archive (a `.p12` or `.pfx` file, in
+    /// DER), in place of [`client_certificate`](Self::client_certificate). Default: none.
+    ///
+    /// The system's library opens the archive. OpenSSL 3 refuses archives in the encryption of former times
+    /// (RC2). The wrong password makes [`build`](Self::build) return
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
+    /// output.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let archive = std::fs::read("client.p12")?;
+    /// let client = engineio::Client::builder().client_identity(archive, "password").build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn client_identity(mut self, pkcs12_der: impl AsRef<[u8]>, password: impl AsRef<str>) -> Self {
+        self.options.tls.identity = Some(ClientIdentity::Pkcs12 {
+            der: pkcs12_der.as_ref().into(),
+            password: password.as_ref().into(),
+        });
+        self
+    }
+
+    /// Sets the oldest version of TLS that the client speaks with servers. Default: TLS 1.2.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, TlsVersion};
+    ///
+    /// let client = Client::builder().min_tls_version(TlsVersion::V1_3).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn min_tls_version(mut self, version: TlsVersion) -> Self {
+        self.options.tls.min_version = version;
         self
     }
 
@@ -167,6 +245,46 @@ impl ClientBuilder {
     /// ```
     pub fn proxy_ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
         self.options.proxy_tls.authorities.push(pem.as_ref().into());
+        self
+    }
+
+    /// Makes all connections come from this address of the machine, to servers and to proxies. Default: the
+    /// system chooses.
+    ///
+    /// Addresses of servers that are not of the same family, IPv4 or IPv6, are left out. If a server has no
+    /// others, or if the address is not one of this machine, `connect` returns
+    /// [`Error::Connection`](crate::Error::Connection). Connections to Unix sockets have no such address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().local_address([192, 0, 2, 7]).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn local_address(mut self, address: impl Into<IpAddr>) -> Self {
+        self.options.dial.local_address = Some(address.into());
+        self
+    }
+
+    /// Connects to `address` in place of the addresses that a lookup of the host's name would find, as curl's
+    /// `--resolve` does. Default: none.
+    ///
+    /// Can be called more than once. Several addresses for the same host and port are tried in the order of
+    /// the calls. The option holds for the server, for hosts that a redirect leads to and for proxies, with
+    /// the port that the connection would have anyway: 80 or 443 if a URL has none. All the rest stays: the
+    /// `Host` header, cookies, and the name that a certificate must have are those of `host`. An HTTP or
+    /// SOCKS proxy resolves the names of servers by itself, so that the option does not hold for those.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // To try a new machine before the name leads to it.
+    /// let client =
+    ///     engineio::Client::builder().resolve("example.org", 443, [192, 0, 2, 7]).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn resolve(mut self, host: impl Into<String>, port: u16, address: impl Into<IpAddr>) -> Self {
+        self.options.dial.overrides.push(Override { host: host.into(), port, address: address.into() });
         self
     }
 

@@ -9,15 +9,20 @@ use crossbeam_channel::{Sender, bounded};
 use super::{Register, Waiter};
 use crate::error::{Error, Result};
 
-/// A name lookup in progress.
+/// A name lookup in progress, or another wait that has no socket of its own.
 pub(in crate::net) struct Lookup(Sender<Outcome>);
 
-enum Outcome {
+pub(super) enum Outcome {
     Resolved(io::Result<Vec<SocketAddr>>),
     Interrupted,
 }
 
 impl Lookup {
+    /// The receiver of `outcomes` is told of an interruption.
+    pub(super) fn new(outcomes: Sender<Outcome>) -> Self {
+        Lookup(outcomes)
+    }
+
     /// Ends the wait for the lookup at once.
     pub(in crate::net) fn interrupt(&self) {
         // The send fails if the lookup is over.
@@ -37,7 +42,7 @@ pub(super) fn resolve(
     }
     // There is room for the answer and for an interruption, so that no sender waits.
     let (sender, outcomes) = bounded(2);
-    let lookup = Arc::new(Lookup(sender.clone()));
+    let lookup = Arc::new(Lookup::new(sender.clone()));
     register(Waiter::Lookup(Arc::downgrade(&lookup)))?;
     // The system's resolver cannot be interrupted, so it runs in a thread of its own. After a timeout of ours
     // the thread lives on until the resolver's own limit.

@@ -3,9 +3,12 @@
 mod addresses;
 mod lookup;
 mod race;
+mod settings;
+#[cfg(unix)]
+mod unix;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,11 @@ pub(crate) use addresses::{AnsweredAddresses, KnownAddresses};
 pub(super) use lookup::Lookup;
 use lookup::resolve;
 use race::{Failure, race};
+pub(crate) use settings::{DialSettings, Override};
+#[cfg(unix)]
+pub(crate) use unix::check_socket;
+#[cfg(unix)]
+pub(super) use unix::unix;
 
 /// Something that a dial waits for. [`Register`] makes it known to the client, which interrupts it when it is
 /// closed.
@@ -48,31 +56,49 @@ impl Limits {
     }
 }
 
+/// Refuses every Unix socket, because this platform has none that this crate can use.
+#[cfg(not(unix))]
+pub(crate) fn check_socket(_: &std::path::Path) -> Result<(), String> {
+    Err("Unix sockets are not supported on this platform".into())
+}
+
+#[cfg(not(unix))]
+pub(super) fn unix(path: &std::path::Path, _: Instant, _: Register<'_>) -> Result<Arc<TcpStream>> {
+    Err(Error::connection(check_socket(path).err().unwrap_or_default()))
+}
+
 /// Opens a TCP connection: to the address that has answered this connection before, or else to the first
-/// address of the host that answers.
+/// address of the host that answers. The addresses are those that the user gave, or else those that a lookup
+/// finds.
 pub(super) fn tcp(
     host: &str,
     port: u16,
     limits: Limits,
     known: &KnownAddresses,
+    settings: &DialSettings,
     register: Register<'_>,
 ) -> Result<Arc<TcpStream>> {
+    let local = settings.local_address;
     if let Some(address) = known.own(host, port) {
         let left = limits.next().saturating_duration_since(Instant::now()) / 2;
-        match race(vec![address], after(left), register) {
+        match race(vec![address], local, after(left), register) {
             Ok((tcp, _)) => return Ok(tcp),
             Err(Failure::Closed(e)) => return Err(e),
             Err(Failure::Refused(_)) => {}
         }
     }
-    let found = resolve(host, port, limits.next(), register)?;
-    match race(known.sorted(host, port, found), limits.next(), register) {
+    let given = settings.addresses(host, port);
+    let found = match given.is_empty() {
+        true => known.sorted(host, port, resolve(host, port, limits.next(), register)?),
+        false => given,
+    };
+    match race(settings.reachable(host, port, found)?, local, limits.next(), register) {
         Ok((tcp, address)) => {
             known.set(host, port, address);
             Ok(tcp)
         }
         Err(Failure::Closed(e)) => Err(e),
-        Err(Failure::Refused(cause)) => Err(refused(host, port, cause)),
+        Err(Failure::Refused(cause)) => Err(refused(host, port, local, cause)),
     }
 }
 
@@ -81,7 +107,7 @@ pub(super) fn closed(cause: io::Error) -> Error {
     Error::connection_from("the client was closed", cause)
 }
 
-fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
+fn refused(host: &str, port: u16, local: Option<IpAddr>, cause: Option<io::Error>) -> Error {
     let Some(cause) = cause else {
         return Error::connection(format!("the host {host} has no address"));
     };
@@ -90,6 +116,9 @@ fn refused(host: &str, port: u16, cause: Option<io::Error>) -> Error {
             return Error::Timeout { what: "opening the TCP connection" };
         }
         ErrorKind::ConnectionRefused => "connection refused (is the server running?)",
+        ErrorKind::AddrNotAvailable if local.is_some() => {
+            "the local address is not one of this machine, or has no port left"
+        }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "the network is unreachable",
         _ => {
             return Error::connection_from(format!("the TCP connection to {host} port {port} failed"), cause);

@@ -3,13 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketType, connect};
+use rustix::net::{AddressFamily, SocketType, bind, connect};
 
 use super::{Register, Waiter};
 use crate::error::Error;
@@ -29,6 +29,8 @@ pub(super) enum Failure {
 /// The attempts at the addresses of one host.
 struct Race<'a> {
     waiting: VecDeque<SocketAddr>,
+    /// The address of this machine that the attempts come from.
+    local: Option<IpAddr>,
     in_flight: Vec<(Arc<TcpStream>, SocketAddr)>,
     /// The time at which the next attempt starts, however the others go.
     next_start: Instant,
@@ -37,14 +39,16 @@ struct Race<'a> {
 }
 
 /// Connects to the first of the addresses that answers, before the deadline. Every attempt can be
-/// interrupted.
+/// interrupted. The connection comes from the `local` address, which is of the same family as all addresses.
 pub(super) fn race(
     addresses: Vec<SocketAddr>,
+    local: Option<IpAddr>,
     deadline: Instant,
     register: Register<'_>,
 ) -> Result<(Arc<TcpStream>, SocketAddr), Failure> {
     let mut race = Race {
         waiting: addresses.into(),
+        local,
         in_flight: Vec::new(),
         next_start: Instant::now(),
         last_error: None,
@@ -71,7 +75,7 @@ impl Race<'_> {
     fn start_due(&mut self) -> Result<(), Failure> {
         while self.in_flight.is_empty() || Instant::now() >= self.next_start {
             let Some(address) = self.waiting.pop_front() else { break };
-            match start(address) {
+            match start(address, self.local) {
                 Ok(tcp) => {
                     let tcp = Arc::new(tcp);
                     (self.register)(Waiter::Connect(Arc::downgrade(&tcp))).map_err(Failure::Closed)?;
@@ -119,9 +123,12 @@ impl Race<'_> {
 }
 
 /// Starts a connection. Its socket becomes writable when the connection is made or has failed.
-fn start(address: SocketAddr) -> io::Result<TcpStream> {
+fn start(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let tcp = socket(family)?;
+    if let Some(local) = local {
+        bind(&tcp, &SocketAddr::new(local, 0))?;
+    }
     match connect(&tcp, &address) {
         // Windows says `WOULDBLOCK`. After a signal the attempt goes on as well.
         Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Ok(tcp),
@@ -131,7 +138,7 @@ fn start(address: SocketAddr) -> io::Result<TcpStream> {
 
 /// A non-blocking socket that programs started by this one do not inherit.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn socket(family: AddressFamily) -> io::Result<TcpStream> {
+pub(super) fn socket(family: AddressFamily) -> io::Result<TcpStream> {
     use rustix::net::{SocketFlags, socket_with};
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(family, SocketType::STREAM, flags, None)?.into())
@@ -139,7 +146,7 @@ fn socket(family: AddressFamily) -> io::Result<TcpStream> {
 
 /// A non-blocking socket that programs started by this one do not inherit.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn socket(family: AddressFamily) -> io::Result<TcpStream> {
+pub(super) fn socket(family: AddressFamily) -> io::Result<TcpStream> {
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
     #[cfg(unix)]
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;

@@ -53,7 +53,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let (swallower, (_listener, address)) = (Swallower::new(), listener());
     let start = Instant::now();
     let (tcp, winner) =
-        race(vec![swallower.address, address], Instant::now() + PATIENCE, &keep).expect("a winner");
+        race(vec![swallower.address, address], None, Instant::now() + PATIENCE, &keep).expect("a winner");
     assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
@@ -69,7 +69,7 @@ fn attempts_go_on_while_later_ones_are_made() {
         Ok(())
     };
     let addresses = vec![slow.address, slow.address, address];
-    race(addresses, Instant::now() + PATIENCE, &register).expect("a winner");
+    race(addresses, None, Instant::now() + PATIENCE, &register).expect("a winner");
     assert_eq!(lock(&started).len(), 3);
     // The others are given up when there is a winner.
     assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
@@ -80,7 +80,7 @@ fn an_address_that_refuses_costs_nothing() {
     let (_listener, address) = listener();
     let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
     let start = Instant::now();
-    let (_, winner) = race(addresses, Instant::now() + PATIENCE, &keep).expect("a winner");
+    let (_, winner) = race(addresses, None, Instant::now() + PATIENCE, &keep).expect("a winner");
     assert_eq!(winner, address);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -90,11 +90,11 @@ fn the_deadline_holds_for_all_addresses() {
     let swallower = Swallower::new();
     let start = Instant::now();
     let limit = Duration::from_millis(400);
-    let lost = race(vec![swallower.address; 3], start + limit, &keep).expect_err("no winner");
+    let lost = race(vec![swallower.address; 3], None, start + limit, &keep).expect_err("no winner");
     let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
     assert_eq!(e.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
-    assert!(matches!(race(Vec::new(), start, &keep), Err(Failure::Refused(None))));
+    assert!(matches!(race(Vec::new(), None, start, &keep), Err(Failure::Refused(None))));
 }
 
 #[test]
@@ -112,7 +112,8 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
     };
     let start = Instant::now();
     let address = swallower.address;
-    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &close_at_once).unwrap_err();
+    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &DialSettings::default(), &close_at_once)
+        .unwrap_err();
     assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     assert!(!error.is_timeout(), "{error}");
 }
@@ -121,8 +122,10 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
 fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
-    let dial =
-        |host| tcp(host, address.port(), LIMITS, &known, &keep).map(|socket| socket.peer_addr().unwrap());
+    let dial = |host| {
+        tcp(host, address.port(), LIMITS, &known, &DialSettings::default(), &keep)
+            .map(|socket| socket.peer_addr().unwrap())
+    };
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
     assert_eq!(dial("name.invalid").unwrap(), address);
@@ -130,6 +133,36 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     known.set("localhost", address.port(), refusing());
     assert_eq!(dial("localhost").unwrap(), address);
     assert_eq!(known.own("localhost", address.port()), Some(address));
+}
+
+#[test]
+fn a_connection_comes_from_the_local_address() {
+    let (listener, address) = listener();
+    let from = |local: &str| {
+        let settings =
+            DialSettings { local_address: Some(local.parse().unwrap()), ..DialSettings::default() };
+        tcp("127.0.0.1", address.port(), LIMITS, &known(), &settings, &keep)
+    };
+    let _stream = from("127.0.0.5").unwrap();
+    assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
+    // A network for documentation (RFC 5737).
+    let error = from("192.0.2.1").unwrap_err().to_string();
+    assert!(error.contains("the local address is not one of this machine"), "{error}");
+    let error = from("::1").unwrap_err().to_string();
+    assert!(error.contains("from the local address ::1: it has no IPv6 address"), "{error}");
+}
+
+#[test]
+fn the_users_addresses_take_the_place_of_a_lookup() {
+    let (_listener, address) = listener();
+    let entry = |ip: [u8; 4]| Override { host: "h.invalid".into(), port: address.port(), address: ip.into() };
+    // Nothing listens at the first one.
+    let overrides = vec![entry([127, 0, 0, 9]), entry([127, 0, 0, 1])];
+    let settings = DialSettings { overrides, ..DialSettings::default() };
+    let known = known();
+    let stream = tcp("h.invalid", address.port(), LIMITS, &known, &settings, &keep).unwrap();
+    assert_eq!(stream.peer_addr().unwrap(), address);
+    tcp("h.invalid", 1, LIMITS, &known, &settings, &keep).unwrap_err();
 }
 
 #[test]
@@ -153,7 +186,7 @@ fn client_hello(host: &str) -> Vec<u8> {
         tcp.read_exact(&mut hello).unwrap();
         hello
     });
-    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &keep).unwrap();
+    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &DialSettings::default(), &keep).unwrap();
     let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
     let connector = TlsSettings::default().connector().unwrap();
     tls(&connector, host, Stream::Plain(socket), Instant::now() + PATIENCE).unwrap_err();

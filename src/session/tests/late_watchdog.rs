@@ -63,7 +63,7 @@ fn a_close_that_the_server_ignores_ends_in_time_without_handlers() {
             f.session.close_by_waiter(Reason::ClientDisconnect);
             assert!(!f.session.wait_finished(f.session.close_deadline()), "the server ignores it");
             assert!(!f.session.watchdog.is_running());
-            f.session.end_overdue();
+            f.session.end_if_overdue();
         },
     ];
     for close in closes {
@@ -84,7 +84,7 @@ fn a_waiter_that_cannot_write_the_close_gives_up_in_time() {
         (0..queued).for_each(|number| f.session.send(text(number), WhenFull::Wait).unwrap());
         f.session.close_by_waiter(Reason::ClientDisconnect);
         f.session.wait_finished(f.session.close_deadline());
-        f.session.end_overdue();
+        f.session.end_if_overdue();
         f.expect(Happened::Connected);
         f.expect_end(Reason::ClientDisconnect);
         assert_eq!(f.session.unsent(), queued);

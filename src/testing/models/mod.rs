@@ -22,6 +22,8 @@ pub const MODELS: &[(&str, fn())] = &[
     ("flush", session::flush),
     ("broken writes", session::broken_writes),
     ("room in line", session::room_in_line),
+    ("groups stay together", session::groups_stay_together),
+    ("all or nothing", session::all_or_nothing),
     ("the stand-in's hands", session::stand_in_hands),
     ("a close needs a reader", session::close_needs_a_reader),
     ("a late watchdog", session::late_watchdog),

@@ -74,6 +74,7 @@ fn start_with(
         close_timeout: Duration::from_secs(5),
         counters: Arc::default(),
         logger: Logger::default(),
+        observer: None,
     };
     let session = Session::new(Box::new(transport), handshake(), Default::default(), options);
     let log = Log::default();
@@ -95,6 +96,17 @@ impl Model {
             Err(e) => panic!("{e}"),
         };
         self.accepted.fetch_add(usize::from(accepted), Ordering::SeqCst);
+        accepted
+    }
+
+    /// Sends a group of two texts with this number. Returns true if it was accepted.
+    fn send_group(&self, number: usize, when_full: WhenFull) -> bool {
+        let accepted = match self.session.send_all(vec![text(number); 2], when_full) {
+            Ok(()) => true,
+            Err(Error::SocketIsClosed | Error::QueueFull) => false,
+            Err(e) => panic!("{e}"),
+        };
+        self.accepted.fetch_add(2 * usize::from(accepted), Ordering::SeqCst);
         accepted
     }
 
@@ -340,6 +352,61 @@ pub(super) fn room_in_line() {
     model.finish([]);
 }
 
+/// Threads send groups and single messages by all ways into the outbox, and no message comes between those of
+/// a group.
+pub(super) fn groups_stay_together() {
+    let limit = if below(2) == 0 { 100 } else { 1 << 20 };
+    let model = start(limit, 1 << 20, |server| {
+        if below(2) == 0 {
+            server.halve();
+        }
+    });
+    let threads = vec![
+        model.spawn(|model| assert!(model.send_group(10, WhenFull::Wait))),
+        model.spawn(|model| assert!(model.send_group(20, WhenFull::Wait))),
+        model.spawn(|model| (0..2).for_each(|number| model.send(number, WhenFull::Wait))),
+        model.spawn(|model| model.server.send([Packet::Ping("x".into()), text(0)])),
+    ];
+    threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    model.session.flush(Duration::from_secs(1)).expect("it is open");
+    let written = model.server.written();
+    let messages: Vec<_> = written.into_iter().filter(Packet::is_message).collect();
+    for group in [10, 20] {
+        let first = messages.iter().position(|packet| *packet == text(group)).expect("it is written");
+        assert_eq!(messages[first + 1], text(group), "{messages:?}");
+    }
+    model.session.close(Reason::ClientDisconnect);
+    model.finish([]);
+}
+
+/// A refused group is not written, not even in part, and an accepted one is counted as a whole, although the
+/// outbox is nearly full and the session ends at some point.
+pub(super) fn all_or_nothing() {
+    let model = start(150, 1 << 20, |_| {});
+    let refused = Arc::new(Mutex::new(Vec::new()));
+    let mut threads: Vec<_> = [(10, WhenFull::Fail), (20, WhenFull::Wait), (30, WhenFull::Fail)]
+        .map(|(number, when_full)| {
+            let refused = refused.clone();
+            model.spawn(move |model| {
+                if !model.send_group(number, when_full) {
+                    lock(&refused).push(number);
+                }
+            })
+        })
+        .into();
+    threads.push(model.spawn(|model| match below(3) {
+        0 => model.session.abort(Reason::ClientDisconnect),
+        1 => model.server.break_writes(),
+        _ => model.session.close(Reason::ClientDisconnect),
+    }));
+    threads.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
+    model.session.abort(Reason::ClientDisconnect);
+    for number in lock(&refused).iter() {
+        assert!(!model.server.has(&text(*number)), "refused and written");
+    }
+    model.finish([]);
+}
+
 /// Two threads perform random operations, and a third one closes.
 pub(super) fn free_for_all() {
     let accepted = Arc::<AtomicUsize>::default();
@@ -365,7 +432,7 @@ pub(super) fn free_for_all() {
 
 fn operate(model: &Model, server_sends: &Mutex<usize>) {
     let session = &model.session;
-    match below(12) {
+    match below(13) {
         0..3 => model.send(1, WhenFull::Wait),
         3 => model.send(2, WhenFull::Fail),
         4 => drop(session.flush(Duration::from_secs(1))),
@@ -377,6 +444,7 @@ fn operate(model: &Model, server_sends: &Mutex<usize>) {
         8 => model.server.send([Packet::Ping("x".into())]),
         9 => session.abort(Reason::Other("abort".into())),
         10 => model.server.send([Packet::Close]),
+        11 => drop(model.send_group(3, WhenFull::Wait)),
         _ => model.server.fail(TransportError::Failed(Error::connection("broken"))),
     }
 }

@@ -1,7 +1,20 @@
 //! The websocket transport: each packet is one websocket frame, and both directions share one socket.
 
+mod close;
+mod deflate;
+mod extension;
 mod frames;
+#[cfg(any(test, fuzz))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
+pub(crate) mod fuzz;
+mod input;
+mod mask;
 mod opening;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod unconfirmed;
+mod writer;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -14,12 +27,13 @@ use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
 use super::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
-use crate::net::{LastActivity, TimeLeft, wait_for};
+use crate::net::{LastActivity, TimeLeft, unacknowledged, wait_for};
 use crate::protocol::Packet;
 use crate::sync::after;
 
-use frames::{Frames, broken, unwritable};
+use frames::{Burst, Frames, Read, broken, unwritable};
 
+pub(crate) use extension::CompressionSettings;
 pub(crate) use opening::WebSocketSettings;
 
 /// The websocket transport. Each packet is one websocket frame, and both directions share one socket.
@@ -53,8 +67,8 @@ impl WebSocket {
         left: impl Fn() -> Duration,
     ) -> Result<(), TransportError> {
         loop {
-            // The buffers of TLS and tungstenite come first, because poll cannot see them.
-            let more = self.frames.lock().read_burst(packets).map_err(|e| self.own(e))?;
+            // The buffers come first, because poll cannot see them.
+            let Read { more, owes } = self.frames.lock().read_burst(packets).map_err(|e| self.own(e))?;
             if !packets.is_empty() {
                 return Ok(());
             }
@@ -68,7 +82,34 @@ impl WebSocket {
                 return Err(self.own(TransportError::Silent));
             }
             if !more {
-                self.wait(PollFlags::IN, Some(after(left)))?;
+                let flags = if owes { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
+                self.wait(flags, Some(after(left)))?;
+            }
+        }
+    }
+
+    fn send_all(
+        &self,
+        batch: &mut VecDeque<Packet>,
+        spent: &mut Vec<Packet>,
+        progress: &dyn Progress,
+    ) -> Result<(), TransportError> {
+        let mut rest = false;
+        loop {
+            if rest || !batch.is_empty() {
+                // An empty batch gets no urgent packet, because the last packet of a batch may have been the
+                // close.
+                progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
+            }
+            let flushed = report(progress, self.frames.lock(), |frames| {
+                let burst = frames.write_burst(batch, spent);
+                rest = frames.is_writing();
+                burst
+            });
+            match flushed.map_err(|e| self.own(unwritable(e)))? {
+                true if batch.is_empty() && !rest => return Ok(()),
+                true => {}
+                false => self.wait(PollFlags::OUT, None)?,
             }
         }
     }
@@ -107,22 +148,12 @@ impl Transport for WebSocket {
         spent: &mut Vec<Packet>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
-        loop {
-            if !batch.is_empty() {
-                // An empty batch gets no urgent packet, because the last packet of a batch may have been the
-                // close.
-                progress.urgent().into_iter().for_each(|packet| batch.push_front(packet));
-            }
-            let mut given = 0;
-            let flushed =
-                report(progress, self.frames.lock(), |frames| frames.write_burst(batch, &mut given));
-            spent.extend(batch.drain(..given).filter(Packet::is_message));
-            match flushed.map_err(|e| self.own(unwritable(e)))? {
-                true if batch.is_empty() => return Ok(()),
-                true => {}
-                false => self.wait(PollFlags::OUT, None)?,
-            }
+        let sent = self.send_all(batch, spent, progress);
+        if sent.is_err() {
+            // A message that is written only in part was not passed to the system.
+            spent.extend(self.frames.lock().take_current().filter(Packet::is_message));
         }
+        sent
     }
 
     fn try_send(&self, packet: &mut Packet, progress: &dyn Progress) -> Result<TrySend, TransportError> {
@@ -150,6 +181,13 @@ impl Transport for WebSocket {
     fn send_is_bounded(&self) -> bool {
         false
     }
+
+    fn unconfirmed(&self) -> u64 {
+        match unacknowledged(&self.tcp) {
+            None | Some(0) => 0,
+            Some(bytes) => self.frames.lock().unconfirmed(bytes),
+        }
+    }
 }
 
 /// Writes, and reports the written packets under the lock, before the server's answer to them can be read.
@@ -157,11 +195,15 @@ impl Transport for WebSocket {
 fn report(
     progress: &dyn Progress,
     mut frames: MutexGuard<'_, Frames>,
-    write: impl FnOnce(&mut Frames) -> Result<Option<Written>, TransportError>,
+    write: impl FnOnce(&mut Frames) -> Result<Burst, TransportError>,
 ) -> Result<bool, TransportError> {
-    let written = write(&mut frames)?;
-    if let Some(written) = written {
-        progress.written(written);
+    match write(&mut frames)? {
+        Burst::Blocked => Ok(false),
+        Burst::Flushed(written) => {
+            if written != Written::default() {
+                progress.written(written);
+            }
+            Ok(true)
+        }
     }
-    Ok(written.is_some())
 }

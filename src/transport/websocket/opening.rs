@@ -3,16 +3,19 @@
 use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
-use tungstenite::WebSocket as Socket;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::WebSocket;
+use super::deflate::Inflater;
+use super::extension::{self, CompressionSettings};
 use super::frames::Frames;
+use super::input::Input;
+use super::reader::{Limits, Reader};
+use super::writer::{Compressor, Writer};
 use crate::error::{Error, Result};
-use crate::net::{HttpClient, HttpError, ReadAhead};
+use crate::net::{HttpClient, HttpError};
 use crate::protocol::Endpoint;
 use crate::transport::{TransportKind, timestamp};
 
@@ -25,10 +28,13 @@ pub(crate) struct WebSocketSettings {
     /// token as a subprotocol.
     pub(crate) subprotocols: Vec<HeaderValue>,
     pub(crate) max_message: usize,
-    pub(crate) max_frame: usize,
-    /// The size of the read buffer, which is allocated for the life of the connection.
+    /// `None` if only the limit of a message holds.
+    pub(crate) max_frame: Option<usize>,
+    /// The size of the read buffer while little data arrives.
     pub(crate) read_buffer: usize,
     pub(crate) write_buffer: usize,
+    /// `None` if messages are not compressed.
+    pub(crate) compression: Option<CompressionSettings>,
 }
 
 impl Default for WebSocketSettings {
@@ -37,9 +43,10 @@ impl Default for WebSocketSettings {
             headers: Vec::new(),
             subprotocols: Vec::new(),
             max_message: 64 << 20,
-            max_frame: 64 << 20,
+            max_frame: None,
             read_buffer: 4 * 1024,
             write_buffer: 128 * 1024,
+            compression: None,
         }
     }
 }
@@ -56,21 +63,39 @@ impl WebSocket {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
-        let upgraded = http.upgrade(&url, &key, &settings.headers)?;
-        verify(&upgraded.headers, &key, &settings.subprotocols).map_err(HttpError::reached)?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(settings.read_buffer)
-            .write_buffer_size(settings.write_buffer)
-            // A text frame starts with the packet's type, which takes one byte. A binary message that is one
-            // byte too long is refused later, in `Frames::packet`.
-            .max_frame_size(Some(settings.max_frame.saturating_add(1)))
-            .max_message_size(Some(settings.max_message.saturating_add(1)));
+        let mut headers = settings.headers.clone();
+        if let Some(compression) = &settings.compression {
+            headers.push((header::SEC_WEBSOCKET_EXTENSIONS, compression.offer()));
+        }
+        let upgraded = http.upgrade(&url, &key, &headers)?;
+        let (compressor, inflater) =
+            accepted(&upgraded.headers, &key, settings).map_err(HttpError::reached)?;
         let tcp = upgraded.stream.socket().tcp().clone();
-        let stream = ReadAhead::new(upgraded.stream);
-        let socket = Socket::from_partially_read(stream, upgraded.early, Role::Client, Some(config));
-        let frames = Mutex::new(Frames::new(socket, settings.max_message, settings.write_buffer));
+        let input = Input::new(&upgraded.early, settings.read_buffer, !upgraded.stream.is_tls());
+        let limits = Limits { message: settings.max_message, frame: settings.max_frame };
+        let reader = Reader::new(input, limits, inflater);
+        let writer = Writer::new(settings.write_buffer, compressor);
+        let frames = Mutex::new(Frames::new(upgraded.stream, reader, writer));
         Ok(WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) })
     }
+}
+
+/// Checks the server's 101 answer, and returns the two ends of the compression if there is one.
+fn accepted(
+    headers: &HeaderMap,
+    key: &str,
+    settings: &WebSocketSettings,
+) -> Result<(Option<Compressor>, Option<Inflater>)> {
+    verify(headers, key, &settings.subprotocols)?;
+    let offered = settings.compression.as_ref();
+    let agreement = extension::agreed(headers, offered)?;
+    Ok(match offered.zip(agreement) {
+        Some((offered, agreement)) => {
+            let (compressor, inflater) = offered.make(&agreement);
+            (compressor, Some(inflater))
+        }
+        None => (None, None),
+    })
 }
 
 /// Checks the server's 101 answer (RFC 6455, section 4.1).
@@ -86,9 +111,6 @@ fn verify(headers: &HeaderMap, key: &str, offered: &[HeaderValue]) -> Result<()>
     let accept = headers.get(header::SEC_WEBSOCKET_ACCEPT).map(|value| value.as_bytes());
     if accept != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
         return Err(wrong("has the wrong Sec-WebSocket-Accept"));
-    }
-    if headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(wrong("has an extension that was not asked for"));
     }
     if let Some(chosen) = headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
         if !offered.contains(chosen) {

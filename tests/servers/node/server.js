@@ -3,7 +3,6 @@
 
 const http = require("http");
 const { parseArgs } = require("util");
-const engine = require("engine.io");
 
 // The test holds the other end of stdin; it closes even when the test is killed.
 process.stdin.on("end", () => process.exit(0)).resume();
@@ -17,8 +16,13 @@ const { values: options } = parseArgs({
     "ping-timeout": { type: "string", default: "20000" },
     "max-payload": { type: "string", default: "1000000" },
     transports: { type: "string", default: "polling,websocket" },
+    socket: { type: "string" },
+    path: { type: "string", default: "engine.io" },
+    "no-trailing-slash": { type: "boolean", default: false },
+    engine: { type: "string", default: "engine.io" },
   },
 });
+const engine = require(options.engine);
 
 // `size` bytes of `unit`, again and again.
 const pattern = (unit, size) => Buffer.alloc(size, unit);
@@ -66,6 +70,10 @@ const server = engine.attach(httpServer, {
   pingTimeout: Number(options["ping-timeout"]),
   maxHttpBufferSize: Number(options["max-payload"]),
   transports: options.transports.split(","),
+  path: `/${options.path}`,
+  addTrailingSlash: !options["no-trailing-slash"],
+  // Off by default. It takes a client that offers it, too.
+  perMessageDeflate: { threshold: 1024 },
 });
 
 server.on("connection", (socket) => {
@@ -77,4 +85,8 @@ server.on("connection", (socket) => {
   socket.on("close", (reason) => event("disconnect", { sid, reason, received: session.received }));
 });
 
-httpServer.listen(0, "127.0.0.1", () => report(`PORT ${httpServer.address().port}`));
+if (options.socket) {
+  httpServer.listen(options.socket, () => report("PORT 0"));
+} else {
+  httpServer.listen(0, "127.0.0.1", () => report(`PORT ${httpServer.address().port}`));
+}

@@ -58,13 +58,26 @@ async def disconnect(sid, reason):
     sessions.disconnected(sid, reason)
 
 
-listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-# Connections wait in the backlog until uvicorn accepts them, so the port is as good as open now.
-control.announce_port(listener.getsockname()[1])
+def listen():
+    """Connections wait in the backlog until uvicorn accepts them, so the port is as good as open then."""
+    if arguments.socket is None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        control.announce_port(listener.getsockname()[1])
+    else:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(arguments.socket)
+        listener.listen(128)
+        control.announce_port(0)
+    return listener
+
+
+listener = listen()
 config = uvicorn.Config(
-    engineio.ASGIApp(server),
+    engineio.ASGIApp(server, engineio_path=arguments.path),
     log_level="error",
     timeout_keep_alive=arguments.keep_alive,
     ws_max_size=64 * 1024 * 1024,
+    # What `--uds` sets: with it, uvicorn binds the path itself unless it is given a socket.
+    uds=arguments.socket,
 )
 uvicorn.Server(config).run(sockets=[listener])

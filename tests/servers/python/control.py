@@ -6,7 +6,6 @@ The protocol is the same for all servers of tests/interop.rs, see ../README.md.
 import argparse
 import json
 import logging
-import math
 import os
 import sys
 import threading
@@ -35,13 +34,15 @@ def arguments():
     parser.add_argument("--ping-timeout", type=int, default=20_000, help="milliseconds")
     parser.add_argument("--max-payload", type=int, default=1_000_000, help="bytes")
     parser.add_argument("--transports", default="polling,websocket")
+    parser.add_argument("--path", default="engine.io")
+    parser.add_argument("--socket", help="path of a Unix socket, of uvicorn")
     parser.add_argument("--keep-alive", type=int, default=5, help="seconds, of uvicorn")
     return parser.parse_args()
 
 
 def engine_options(arguments):
     return {
-        "ping_interval": _ping_interval(arguments.ping_interval / 1000),
+        "ping_interval": arguments.ping_interval / 1000,
         "ping_timeout": arguments.ping_timeout / 1000,
         "max_http_buffer_size": arguments.max_payload,
         "transports": arguments.transports.split(","),
@@ -50,14 +51,6 @@ def engine_options(arguments):
         "json": TextStaysText,
         "logger": _logger(),
     }
-
-
-def _ping_interval(seconds):
-    """The handshake announces whole seconds, rounded down: 0.3 would become 0, and every client would
-    give up before the first ping. The second number, the grace period, is added in what is announced
-    only, so this pings every 0.3 s and announces 1 s."""
-    whole = math.ceil(seconds)
-    return seconds if whole == seconds else (seconds, whole - seconds + 0.001)
 
 
 class TextStaysText:

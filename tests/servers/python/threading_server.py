@@ -60,7 +60,7 @@ def disconnect(sid, reason):
     sessions.disconnected(sid, reason)
 
 
-http = make_server("127.0.0.1", 0, engineio.WSGIApp(server), threaded=True)
+http = make_server("127.0.0.1", 0, engineio.WSGIApp(server, engineio_path=arguments.path), threaded=True)
 http.daemon_threads = True
 control.announce_port(http.server_port)
 http.serve_forever()

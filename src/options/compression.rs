@@ -1,0 +1,96 @@
+//! The compression of websocket messages.
+
+use crate::error::{Error, Result};
+use crate::transport::CompressionSettings;
+
+/// The options of permessage-deflate, the compression of websocket messages (RFC 7692), for
+/// [`WebSocketOptions::compression`](crate::WebSocketOptions::compression).
+///
+/// The client offers the extension, and the server accepts or ignores it. A server's answer that is not
+/// within the offer is refused with [`Error::Protocol`]: the websocket is not used then.
+///
+/// Compression costs CPU time for each message, and memory for each connection: about 300 KiB from the first
+/// sent message that is compressed, and about 50 KiB from the first received one. It pays for texts of a
+/// kilobyte or more on a slow or metered line. Do not compress a secret together with text that someone else
+/// chooses: the size of the result would tell about the secret.
+///
+/// # Examples
+///
+/// ```
+/// use engineio::{Client, Compression, WebSocketOptions};
+///
+/// let compression = Compression::new().threshold(4096).server_no_context_takeover(true);
+/// let options = WebSocketOptions::new().compression(compression);
+/// let client = Client::builder().websocket_options(options).build()?;
+/// # Ok::<(), engineio::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "options do nothing before they are given to `WebSocketOptions`"]
+pub struct Compression(CompressionSettings);
+
+impl Compression {
+    /// Makes options with the default values.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the size in bytes from which a sent message is compressed. Default: 1024. The size of a text
+    /// includes one byte for the type of its packet.
+    pub fn threshold(mut self, bytes: usize) -> Self {
+        self.0.threshold = bytes;
+        self
+    }
+
+    /// Sets the effort, from 1 (fast) to 9 (small). Default: 6, as in zlib. Another value is refused when the
+    /// client is built.
+    pub fn level(mut self, level: u32) -> Self {
+        self.0.level = level;
+        self
+    }
+
+    /// Sets whether each sent message is compressed on its own, without references to the ones before. It
+    /// saves the server memory, and makes messages longer. Default: false. The server may ask for it as well.
+    pub fn client_no_context_takeover(mut self, yes: bool) -> Self {
+        self.0.client_no_context_takeover = yes;
+        self
+    }
+
+    /// Sets whether the server is asked to compress each message on its own. Default: false.
+    pub fn server_no_context_takeover(mut self, yes: bool) -> Self {
+        self.0.server_no_context_takeover = yes;
+        self
+    }
+
+    /// Sets the largest window for sent messages, as a power of two: from 9 (512 bytes) to 15 (32 KiB).
+    /// Default: 15. Another value is refused when the client is built. A smaller window takes less memory on
+    /// both sides, and makes messages longer.
+    ///
+    /// The server may choose a smaller one. If it chooses 8, which zlib does not support, sent messages are
+    /// not compressed.
+    pub fn client_max_window_bits(mut self, bits: u8) -> Self {
+        self.0.client_max_window_bits = Some(bits);
+        self
+    }
+
+    /// Asks the server for a window of at most that size, as a power of two from 8 to 15. Default: the
+    /// server's choice. Another value is refused when the client is built. A server that cannot limit its
+    /// window does not compress then.
+    pub fn server_max_window_bits(mut self, bits: u8) -> Self {
+        self.0.server_max_window_bits = Some(bits);
+        self
+    }
+
+    pub(super) fn settings(&self, option: &'static str) -> Result<CompressionSettings> {
+        let settings = self.0;
+        if !(1..=9).contains(&settings.level) {
+            return Err(Error::option(option, "the level of the compression must be from 1 to 9"));
+        }
+        if settings.client_max_window_bits.is_some_and(|bits| !(9..=15).contains(&bits)) {
+            return Err(Error::option(option, "client_max_window_bits must be from 9 to 15"));
+        }
+        if settings.server_max_window_bits.is_some_and(|bits| !(8..=15).contains(&bits)) {
+            return Err(Error::option(option, "server_max_window_bits must be from 8 to 15"));
+        }
+        Ok(settings)
+    }
+}

@@ -1,0 +1,186 @@
+//! The bytes that have been read from the socket and not yet been taken.
+
+use std::io::{self, ErrorKind, Read};
+
+/// The size of a read from a busy connection, in bytes.
+const AHEAD: usize = 64 * 1024;
+
+/// The least size of the buffer, in bytes. The head and the payload of a control frame fit into it.
+const LEAST: usize = 256;
+
+/// The input buffer. It is small while little data arrives, because it lives as long as the connection, and
+/// large while much does.
+pub(super) struct Input {
+    buffer: Box<[u8]>,
+    /// The part of `buffer` from `start` to `end` has not been taken.
+    start: usize,
+    end: usize,
+    /// The size of the buffer while little data arrives, in bytes.
+    idle: usize,
+    /// Set if a read has filled the buffer, so more data is likely.
+    busy: bool,
+    /// Set if the last read took all data that had arrived: the next read would find nothing, and is saved.
+    drained: bool,
+    /// True if a short read means that no more data has arrived. TLS hands out one record at a time.
+    tells: bool,
+    /// The number of bytes that may still be read before the lock of the socket is released.
+    ration: usize,
+}
+
+impl Input {
+    /// `early` has been read already. `tells` is false for a stream whose short reads mean nothing.
+    pub(super) fn new(early: &[u8], size: usize, tells: bool) -> Self {
+        let idle = size.max(LEAST);
+        let mut buffer = vec![0; idle.max(early.len())];
+        buffer[..early.len()].copy_from_slice(early);
+        let (buffer, end) = (buffer.into(), early.len());
+        Input { buffer, start: 0, end, idle, busy: false, drained: false, tells, ration: 0 }
+    }
+
+    /// Sets how many bytes are read before a read fails with `WouldBlock`: a message in endless fragments
+    /// never is complete.
+    pub(super) fn ration(&mut self, bytes: usize) {
+        self.ration = bytes;
+    }
+
+    /// True if the ration is used up. More data may have arrived then.
+    pub(super) fn used_up(&self) -> bool {
+        self.ration == 0
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Reads more bytes behind those that are there. Returns false at the end of the stream.
+    pub(super) fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
+        self.make_room();
+        let (end, size) = (self.end, self.buffer.len());
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.read(stream, &mut buffer[end..size]);
+        self.buffer = buffer;
+        self.end += *read.as_ref().unwrap_or(&0);
+        match read {
+            Err(e) => {
+                self.make_room();
+                Err(e)
+            }
+            Ok(count) => Ok(count > 0),
+        }
+    }
+
+    /// Reads up to `count` bytes to the end of `data`, past the buffer, which is empty. Returns false at the
+    /// end of the stream.
+    pub(super) fn read_into(
+        &mut self,
+        stream: &mut impl Read,
+        data: &mut Vec<u8>,
+        count: usize,
+    ) -> io::Result<bool> {
+        let (length, piece) = (data.len(), count.min(AHEAD));
+        if data.capacity() - length < piece {
+            // The memory grows with what has come, because a length is declared at no cost.
+            data.reserve_exact(count.min(length.max(AHEAD)));
+        }
+        data.resize(length + piece, 0);
+        let read = self.read(stream, &mut data[length..]);
+        data.truncate(length + read.as_ref().unwrap_or(&0));
+        Ok(read? > 0)
+    }
+
+    fn read(&mut self, stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used_up() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let read = match std::mem::take(&mut self.drained) {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => stream.read(buffer),
+        };
+        match read {
+            Ok(count) => {
+                self.ration = self.ration.saturating_sub(count);
+                self.busy |= count == buffer.len();
+                self.drained = self.tells && 0 < count && count < buffer.len();
+                Ok(count)
+            }
+            Err(e) => {
+                self.busy = false;
+                Err(e)
+            }
+        }
+    }
+
+    /// Moves the bytes to the beginning of a buffer of the right size.
+    fn make_room(&mut self) {
+        let held = self.end - self.start;
+        let size = if self.busy { AHEAD.max(self.idle) } else { self.idle };
+        if self.buffer.len() != size && held <= size / 2 {
+            let mut buffer = vec![0; size];
+            buffer[..held].copy_from_slice(self.bytes());
+            (self.buffer, self.start, self.end) = (buffer.into(), 0, held);
+        } else if self.buffer.len() - self.end < LEAST {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, held);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that has some bytes, and then no more for now.
+    struct Burst(usize);
+
+    impl Read for Burst {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = buffer.len().min(self.0);
+            self.0 -= count;
+            if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }
+    }
+
+    #[test]
+    fn the_buffer_grows_for_a_burst_and_shrinks_again() {
+        for tells in [true, false] {
+            let mut input = Input::new(b"early", 1024, tells);
+            assert_eq!(input.bytes(), b"early");
+            let mut burst = Burst(200_000);
+            let (mut taken, mut largest) = (0, 0);
+            input.ration(usize::MAX);
+            while input.fill(&mut burst).is_ok_and(|more| more) {
+                taken += input.bytes().len();
+                input.consume(input.bytes().len());
+                largest = largest.max(input.buffer.len());
+            }
+            assert_eq!((taken, largest, input.buffer.len()), (200_005, AHEAD, 1024), "{tells}");
+        }
+    }
+
+    #[test]
+    fn a_ration_ends_a_burst() {
+        let mut input = Input::new(b"", 1024, true);
+        input.ration(1000);
+        let mut burst = Burst(200_000);
+        while input.fill(&mut burst).is_ok() {
+            input.consume(input.bytes().len());
+        }
+        assert!(input.used_up() && burst.0 > 190_000);
+    }
+
+    #[test]
+    fn a_declared_length_costs_nothing() {
+        let mut input = Input::new(b"", 1024, true);
+        let mut data = Vec::new();
+        input.ration(usize::MAX);
+        assert!(input.read_into(&mut Burst(10), &mut data, 1 << 40).unwrap());
+        assert!(data.len() == 10 && data.capacity() <= 2 * AHEAD, "{}", data.capacity());
+    }
+}

@@ -1,0 +1,6 @@
+//! The websocket transport: frames, ends and the compression of messages.
+
+mod compression;
+mod drain;
+mod ends;
+mod messages;
