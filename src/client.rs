@@ -193,7 +193,7 @@ impl Client {
     /// - [`Error::SocketIsClosed`] if there is no connection, or it ends before there is room.
     /// - [`Error::MessageTooLarge`] if the message exceeds the server's limit. The connection stays open.
     /// - [`Error::Separator`] for a text with U+001E by polling. The connection stays open.
-    /// - [`Error::Json`] if a [`Message::Json`] cannot be serialized.
+    /// - [`Error::Json`] if a [`Message::Json`](crate::Message::Json) cannot be serialized.
     ///
     /// # Examples
     ///

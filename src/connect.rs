@@ -10,8 +10,8 @@ use ureq::http::header::AUTHORIZATION;
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{
-    AgentSource, AnsweredAddresses, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Routes,
-    authorization, check_socket,
+    AgentSource, AnsweredAddresses, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Place,
+    Routes, authorization, check_socket,
 };
 use crate::options::{ConnectOptions, Options};
 use crate::printable::printable;
@@ -237,8 +237,9 @@ impl Plan {
         let options = &self.options;
         // base64 makes a payload longer than its messages by a third.
         let body = options.max_message_size.saturating_add(options.max_message_size / 2);
-        let (packets, endpoint) = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
-        let (handshake, mut early) = opened(packets)?;
+        let (packets, place) = Polling::handshake(http, &self.endpoint, options.timestamp_requests, body)?;
+        let endpoint = self.endpoint_at(&place);
+        let (handshake, mut early) = opened(packets).map_err(|e| e.at(&place))?;
         let offered = handshake.upgrades().iter().any(|name| name == TransportKind::WebSocket.as_str());
         if upgrade && offered && !early.contains(&Packet::Close) {
             match self.upgrade(http, &endpoint, &handshake, &mut early) {
@@ -266,6 +267,14 @@ impl Plan {
         Ok(Connected { transport: Box::new(transport), handshake, early })
     }
 
+    /// The endpoint of a session whose handshake came from that place.
+    fn endpoint_at(&self, place: &Place) -> Endpoint {
+        match place.redirected {
+            true => self.endpoint.moved_to(&place.url, self.options.timestamp_requests),
+            false => self.endpoint.clone(),
+        }
+    }
+
     /// Ends a session that was opened by polling, and that the client does not use.
     fn end_unused_session(&self, http: &HttpClient, endpoint: &Endpoint, sid: &str) {
         let options = &self.options;
@@ -275,11 +284,12 @@ impl Plan {
     }
 
     fn websocket(&self, http: &HttpClient) -> Result<Connected, HttpError> {
-        let transport = self.open_websocket(http, &self.endpoint, None)?;
+        let (transport, place) = self.open_websocket(http, &self.endpoint, None)?;
         let mut packets = VecDeque::new();
         let deadline = Instant::now() + self.options.request_timeout;
-        transport.recv_by(&mut packets, deadline).map_err(|e| HttpError::reached(no_answer(e)))?;
-        let (handshake, early) = opened(packets)?;
+        let received = transport.recv_by(&mut packets, deadline);
+        received.map_err(|e| HttpError::reached(no_answer(e)).at(&place))?;
+        let (handshake, early) = opened(packets).map_err(|e| e.at(&place))?;
         if handshake.may_be_version_3() {
             self.refuse_version_3(http)?;
         }
@@ -295,9 +305,9 @@ impl Plan {
             Err(Refusal::Version3) => Err(Refusal::Version3.into()),
             // The server need not support polling.
             Err(Refusal::Http(_)) => Ok(()),
-            Ok((packets, endpoint)) => {
+            Ok((packets, place)) => {
                 if let Ok((handshake, _)) = opened(packets) {
-                    self.end_unused_session(http, &endpoint, handshake.sid());
+                    self.end_unused_session(http, &self.endpoint_at(&place), handshake.sid());
                 }
                 Ok(())
             }
@@ -309,7 +319,7 @@ impl Plan {
         http: &HttpClient,
         endpoint: &Endpoint,
         sid: Option<&str>,
-    ) -> Result<WebSocket, HttpError> {
+    ) -> Result<(WebSocket, Place), HttpError> {
         let options = &self.options;
         WebSocket::open(http, endpoint, sid, options.timestamp_requests, &options.websocket)
     }
@@ -323,14 +333,14 @@ impl Plan {
         early: &mut VecDeque<Packet>,
     ) -> Result<WebSocket> {
         let opened = self.open_websocket(http, endpoint, Some(handshake.sid()));
-        let websocket = opened.map_err(|e| e.error)?;
+        let (websocket, place) = opened.map_err(|e| e.error)?;
         let upgraded = self.probe(&websocket, early);
         match upgraded {
             Ok(()) => Ok(websocket),
             Err(e) => {
                 // While a probe is open, some servers answer every poll at once and with nothing.
                 websocket.close();
-                Err(e)
+                Err(place.named_in(e))
             }
         }
     }

@@ -1,7 +1,7 @@
 mod cause;
 mod kind;
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde_json::Value;
 
@@ -185,6 +185,18 @@ impl fmt::Debug for Error {
     }
 }
 
+/// The cause without its own one, if that says the same, as those of OpenSSL do.
+fn undoubled(cause: BoxError) -> BoxError {
+    let text = cause.to_string();
+    match cause.source() {
+        Some(inner) if text.contains(&inner.to_string()) => match cause.downcast_ref::<io::Error>() {
+            Some(error) => Box::new(io::Error::new(error.kind(), text)),
+            None => text.into(),
+        },
+        _ => cause,
+    }
+}
+
 /// The text of an error and its causes, without repetitions.
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
@@ -215,7 +227,7 @@ impl Error {
     }
 
     pub(crate) fn connection_from(message: impl Into<String>, source: impl Into<BoxError>) -> Self {
-        let source = Some(ErrorCause::new(printable_cause(source.into())));
+        let source = Some(ErrorCause::new(printable_cause(undoubled(source.into()))));
         Error::Connection { message: printable(message.into()), status: None, body: None, source }
     }
 

@@ -104,8 +104,9 @@
 //! Both transports connect in the same way. The system's TLS library checks certificates against the system's
 //! authorities and those added by [`ClientBuilder::ca_certificate`]. A proxy comes from
 //! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
-//! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. All connections through a
-//! proxy are tunnels (HTTP CONNECT or SOCKS5), including unencrypted ones.
+//! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An HTTP proxy
+//! forwards the requests of long polling to an `http://` server. All other connections through a proxy are
+//! tunnels (HTTP CONNECT or SOCKS5).
 //!
 //! [`Client::connect_with`] also takes the path of a Unix socket. [`ClientBuilder::local_address`] and
 //! [`ClientBuilder::resolve`] set both ends of TCP connections.

@@ -100,7 +100,7 @@ fn child() {
     let connected = client.connect(server.url());
     if part == "connect" {
         let error = connected.unwrap_err().to_string();
-        assert!(error.ends_with("the order was not stored: the disk is full\\n\\u{1b}[31m"), "{error}");
+        assert!(error.ends_with("the order was not stored: the disk is full\n\u{1b}[31m"), "{error}");
         return;
     }
     connected.unwrap();

@@ -46,13 +46,13 @@ impl Dialer {
             return Ok((stream, forward));
         };
         let host = host(details.uri);
-        let stream = dial::tls(&connector, host, stream, limits.next())
+        let stream = dial::tls(&connector, host, stream, limits)
             .map_err(|e| with_names(e, &tls, host, limits, || Ok(self.open(limits, details)?.0)))?;
         Ok((stream, None))
     }
 
     /// Opens a connection to the server without TLS, or one to a proxy that forwards the request.
-    fn open(&self, limits: Limits, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
+    fn open(&self, limits: Limits<'_>, details: &ConnectionDetails) -> Result<(Stream, Option<Forward>)> {
         let host = host(details.uri);
         let port = details.uri.port_u16().unwrap_or(if details.needs_tls() { 443 } else { 80 });
         let Some(proxy) = self.link.routes.find(details.uri)? else {
@@ -64,18 +64,18 @@ impl Dialer {
         if let Some(forward) = self.link.forward(&proxy, details.uri) {
             return Ok((stream, Some(forward)));
         }
-        stream.set_patience(Patience::Until(Some(limits.next())));
+        stream.set_patience(Patience::While(Arc::new(limits.next())));
         proxy.open_tunnel(&mut stream, host, port, self.link.proxy_authorization.as_ref())?;
         Ok((stream, None))
     }
 
-    fn limits(&self, details: &ConnectionDetails) -> Limits {
+    fn limits(&self, details: &ConnectionDetails) -> Limits<'_> {
         let all = details.timeout.not_zero().and_then(|all| Instant::now().checked_add(*all));
-        Limits { step: self.link.timeout, end: all }
+        Limits { step: self.link.timeout, end: all, activity: &self.link.activity }
     }
 
     /// Opens a TCP connection that `HttpClient::close` can interrupt at any time, also while it is made.
-    fn tcp(&self, host: &str, port: u16, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
+    fn tcp(&self, host: &str, port: u16, limits: Limits<'_>, details: &ConnectionDetails) -> Result<Socket> {
         let register = |waiter| register(details, waiter);
         let tcp = dial::tcp(host, port, limits, &self.link.addresses, &self.link.dial, &register)?;
         Socket::new(tcp, self.link.activity.clone())
@@ -83,16 +83,21 @@ impl Dialer {
     }
 
     /// Connects to the server's Unix socket. Neither a proxy nor TLS is on the way.
-    fn unix(&self, path: &Path, limits: Limits, details: &ConnectionDetails) -> Result<Socket> {
+    fn unix(&self, path: &Path, limits: Limits<'_>, details: &ConnectionDetails) -> Result<Socket> {
         if details.needs_tls() {
             return Err(Error::connection("TLS is not supported on Unix sockets"));
         }
         let register = |waiter| register(details, waiter);
-        let stream = dial::unix(path, limits.next(), &register)?;
+        let stream = dial::unix(path, &limits.next(), &register)?;
         Ok(Socket::unix(stream, self.link.activity.clone()))
     }
 
-    fn connect_to_proxy(&self, proxy: &Proxy, limits: Limits, details: &ConnectionDetails) -> Result<Stream> {
+    fn connect_to_proxy(
+        &self,
+        proxy: &Proxy,
+        limits: Limits<'_>,
+        details: &ConnectionDetails,
+    ) -> Result<Stream> {
         let socket = self.tcp(proxy.host(), proxy.port(), limits, details);
         let stream = Stream::Plain(socket.map_err(|e| proxy.unreachable(e))?);
         if !proxy.is_secure() {
@@ -100,7 +105,7 @@ impl Dialer {
         }
         let (tls, host) = (&self.link.proxy_tls, proxy.host());
         let open = || Ok(Stream::Plain(self.tcp(host, proxy.port(), limits, details)?));
-        dial::tls(&tls.connector()?, host, stream, limits.next())
+        dial::tls(&tls.connector()?, host, stream, limits)
             .map_err(|e| proxy.unreachable(with_names(e, tls, host, limits, open)))
     }
 }
@@ -120,7 +125,7 @@ fn with_names(
     mut error: Error,
     tls: &TlsSettings,
     host: &str,
-    limits: Limits,
+    limits: Limits<'_>,
     open: impl FnOnce() -> Result<Stream>,
 ) -> Error {
     if !tls_error::is_for_another_host(&error) {
@@ -128,7 +133,7 @@ fn with_names(
     }
     let read = || {
         let connector = tls.for_any_host().connector()?;
-        let stream = dial::tls(&connector, host, open()?, limits.next())?;
+        let stream = dial::tls(&connector, host, open()?, limits)?;
         Ok::<_, Error>(stream.certificate().and_then(|certificate| certificate::hosts(&certificate)))
     };
     // Without the names, the error says what is known.

@@ -1,5 +1,8 @@
 //! The targets of `testing/fuzz.rs` that need private parts of this module.
 
+mod body;
+mod redirects;
+
 use std::io::{self, Cursor, Read, Write};
 
 use ureq::http::Uri;
@@ -7,6 +10,10 @@ use ureq::http::Uri;
 use super::pem as file;
 use super::proxy::{ProxySettings, Routes};
 use crate::testing::fuzz::{secret, shown};
+
+pub use super::cookies::fuzz::cookies;
+pub use body::body;
+pub use redirects::redirects;
 
 /// Certificates and keys of the user.
 pub fn pem(data: &[u8]) {

@@ -11,7 +11,7 @@ use url::Url;
 use super::agent;
 use super::body::{self, BodyError};
 use super::excerpt;
-use super::http_error::{ERROR_BODY, HttpError, failed, refused, unanswered};
+use super::http_error::{HttpError, failed, refused, unanswered};
 use super::link::{Handover, Link};
 use super::redirect::redacted;
 use super::settings::HttpSettings;
@@ -19,6 +19,10 @@ use super::socket::{LastActivity, Patience, Stream, TimeLeft};
 use super::user_agent::{Answer, Failure, Lanes, Place, Request, UserAgent};
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, lock};
+
+/// The limit for the answer to a POST, in bytes. Servers answer with two, and a login page in place of that
+/// may be large.
+const POST_BODY: usize = 1 << 20;
 
 /// The `User-Agent` of requests, unless the user sets one.
 const DEFAULT_USER_AGENT: HeaderValue =
@@ -58,6 +62,7 @@ pub(crate) struct Upgraded {
     /// Bytes that followed the head of the response.
     pub(crate) early: Vec<u8>,
     pub(crate) headers: HeaderMap,
+    pub(crate) place: Place,
     pub(crate) activity: Arc<LastActivity>,
 }
 
@@ -105,6 +110,11 @@ impl HttpClient {
             user_agent: self.0.user_agent.clone(),
             warned: Mutex::default(),
         }))
+    }
+
+    #[cfg(any(test, fuzz))]
+    pub(super) fn agent(&self) -> &UserAgent {
+        &self.0
     }
 
     /// The proxy that requests to `url` go through, for the log.
@@ -162,8 +172,7 @@ impl HttpClient {
     ) -> Result<Response, HttpError> {
         let request = Request { post: Some((content_type, body)), deadline, ..Request::default() };
         let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed));
-        let read =
-            answer.and_then(|answer| read(answer, ERROR_BODY)?.map_err(|failure| failure.told(failed)));
+        let read = answer.and_then(|answer| read(answer, POST_BODY)?.map_err(|failure| failure.told(failed)));
         read.map_err(|e| e.without_sid(url))
     }
 
@@ -202,6 +211,7 @@ impl HttpClient {
             stream,
             early,
             headers: answer.response.headers().clone(),
+            place: answer.place,
             activity: self.0.link.activity.clone(),
         })
     }

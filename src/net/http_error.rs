@@ -14,7 +14,7 @@ use super::user_agent::{Answer, Failure, Place};
 use crate::error::Error;
 
 /// The limit for the body of an error response, in bytes: enough for any JSON that explains a refusal.
-pub(super) const ERROR_BODY: usize = 64 * 1024;
+const ERROR_BODY: usize = 64 * 1024;
 
 /// A request that failed.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub(crate) struct HttpError {
 impl HttpError {
     pub(crate) fn reached(error: Error) -> Self {
         HttpError { error, reached: true }
+    }
+
+    /// Names the place that the answer came from, if a redirect led there.
+    pub(crate) fn at(self, place: &Place) -> Self {
+        HttpError { error: place.named_in(self.error), ..self }
     }
 
     /// Hides the session id of the request to `url`.
@@ -103,23 +108,27 @@ impl Place {
             self.url.path().into()
         }
     }
+
+    /// The error with the name of this place, if a redirect led here.
+    pub(crate) fn named_in(&self, mut error: Error) -> Error {
+        if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
+            (self.redirected, &mut error)
+        {
+            message.push_str(&format!("; a redirect led to {}", redacted(&self.url)));
+        }
+        error
+    }
 }
 
 impl Failure {
     /// Builds the error, with `translate` for an error of ureq's and the first bytes of the response. It
     /// names the place that a redirect led to.
     pub(super) fn told(self, translate: impl FnOnce(ureq::Error, &[u8]) -> HttpError) -> HttpError {
-        let (mut told, place) = match self {
-            Failure::Redirect(error) => return HttpError::reached(error),
-            Failure::Body { error, place } => (HttpError::reached(error), place),
-            Failure::Exchange { error, start, place } => (translate(error, &start), place),
-        };
-        if let (true, Error::Connection { message, .. } | Error::Protocol { message, .. }) =
-            (place.redirected, &mut told.error)
-        {
-            message.push_str(&format!("; a redirect led to {}", redacted(&place.url)));
+        match self {
+            Failure::Redirect(error) => HttpError::reached(error),
+            Failure::Body { error, place } => HttpError::reached(error).at(&place),
+            Failure::Exchange { error, start, place } => translate(error, &start).at(&place),
         }
-        told
     }
 }
 

@@ -74,7 +74,7 @@ impl HttpTransport {
     fn patience(&self, timeout: NextTimeout) -> Patience {
         if timeout.per_read.is_some_and(|limit| *limit == WHILE_ALIVE) {
             if let Some(server) = &*lock(&self.link.server) {
-                return Patience::Alive(server.clone());
+                return Patience::While(server.clone());
             }
         }
         let end = timeout.not_zero().and_then(|after| Instant::now().checked_add(*after));
@@ -87,7 +87,7 @@ impl HttpTransport {
             return Ok(());
         }
         let patience = self.patience(timeout.for_write());
-        let is_poll = matches!(patience, Patience::Alive(_));
+        let is_poll = matches!(patience, Patience::While(_));
         let (stream, buffers) = self.stream(patience)?;
         stream.write_all(buffers.held()).map_err(|e| unsent(e, is_poll))?;
         buffers.sent();
@@ -146,7 +146,7 @@ impl Transport for HttpTransport {
         self.buffers.written();
         let is_forwarded = self.forward.is_some();
         let patience = self.patience(timeout.for_read());
-        let is_poll = matches!(patience, Patience::Alive(_));
+        let is_poll = matches!(patience, Patience::While(_));
         let (stream, buffers) = self.stream(patience)?;
         match read(stream, buffers.input_append_buf()) {
             Ok(0) => Ok(false),

@@ -63,13 +63,11 @@ impl Progress {
 
     /// Finds out whether the peer has acknowledged more of what was written. What the system has taken may
     /// be on its way for long: the buffers of a socket grow to megabytes.
-    pub(super) fn look(&mut self, tcp: &TcpStream, now: Instant) {
-        if self.is_uploading() {
-            self.saw(unacknowledged(tcp).unwrap_or_default(), now);
-        }
+    pub(super) fn look(&mut self, tcp: &TcpStream, now: Instant) -> bool {
+        self.is_uploading() && self.saw(unacknowledged(tcp).unwrap_or_default(), now)
     }
 
-    fn saw(&mut self, left: u64, now: Instant) {
+    fn saw(&mut self, left: u64, now: Instant) -> bool {
         let moved = match self.unacknowledged {
             // A request that is over at the first look took no time that matters.
             None => left > 0,
@@ -79,6 +77,7 @@ impl Progress {
             self.moved = now;
         }
         self.unacknowledged = Some(left);
+        moved
     }
 }
 

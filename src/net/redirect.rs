@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::excerpt::quotation;
+use crate::error::{Error, Result};
 
 /// The most redirects that one request follows.
 pub(super) const MOST: u32 = 10;
@@ -16,12 +17,44 @@ pub(super) fn is_redirect(status: u16) -> bool {
 }
 
 /// True for a redirect that repeats the method and the body of the request (RFC 9110, section 15.4).
-pub(super) fn keeps_method(status: u16) -> bool {
+fn keeps_method(status: u16) -> bool {
     matches!(status, 307 | 308)
 }
 
+/// Decides where the redirect of a request, which may be a POST, leads.
+///
+/// # Errors
+///
+/// The redirect must not be followed, or leads nowhere.
+pub(super) fn target(status: u16, is_post: bool, from: &Url, location: &[u8]) -> Result<Url> {
+    let here = redacted(from);
+    let to = match resolve(from, location) {
+        Ok(to) => to,
+        Err(reason) => {
+            let shown = quoted(location);
+            let what = format!("{here} redirects to the invalid location {shown:?}: {reason}");
+            return Err(Error::protocol(what));
+        }
+    };
+    let there = redacted(&to);
+    if is_downgrade(from, &to) {
+        let what = format!("{here} redirects to {there}, without encryption: that is not followed");
+        return Err(refused(status, what));
+    }
+    if is_post && !keeps_method(status) {
+        let what = "a redirect that asks for a GET, so that the messages would be lost";
+        return Err(refused(status, format!("{here} answered a POST with {status} and {there}, {what}")));
+    }
+    Ok(to)
+}
+
+/// Builds the error for a redirect that is not followed.
+pub(super) fn refused(status: u16, message: String) -> Error {
+    Error::refused(message, Some(status), None)
+}
+
 /// Resolves the value of a `Location` header against the URL that answered. The error says what is wrong.
-pub(super) fn resolve(from: &Url, location: &[u8]) -> Result<Url, String> {
+fn resolve(from: &Url, location: &[u8]) -> Result<Url, String> {
     let location = std::str::from_utf8(location).map_err(|_| "it is not UTF-8")?;
     // The url crate would skip control characters.
     if location.contains(char::is_control) {
@@ -46,22 +79,29 @@ pub(super) fn resolve(from: &Url, location: &[u8]) -> Result<Url, String> {
     }
 }
 
-/// A `Location` for an error message: without credentials and query, which may be secret.
-pub(super) fn quoted(location: &[u8]) -> String {
+/// The start of a `Location`, for an error message: without credentials and query, which may be secret. The
+/// location may be one that no parser takes.
+fn quoted(location: &[u8]) -> String {
     let location = String::from_utf8_lossy(location);
     let (address, query) = location.split_at(location.find(['?', '#']).unwrap_or(location.len()));
-    let start = address.find("//").map_or(0, |at| at + 2);
-    let end = address[start..].find('/').map_or(address.len(), |at| start + at);
-    let host = address[..end].rfind('@').map_or(start, |at| at + 1).max(start);
-    let hidden = if host > start { "***@" } else { "" };
+    // The url crate takes any number of slashes of both kinds, and skips what no URL may have.
+    let is_slash = |c: char| matches!(c, '/' | '\\') || c <= ' ';
+    let scheme = address.find(':').filter(|at| !address[..*at].contains(['/', '\\', '@']));
+    let rest = &address[scheme.map_or(0, |at| at + 1)..];
+    let authority = rest.trim_start_matches(is_slash);
+    let before = &address[..address.len() - authority.len()];
+    let end = authority.find(['/', '\\']).unwrap_or(authority.len());
+    let (hidden, shown) = match authority[..end].rfind('@') {
+        Some(at) => ("***", &authority[at..]),
+        None => ("", authority),
+    };
     let query = if query.is_empty() { "" } else { "?***" };
-    let shown = format!("{}{hidden}{}{query}", &address[..start], &address[host..]);
-    quotation(&shown)
+    quotation(&format!("{before}{hidden}{shown}{query}"))
 }
 
-/// The URL without its query, which may be secret.
+/// The start of the URL, for a message: without its query, which may be secret.
 pub(super) fn redacted(url: &Url) -> String {
-    format!("{}{}", url.origin().ascii_serialization(), url.path())
+    quotation(&format!("{}{}", url.origin().ascii_serialization(), url.path()))
 }
 
 /// True if a request to `to` may carry what the user gave for `home`: headers, cookies and certificates. That
@@ -74,7 +114,7 @@ pub(super) fn is_at_home(home: &Url, to: &Url) -> bool {
 }
 
 /// True if following the redirect would give up encryption.
-pub(super) fn is_downgrade(from: &Url, to: &Url) -> bool {
+fn is_downgrade(from: &Url, to: &Url) -> bool {
     (from.scheme(), to.scheme()) == ("https", "http")
 }
 
@@ -124,10 +164,16 @@ mod tests {
             ("http://h:99999/", "http://h:99999/"),
             ("http://u:p@h:99999/a@b?t=secret", "http://***@h:99999/a@b?***"),
             ("/path#secret", "/path?***"),
+            ("http:\\\\u:p@h:99999\\a", "http:\\\\***@h:99999\\a"),
+            (" http:u:p@a@[::g]", " http:***@[::g]"),
+            ("/\t/u:p@h/", "/\t/***@h/"),
+            ("u:p@h", "u:***@h"),
         ] {
             assert_eq!(quoted(location.as_bytes()), expected);
         }
         assert_eq!(quoted(&[b'x'; 1000]).len(), 200);
+        assert_eq!(redacted(&url("http://u:p@h:99/a@b?t=secret#secret")), "http://h:99/a@b");
+        assert_eq!(redacted(&url(&format!("http://h/{}", "x".repeat(1000)))).len(), 200);
     }
 
     #[test]

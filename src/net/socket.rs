@@ -20,12 +20,14 @@ pub(crate) struct LastActivity {
     /// In microseconds of the clock that [`Moment`] reads.
     received: AtomicU64,
     sent: AtomicU64,
+    /// The time at which the peer was last seen to take more of a request that takes long.
+    uploaded: AtomicU64,
 }
 
 impl LastActivity {
     pub(crate) fn new() -> Self {
         let now = Moment::now().as_micros();
-        LastActivity { received: AtomicU64::new(now), sent: AtomicU64::new(now) }
+        LastActivity { received: AtomicU64::new(now), sent: AtomicU64::new(now), uploaded: AtomicU64::new(0) }
     }
 
     pub(crate) fn mark_received(&self, now: Moment) {
@@ -34,6 +36,15 @@ impl LastActivity {
 
     pub(crate) fn mark_sent(&self, now: Moment) {
         self.sent.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    pub(super) fn mark_uploaded(&self, now: Moment) {
+        self.uploaded.store(now.as_micros(), Ordering::Relaxed);
+    }
+
+    /// The time at which the peer was last seen to take more of a request that takes long.
+    pub(super) fn uploaded(&self) -> Moment {
+        Moment::from_micros(self.uploaded.load(Ordering::Relaxed))
     }
 
     /// The time of the last received byte.
@@ -52,17 +63,16 @@ impl LastActivity {
 pub(crate) enum Patience {
     /// Fail with `WouldBlock`. The caller then waits in [`wait_for`], without holding its lock.
     None,
-    /// Wait until this time, and then fail with `TimedOut`; without a time, wait for as long as it takes.
-    Until(Option<Instant>),
     /// Wait until the request has not moved for `limit`, or until `end`, and then fail with `TimedOut`.
     /// What arrives counts as progress only in the `body` of the answer: a head can be preceded by any
     /// number of others.
     Moving { limit: Duration, end: Option<Instant>, body: bool },
-    /// Wait as long as the server lives, and fail with `TimedOut`.
-    Alive(Arc<dyn TimeLeft>),
+    /// Wait as long as there is time, such as while the server lives, and then fail with `TimedOut`.
+    While(Arc<dyn TimeLeft>),
 }
 
-/// Tells how long a server may still be silent. It is asked again at the end of every wait.
+/// Tells how long a wait may still take, such as for a server that may be silent. It is asked again at the
+/// end of every wait.
 pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
@@ -138,8 +148,7 @@ impl Socket {
         match &self.patience {
             Patience::None => Err(refusal),
             Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
-            Patience::Until(deadline) => wait_for(&self.tcp, flags, *deadline),
-            Patience::Alive(server) => match server.time_left() {
+            Patience::While(time) => match time.time_left() {
                 Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
                 left => match wait_for(&self.tcp, flags, Some(after(left))) {
                     Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
@@ -162,9 +171,17 @@ impl Socket {
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
             match wait_for(&self.tcp, flags, Some(until)) {
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    self.progress.look(&self.tcp, Instant::now());
+                    if self.progress.look(&self.tcp, Instant::now()) {
+                        self.activity.mark_uploaded(Moment::now());
+                    }
                 }
-                ready => return ready,
+                ready => {
+                    // There is room in the system's buffers because the peer has taken something.
+                    if ready.is_ok() && flags == PollFlags::OUT {
+                        self.activity.mark_uploaded(Moment::now());
+                    }
+                    return ready;
+                }
             }
         }
     }

@@ -250,7 +250,7 @@ impl UserAgent {
     }
 
     /// Adds the headers and the settings.
-    fn prepare<B>(
+    pub(super) fn prepare<B>(
         &self,
         mut builder: RequestBuilder<B>,
         request: &Request<'_>,
@@ -321,28 +321,20 @@ impl UserAgent {
     /// # Errors
     ///
     /// The redirect must not be followed, or leads nowhere.
-    fn follow(&self, request: &Request<'_>, status: u16, from: &Url, location: &[u8]) -> Result<Url> {
+    pub(super) fn follow(
+        &self,
+        request: &Request<'_>,
+        status: u16,
+        from: &Url,
+        location: &[u8],
+    ) -> Result<Url> {
+        let to = redirect::target(status, request.post.is_some(), from, location)?;
         let here = redirect::redacted(from);
-        let refused = |what| Err(refused(status, what));
-        let to = match redirect::resolve(from, location) {
-            Ok(to) => to,
-            Err(reason) => {
-                let shown = redirect::quoted(location);
-                let what = format!("{here} redirects to the invalid location {shown:?}: {reason}");
-                return Err(Error::protocol(what));
-            }
-        };
         let to = self.on_socket(status, &here, to)?;
-        let there = redirect::redacted(&to);
-        if redirect::is_downgrade(from, &to) {
-            return refused(format!("{here} redirects to {there}, without encryption: that is not followed"));
-        }
-        if request.post.is_some() && !redirect::keeps_method(status) {
-            let what = "a redirect that asks for a GET, so that the messages would be lost";
-            return refused(format!("{here} answered a POST with {status} and {there}, {what}"));
-        }
         if self.most_redirects() == 0 {
-            return refused(format!("{here} redirects to {there}, and ureq's agent follows no redirects"));
+            let there = redirect::redacted(&to);
+            let what = format!("{here} redirects to {there}, and ureq's agent follows no redirects");
+            return Err(redirect::refused(status, what));
         }
         self.warn_of_headers(request, &here, &to);
         Ok(to)
@@ -371,10 +363,8 @@ impl UserAgent {
         }
         let there = redirect::redacted(&to);
         let path = path.display();
-        Err(refused(
-            status,
-            format!("{here}, on the Unix socket {path}, redirects to {there}: that is not followed"),
-        ))
+        let what = format!("{here}, on the Unix socket {path}, redirects to {there}: that is not followed");
+        Err(redirect::refused(status, what))
     }
 
     /// The most redirects that are followed. A ureq agent of the user's may allow fewer of them.
@@ -393,7 +383,7 @@ impl UserAgent {
             true => format!("the server redirects in a loop, to {shown} again and again"),
             false => format!("the server redirects more than {most} times, the last time to {shown}"),
         };
-        Err(refused(status, what))
+        Err(redirect::refused(status, what))
     }
 
     /// Tells which headers do not follow a redirect to another origin: once for each place.
@@ -415,11 +405,6 @@ impl UserAgent {
             log!(self.settings.logger, Warn, "{here} redirects to {origin}; headers left behind: {names}");
         }
     }
-}
-
-/// Builds the error for a redirect that is not followed.
-fn refused(status: u16, message: String) -> Error {
-    Error::refused(message, Some(status), None)
 }
 
 /// The value of `Location`, if the response is a redirect.

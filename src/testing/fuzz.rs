@@ -13,7 +13,7 @@ use crate::protocol::payload::{self, Payload, SEPARATOR};
 use crate::protocol::{Endpoint, Handshake, Packet};
 use crate::transport::TransportKind;
 
-pub use crate::net::fuzz::{pem, proxy, tunnel};
+pub use crate::net::fuzz::{body, cookies, pem, proxy, redirects, tunnel};
 pub use crate::transport::fuzz::deflate;
 
 /// Stands for a password in the inputs. No error and no `Debug` may show it.
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_corpus_holds() {
-        let targets: [(&str, Target); 9] = [
+        let targets: [(&str, Target); 12] = [
             ("codec", super::codec),
             ("handshake", super::handshake),
             ("json", super::json),
@@ -168,6 +168,9 @@ mod tests {
             ("proxy", super::proxy),
             ("tunnel", super::tunnel),
             ("deflate", super::deflate),
+            ("redirects", super::redirects),
+            ("cookies", super::cookies),
+            ("body", super::body),
         ];
         for (name, target) in targets {
             let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);

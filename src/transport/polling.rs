@@ -4,14 +4,14 @@
 use std::collections::VecDeque;
 use std::ops::Add;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     BURST, BURST_BYTES, Progress, Transport, TransportError, TransportKind, TrySend, Written, check_size,
     timestamp,
 };
 use crate::error::Error;
-use crate::net::{HttpClient, HttpError, LastActivity, TimeLeft, without_sid};
+use crate::net::{HttpClient, HttpError, LastActivity, Place, Response, TimeLeft, without_sid};
 use crate::protocol::payload::{self, Payload};
 use crate::protocol::{DecodeError, Endpoint, Packet};
 use crate::sync::{Mutex, Signal, after, lock};
@@ -63,6 +63,8 @@ pub(crate) struct PollingLimits {
 #[derive(Default)]
 struct Intake {
     payload: Payload,
+    /// The place that the payload came from.
+    place: Option<Place>,
     /// The error that ends the payload, while packets before it are handed on.
     broken: Option<Error>,
     /// Set when the payload had a packet that a server sends for a reason.
@@ -103,7 +105,13 @@ impl Intake {
     }
 
     fn next(&mut self, max_message: usize) -> Option<Result<Packet, Error>> {
-        let packet = self.payload.next()?.map_err(|e| Error::protocol(e.to_string()));
+        let packet = self.payload.next()?.map_err(|e| {
+            let error = Error::protocol(e.to_string());
+            match &self.place {
+                Some(place) => place.named_in(error),
+                None => error,
+            }
+        });
         Some(packet.and_then(|packet| check_size(&packet, max_message).map(|()| packet)))
     }
 
@@ -141,39 +149,37 @@ impl Polling {
     }
 
     /// Sends the first request of a session. Returns the packets of its answer, the first of which should be
-    /// `open`, and the endpoint of the session, which is the place that the answer came from. The answer's
-    /// body and the memory of its packets may each take `max_body` bytes.
+    /// `open`, and the place that the answer came from. The answer's body and the memory of its packets may
+    /// each take `max_body` bytes.
     pub(crate) fn handshake(
         http: &HttpClient,
         endpoint: &Endpoint,
         timestamps: bool,
         max_body: usize,
-    ) -> Result<(VecDeque<Packet>, Endpoint), Refusal> {
+    ) -> Result<(VecDeque<Packet>, Place), Refusal> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), None, stamp.as_deref());
         let response = http.get(&url, max_body)?;
-        let place = &response.place;
-        let endpoint = match place.redirected {
-            true => endpoint.moved_to(&place.url, timestamps),
-            false => endpoint.clone(),
-        };
-        if let Some(page) = response.as_page() {
+        let page = response.as_page();
+        let Response { body, place } = response;
+        let wrong = |what: String| no_handshake(what).at(&place);
+        if let Some(page) = page {
             return Err(no_handshake(page).into());
         }
-        let payload = Payload::new(response.body).map_err(|e| match e {
+        let payload = Payload::new(body).map_err(|e| match e {
             DecodeError::Version3 => Refusal::Version3,
-            other => no_handshake(other.to_string()).into(),
+            other => wrong(other.to_string()).into(),
         })?;
         let (mut packets, mut memory) = (VecDeque::new(), 0);
         for packet in payload {
-            let packet = packet.map_err(|e| no_handshake(e.to_string()))?;
+            let packet = packet.map_err(|e| wrong(e.to_string()))?;
             memory += packet.memory();
             if memory > max_body {
-                return Err(no_handshake(format!("its packets take more than {max_body} bytes")).into());
+                return Err(wrong(format!("its packets take more than {max_body} bytes")).into());
             }
             packets.push_back(packet);
         }
-        Ok((packets, endpoint))
+        Ok((packets, place))
     }
 
     /// Ends a session of a cancelled attempt to connect. Otherwise the server would keep it until its ping
@@ -212,6 +218,7 @@ impl Polling {
     /// The error of a POST. A server that refuses a POST may have ended the session, with its last words in
     /// the answer to the poll. A server that failed or did not answer sends none.
     fn unwritable(&self, error: Error) -> TransportError {
+        let error = without_sid(error, &self.url);
         let last_words = match &error {
             Error::Timeout { .. } => false,
             Error::Connection { status: Some(status), .. } => *status < 500,
@@ -224,17 +231,31 @@ impl Polling {
         }
     }
 
-    fn poll(&self, server: &Arc<dyn TimeLeft>) -> Result<Payload, TransportError> {
+    fn poll(&self, server: &Arc<dyn TimeLeft>) -> Result<(Payload, Place), TransportError> {
         let answer = self.http.poll(&self.request_url(), server, self.limits.body);
         match answer.map_err(|e| self.failed(e.error))? {
             Some(response) => {
                 if let Some(page) = response.as_page() {
                     return Err(self.failed(Error::protocol(format!("the answer to a poll is {page}"))));
                 }
-                Payload::new(response.body).map_err(|e| self.failed(Error::protocol(e.to_string())))
+                let Response { body, place } = response;
+                match Payload::new(body) {
+                    Ok(payload) => Ok((payload, place)),
+                    Err(e) => Err(self.failed(place.named_in(Error::protocol(e.to_string())))),
+                }
             }
             None if self.is_closed() => Err(TransportError::Closed),
             None => Err(TransportError::Silent),
+        }
+    }
+
+    /// Sends packets. Servers answer with `ok`, and any other answer is fine as well, but for an HTML page: it
+    /// comes from something in front of the server, which has not got the packets.
+    fn post(&self, body: &[u8], deadline: Option<Instant>) -> Result<(), TransportError> {
+        let answer = self.http.post(&self.request_url(), CONTENT_TYPE, body, deadline);
+        match answer.map_err(|e| self.unwritable(e.error))?.as_page() {
+            Some(page) => Err(self.unwritable(Error::protocol(format!("the answer to a POST is {page}")))),
+            None => Ok(()),
         }
     }
 
@@ -305,7 +326,9 @@ impl Transport for Polling {
             // whether the last messages have arrived, so it is waited for, within the request timeout.
             let unanswered = |state: &PollingState| state.last_post && !state.closed;
             drop(self.changed.wait_while(lock(&self.state), None, unanswered));
-            lock(&self.intake).payload = payload?;
+            let (payload, place) = payload?;
+            let mut intake = lock(&self.intake);
+            (intake.payload, intake.place) = (payload, Some(place));
         }
     }
 
@@ -335,8 +358,7 @@ impl Transport for Polling {
                 self.set_last_post(true);
             }
             // A failed POST is not repeated, because it may have arrived.
-            let answer = self.http.post(&self.request_url(), CONTENT_TYPE, &body, progress.deadline());
-            answer.map_err(|e| self.unwritable(e.error)).inspect_err(|_| self.set_last_post(false))?;
+            self.post(&body, progress.deadline()).inspect_err(|_| self.set_last_post(false))?;
             let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
             spent.extend(batch.drain(..count).filter(Packet::is_message));

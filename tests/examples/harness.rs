@@ -1,6 +1,6 @@
 //! Examples as child processes.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -37,13 +37,9 @@ impl Example {
         }
     }
 
-    /// Writes to the standard input. An example that has ended reads no more of it, which is no error.
     pub(crate) fn write(&mut self, text: impl AsRef<[u8]>) {
         let stdin = self.stdin.as_mut().expect("the input has not ended");
-        match stdin.write_all(text.as_ref()).and_then(|()| stdin.flush()) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => {}
-            written => written.expect("the example reads"),
-        }
+        stdin.write_all(text.as_ref()).and_then(|()| stdin.flush()).expect("the example reads");
     }
 
     pub(crate) fn end_input(&mut self) {

@@ -1,6 +1,7 @@
 //! What errors say of a server's answer, and what they do not say.
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engineio::{Client, Error, Reason};
 
@@ -91,6 +92,50 @@ fn a_login_page_in_place_of_a_poll_is_said_to_be_one() {
     assert!(error.contains("/login: \"Log in\""), "{error}");
 }
 
+/// A login page, which may be large, says nothing of the packets: they have not arrived.
+#[test]
+fn a_login_page_in_answer_to_a_post_is_said_to_be_one() {
+    for size in [0, 300_000] {
+        let page = format!("<!DOCTYPE html>\n<title>Log in</title>{}", " ".repeat(size));
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() => exchange.payload(&page),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.answer(OPEN),
+        });
+        let (client, watch) = connected(server.url(), by(&[Polling]));
+        client.send("hello").unwrap();
+        assert_eq!(watch.disconnected(), Reason::TransportError);
+        client.wait();
+        let error = client.last_error().unwrap().to_string();
+        let told =
+            format!("the answer to a POST is an HTML page, from {}/engine.io/: \"Log in\"", server.url());
+        assert!(error.contains(&told), "{error}");
+        assert_eq!(client.stats().unsent, 1);
+    }
+}
+
+#[test]
+fn any_other_answer_to_a_post_is_fine() {
+    const ANSWERS: [&str; 8] = ["ok", "OK", "", " ok\n", "{\"ok\":true}", "4hello", "6", "\0\u{9b}"];
+    let posts = AtomicUsize::new(0);
+    let server = Scripted::start(move |exchange| match &exchange.request {
+        request if request.is_post() => {
+            exchange.payload(ANSWERS[posts.fetch_add(1, Ordering::SeqCst) % ANSWERS.len()])
+        }
+        request if request.is_poll() => exchange.hold(),
+        _ => exchange.answer(OPEN),
+    });
+    let (client, watch) = connected(server.url(), by(&[Polling]));
+    for _ in ANSWERS {
+        client.send("hello").unwrap();
+        client.flush(super::PATIENCE).unwrap();
+    }
+    // What stands in an answer to a POST is no packet.
+    watch.nothing_more();
+    abort(&client);
+    assert_eq!(client.stats().unsent, 0);
+}
+
 const SID: &str = "se+cr/et==";
 
 #[test]
@@ -143,6 +188,27 @@ fn no_error_has_the_session_id() {
                 assert!(!told.contains("et==") && !told.contains("et%3"), "{point}: {told}");
             }
         }
+    }
+}
+
+#[test]
+fn no_page_in_place_of_an_answer_shows_the_session_id() {
+    const PAGE: &str = "<p>there is no session se%2bcr/et== here</p>";
+    for point in ["poll", "POST"] {
+        let open = OPEN.replace("abc", SID);
+        let server = Scripted::start(move |exchange| match &exchange.request {
+            request if request.is_post() && point == "POST" => exchange.payload(PAGE),
+            request if request.is_poll() && point == "poll" => exchange.payload(PAGE),
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.answer(&open),
+        });
+        let client = Client::new();
+        client.connect_with(server.url(), by(&[Polling])).unwrap();
+        let _ = client.send("x");
+        client.wait();
+        let error = client.last_error().unwrap();
+        let shown = format!("{error} {error:?} {}", in_full(&error));
+        assert!(shown.contains("there is no session ***") && !shown.contains("et="), "{point}: {shown}");
     }
 }
 

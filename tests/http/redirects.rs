@@ -45,7 +45,7 @@ fn a_location_that_is_none_is_quoted_in_a_typed_error() {
 
 #[test]
 fn a_location_that_is_none_ends_a_session_and_no_more() {
-    for location in HOSTILE {
+    for (location, status) in HOSTILE.into_iter().flat_map(|at| [(at, "302 Found"), (at, "307 Moved")]) {
         for attacked in ["GET", "POST", "upgrade"] {
             let server = Scripted::start(move |exchange| {
                 let now = match &exchange.request {
@@ -58,7 +58,7 @@ fn a_location_that_is_none_ends_a_session_and_no_more() {
                     _ => return exchange.payload(super::OPEN_UPGRADE),
                 };
                 match now == attacked {
-                    true => exchange.respond_with("307 Moved", &format!("Location: {location}\r\n"), ""),
+                    true => exchange.respond_with(status, &format!("Location: {location}\r\n"), ""),
                     false => exchange.answer(OPEN),
                 }
             });
@@ -242,15 +242,40 @@ fn an_error_names_the_place_that_it_came_from() {
     for way in [&[Polling][..], &[WebSocket]] {
         let login = Scripted::start(|exchange| match exchange.request.path.as_str() {
             "/refused" => exchange.respond("403 Forbidden", r#"{"message":"who are you?"}"#),
+            "/handshake" if exchange.request.is_websocket() => exchange.open_websocket("0{}"),
+            "/handshake" => exchange.payload("0{}"),
+            "/packet" if exchange.request.is_websocket() => exchange.open_websocket("please log in"),
+            "/packet" => exchange.payload("please log in"),
+            "/switch" => {
+                let head = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n";
+                exchange.raw(format!("HTTP/1.1 101 Switching Protocols\r\n{head}"))?;
+                exchange.close()
+            }
             _ => exchange.raw("nonsense\r\n\r\n"),
         });
-        for path in ["refused", "broken"] {
+        for path in ["refused", "broken", "handshake", "packet", "switch"] {
             let place = format!("{}/{path}", login.url());
             let location = format!("Location: {place}?token=s3cr3t\r\n");
             let server = Scripted::start(move |exchange| exchange.respond_with("302 Found", &location, ""));
             let error = Client::new().connect_with(server.url(), by(way)).unwrap_err().to_string();
             assert!(error.contains(&place) && !error.contains("s3cr3t"), "{error}");
         }
+    }
+}
+
+#[test]
+fn an_error_within_a_session_names_the_place_that_it_came_from() {
+    for (answer, told) in [("please log in", "'p'"), ("4before\x1eplease log in", "'p'"), ("b4", "")] {
+        let server = Scripted::polling(move |exchange| match exchange.request.path.as_str() {
+            "/elsewhere" => exchange.payload(answer),
+            _ => moved(exchange, "302 Found", "/elsewhere"),
+        });
+        let client = Client::new();
+        client.connect_with(server.url(), by(&[Polling])).unwrap();
+        client.wait();
+        let error = client.last_error().unwrap().to_string();
+        let place = format!("; a redirect led to {}/elsewhere", server.url());
+        assert!(error.contains(told) && error.ends_with(&place), "{error}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size;
 
 use crate::{Polling, in_a_namespace, only, system};
 use common::scripted::{Request, Scripted, open_with};
-use common::{PATIENCE, Watch, abort};
+use common::{PATIENCE, Watch, abort, eventually};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -30,7 +31,29 @@ fn a_post_may_take_longer_than_the_request_timeout() {
     );
 }
 
-/// Each message takes some four seconds.
+/// Directs the packets to the server into the slow class.
+fn slow_down(server: &Scripted, rate: &str) {
+    let port = server.url().rsplit(':').next().unwrap();
+    for command in [
+        format!("class change dev lo parent 1: classid 1:1 htb rate {rate}"),
+        format!("filter add dev lo parent 1: protocol ip u32 match ip dport {port} 0xffff flowid 1:1"),
+    ] {
+        assert!(system(&format!("tc {command}")), "{command}");
+    }
+}
+
+/// Sends a message of that size, which takes some four seconds.
+fn upload(client: &Client, size: usize, meanwhile: impl FnOnce()) {
+    let started = Instant::now();
+    client.send("x".repeat(size)).unwrap();
+    meanwhile();
+    client.flush(PATIENCE).unwrap_or_else(|e| {
+        client.wait();
+        panic!("{size}: {e}: {:?}", client.last_error());
+    });
+    assert!(started.elapsed() > TIMEOUT * 3, "the line was not slow: {:?}", started.elapsed());
+}
+
 pub(crate) fn upload_over_a_slow_line() {
     for (rate, size) in [("1mbit", 500_000), ("80kbit", 40_000)] {
         let open = open_with(25_000, 20_000);
@@ -38,27 +61,43 @@ pub(crate) fn upload_over_a_slow_line() {
             true => exchange.hold(),
             false => exchange.answer(&open),
         });
-        let port = server.url().rsplit(':').next().unwrap();
-        for command in [
-            format!("class change dev lo parent 1: classid 1:1 htb rate {rate}"),
-            format!("filter add dev lo parent 1: protocol ip u32 match ip dport {port} 0xffff flowid 1:1"),
-        ] {
-            assert!(system(&format!("tc {command}")), "{command}");
-        }
+        slow_down(&server, rate);
         let client = client();
         client.connect_with(server.url(), only(Polling)).unwrap();
-        // The packets of the poll's connection would wait behind those of the message.
         server.wait_for("poll", Request::is_poll);
-        let started = Instant::now();
-        client.send("x".repeat(size)).unwrap();
-        client.flush(PATIENCE).unwrap_or_else(|e| {
-            client.wait();
-            panic!("{rate}: {e}: {:?}", client.last_error());
-        });
-        assert!(started.elapsed() > TIMEOUT * 3, "the line was not slow: {:?}", started.elapsed());
+        upload(&client, size, || ());
         assert_eq!(server.wait_for("POST", Request::is_post).body.len(), size + 1);
         abort(&client);
     }
+    dial_behind_an_upload();
+}
+
+/// The next poll needs a new connection, whose packets wait behind those of the message.
+fn dial_behind_an_upload() {
+    let (begin, begun) = mpsc::channel::<()>();
+    let (open, begun) = (open_with(25_000, 20_000), Mutex::new(begun));
+    let server = Scripted::start(move |exchange| match exchange.request.is_poll() {
+        true if exchange.polls() == 1 => {
+            begun.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            exchange.payload("4first")?;
+            exchange.close()
+        }
+        true => exchange.hold(),
+        false => exchange.answer(&open),
+    });
+    slow_down(&server, "80kbit");
+    let client = client();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    server.wait_for("poll", Request::is_poll);
+    upload(&client, 40_000, || {
+        eventually("the POST has a connection", || server.connections() == 2);
+        begin.send(()).unwrap();
+    });
+    eventually("the next poll has arrived", || {
+        server.requests().iter().filter(|request| request.is_poll()).count() == 2
+    });
+    assert_eq!(client.last_error().map(|e| e.to_string()), None);
+    abort(&client);
 }
 
 /// A server that reads as slowly has its buffers in between, which take all of the message at once.

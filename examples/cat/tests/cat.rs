@@ -168,7 +168,8 @@ fn the_exit_code_tells_how_it_ended() {
     let example = run_for(&["--help"], "", 0);
     assert!(example.stdout.text().contains("Exit code"));
     // The input exceeds the server's limit.
-    let example = run_for(&[], &"x".repeat(1_000_000), 1);
+    let server = echo();
+    let example = run_for(&[server.url()], &"x".repeat(1_000_000), 1);
     assert!(example.stderr.text().contains("the server accepts"), "{}", example.report());
 }
 

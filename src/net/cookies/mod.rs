@@ -5,6 +5,9 @@
 //! equal paths nor choose which one to drop, and it reads dates and values more strictly than section 5 does.
 
 mod date;
+#[cfg(any(test, fuzz))]
+#[cfg_attr(test, allow(unreachable_pub, reason = "the fuzz package reaches it"))]
+pub(super) mod fuzz;
 mod set_cookie;
 
 use std::time::SystemTime;
@@ -211,7 +214,8 @@ impl Jar {
     }
 
     /// Drops cookies until at most `most` of those that `counts` holds for are left: first what has expired,
-    /// then what no request has carried for the longest time. The user's own cookies neither count nor go.
+    /// then what is not `Secure`, so that no server without TLS drives those out, and then what no request has
+    /// carried for the longest time. The user's own cookies neither count nor go.
     fn bound(
         &mut self,
         most: usize,
@@ -222,8 +226,9 @@ impl Jar {
         let counts = |cookie: &StoredCookie| cookie.source != Source::Own && counts(cookie);
         while self.cookies.iter().filter(|cookie| counts(cookie)).count() > most {
             let candidates = self.cookies.iter().enumerate().filter(|(_, cookie)| counts(cookie));
-            let age = |cookie: &StoredCookie| (!cookie.is_expired(now), cookie.used, cookie.created);
-            let Some((oldest, _)) = candidates.min_by_key(|(_, cookie)| age(cookie)) else { return };
+            let worth =
+                |cookie: &StoredCookie| (!cookie.is_expired(now), cookie.secure, cookie.used, cookie.created);
+            let Some((oldest, _)) = candidates.min_by_key(|(_, cookie)| worth(cookie)) else { return };
             changes.push(Change::Removed(self.cookies.remove(oldest)));
         }
     }

@@ -201,6 +201,18 @@ fn the_jar_is_bounded() {
     assert_eq!(sent(&[(&format!("a=1; Path=/{}", "x".repeat(2000)), HERE)], HERE), "a=1");
 }
 
+#[test]
+fn a_flood_without_tls_drops_no_secure_cookie() {
+    let (mut jar, now) = (Jar::default(), SystemTime::now());
+    let secure = "https://a.example.org/engine.io/";
+    jar.receive(b"safe=1; Secure; Path=/", &url(secure), now);
+    for n in 0..200 {
+        jar.receive(format!("c{n}=1; Path=/").as_bytes(), &url(HERE), now);
+    }
+    assert!(header(&mut jar, secure, now).starts_with("safe=1; "));
+    assert_eq!(jar.cookies.len(), MOST_OF_DOMAIN);
+}
+
 proptest! {
     #[test]
     fn any_header_is_stored_or_ignored(

@@ -2,12 +2,12 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Register, Waiter};
 use crate::error::{Error, Result};
+use crate::net::TimeLeft;
 
 /// A name lookup in progress, or another wait that has no socket of its own.
 pub(in crate::net) struct Lookup(Sender<Outcome>);
@@ -30,11 +30,11 @@ impl Lookup {
     }
 }
 
-/// Looks up the addresses of a host, before the deadline.
+/// Looks up the addresses of a host, while there is time.
 pub(super) fn resolve(
     host: &str,
     port: u16,
-    deadline: Instant,
+    time: &dyn TimeLeft,
     register: Register<'_>,
 ) -> Result<Vec<SocketAddr>> {
     if let Ok(ip) = host.parse::<IpAddr>() {
@@ -55,7 +55,7 @@ pub(super) fn resolve(
             let _ = sender.send(Outcome::Resolved(found));
         })
         .map_err(|e| Error::connection_from("cannot start a thread to resolve the host's name", e))?;
-    match outcomes.recv_deadline(deadline) {
+    match wait(&outcomes, time) {
         Ok(Outcome::Resolved(Ok(addresses))) => Ok(addresses),
         Ok(Outcome::Resolved(Err(e))) => {
             Err(Error::connection_from(format!("cannot resolve the host name {host}"), e))
@@ -65,10 +65,19 @@ pub(super) fn resolve(
     }
 }
 
+fn wait(outcomes: &Receiver<Outcome>, time: &dyn TimeLeft) -> Result<Outcome, RecvTimeoutError> {
+    loop {
+        match outcomes.recv_timeout(time.time_left()) {
+            Err(RecvTimeoutError::Timeout) if !time.time_left().is_zero() => {}
+            done => return done,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Weak;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::sync::{Mutex, lock};
@@ -84,7 +93,7 @@ mod tests {
             Ok(())
         };
         let deadline = Instant::now() + Duration::from_secs(60);
-        let error = resolve("name.invalid", 80, deadline, &register).unwrap_err();
+        let error = resolve("name.invalid", 80, &deadline, &register).unwrap_err();
         assert!(error.to_string().contains("was closed"), "{error}");
         // An interruption that comes too late does nothing.
         assert!(lock(&registered).take().unwrap().upgrade().is_none());
@@ -94,10 +103,10 @@ mod tests {
     fn a_closed_client_looks_nothing_up() {
         let refuse = |_| Err(super::super::closed(ErrorKind::NotConnected.into()));
         let deadline = Instant::now() + Duration::from_secs(60);
-        resolve("localhost", 80, deadline, &refuse).unwrap_err();
+        resolve("localhost", 80, &deadline, &refuse).unwrap_err();
         // An address needs no lookup.
         assert_eq!(
-            resolve("::1", 80, deadline, &refuse).unwrap(),
+            resolve("::1", 80, &deadline, &refuse).unwrap(),
             ["[::1]:80".parse::<SocketAddr>().unwrap()]
         );
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod lookup;
 mod race;
 mod settings;
+mod step;
 #[cfg(unix)]
 mod unix;
 
@@ -14,16 +15,16 @@ use std::time::{Duration, Instant};
 
 use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
-use super::socket::{Patience, Stream};
+use super::socket::{LastActivity, Patience, Stream};
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
-use crate::sync::after;
 
 pub(crate) use addresses::{AnsweredAddresses, KnownAddresses};
 pub(super) use lookup::Lookup;
 use lookup::resolve;
 use race::{Failure, race};
 pub(crate) use settings::{DialSettings, Override};
+use step::Step;
 #[cfg(unix)]
 pub(crate) use unix::check_socket;
 #[cfg(unix)]
@@ -41,18 +42,18 @@ pub(super) type Register<'a> = &'a dyn Fn(Waiter) -> Result<()>;
 
 /// The time limits of a dial.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct Limits<'a> {
     /// The limit for each step.
     pub(super) step: Duration,
     /// The limit for all steps together, if the user's agent sets one.
     pub(super) end: Option<Instant>,
+    pub(super) activity: &'a Arc<LastActivity>,
 }
 
-impl Limits {
-    /// The deadline of a step that begins now.
-    pub(super) fn next(&self) -> Instant {
-        let step = after(self.step);
-        self.end.map_or(step, |end| end.min(step))
+impl Limits<'_> {
+    /// A step that begins now.
+    pub(super) fn next(&self) -> Step {
+        Step::new(self.step, self.end, self.activity)
     }
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn check_socket(_: &std::path::Path) -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn unix(path: &std::path::Path, _: Instant, _: Register<'_>) -> Result<Arc<TcpStream>> {
+pub(super) fn unix(path: &std::path::Path, _: &Step, _: Register<'_>) -> Result<Arc<TcpStream>> {
     Err(Error::connection(check_socket(path).err().unwrap_or_default()))
 }
 
@@ -73,15 +74,14 @@ pub(super) fn unix(path: &std::path::Path, _: Instant, _: Register<'_>) -> Resul
 pub(super) fn tcp(
     host: &str,
     port: u16,
-    limits: Limits,
+    limits: Limits<'_>,
     known: &KnownAddresses,
     settings: &DialSettings,
     register: Register<'_>,
 ) -> Result<Arc<TcpStream>> {
     let local = settings.local_address;
     if let Some(address) = known.own(host, port) {
-        let left = limits.next().saturating_duration_since(Instant::now()) / 2;
-        match race(vec![address], local, after(left), register) {
+        match race(vec![address], local, &limits.next().half(), register) {
             Ok((tcp, _)) => return Ok(tcp),
             Err(Failure::Closed(e)) => return Err(e),
             Err(Failure::Refused(_)) => {}
@@ -89,10 +89,10 @@ pub(super) fn tcp(
     }
     let given = settings.addresses(host, port);
     let found = match given.is_empty() {
-        true => known.sorted(host, port, resolve(host, port, limits.next(), register)?),
+        true => known.sorted(host, port, resolve(host, port, &limits.next(), register)?),
         false => given,
     };
-    match race(settings.reachable(host, port, found)?, local, limits.next(), register) {
+    match race(settings.reachable(host, port, found)?, local, &limits.next(), register) {
         Ok((tcp, address)) => {
             known.set(host, port, address);
             Ok(tcp)
@@ -135,17 +135,18 @@ fn without_text(cause: io::Error) -> io::Error {
     }
 }
 
-/// Performs the TLS handshake on a connection, before the deadline.
+/// Performs the TLS handshake on a connection, as the next step.
 pub(super) fn tls(
     connector: &TlsConnector,
     host: &str,
     mut stream: Stream,
-    deadline: Instant,
+    limits: Limits<'_>,
 ) -> Result<Stream> {
-    stream.set_patience(Patience::Until(Some(deadline)));
+    let step = limits.next();
+    stream.set_patience(Patience::While(Arc::new(step.clone())));
     Ok(match stream {
-        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, deadline)?)),
-        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, deadline)?)),
+        Stream::Plain(socket) => Stream::Tls(Box::new(handshake(connector, host, socket, &step)?)),
+        Stream::Tls(tls) => Stream::TlsInTls(Box::new(handshake(connector, host, *tls, &step)?)),
         Stream::TlsInTls(_) => return Err(Error::connection("TLS in TLS in TLS is not supported")),
     })
 }
@@ -154,14 +155,14 @@ fn handshake<S: Read + Write>(
     connector: &TlsConnector,
     host: &str,
     stream: S,
-    deadline: Instant,
+    step: &Step,
 ) -> Result<TlsStream<S>> {
     // Certificates have no dot at the end of a name, and SNI must not have one (RFC 6066, section 3).
     let host = host.strip_suffix('.').unwrap_or(host);
     match connector.connect(host, stream) {
         Ok(stream) => Ok(stream),
-        Err(HandshakeError::Failure(e)) if Instant::now() < deadline => Err(handshake_failed(host, e)),
-        // A socket with a deadline waits by itself, and gives up only when the deadline has passed.
+        Err(HandshakeError::Failure(e)) if !step.is_over() => Err(handshake_failed(host, e)),
+        // The socket waits by itself, and gives up only when the step is over.
         Err(HandshakeError::Failure(_) | HandshakeError::WouldBlock(_)) => {
             Err(Error::Timeout { what: "the TLS handshake" })
         }

@@ -13,6 +13,8 @@ use rustix::net::{AddressFamily, SocketType, bind, connect};
 
 use super::{Register, Waiter};
 use crate::error::Error;
+use crate::net::TimeLeft;
+use crate::sync::after;
 
 /// The head start of an attempt before the next one ("Connection Attempt Delay"; RFC 8305, section 8).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -38,12 +40,12 @@ struct Race<'a> {
     register: Register<'a>,
 }
 
-/// Connects to the first of the addresses that answers, before the deadline. Every attempt can be
+/// Connects to the first of the addresses that answers, while there is time. Every attempt can be
 /// interrupted. The connection comes from the `local` address, which is of the same family as all addresses.
 pub(super) fn race(
     addresses: Vec<SocketAddr>,
     local: Option<IpAddr>,
-    deadline: Instant,
+    time: &dyn TimeLeft,
     register: Register<'_>,
 ) -> Result<(Arc<TcpStream>, SocketAddr), Failure> {
     let mut race = Race {
@@ -59,12 +61,13 @@ pub(super) fn race(
         if race.in_flight.is_empty() {
             return Err(Failure::Refused(race.last_error));
         }
+        let deadline = after(time.time_left());
         let until = if race.waiting.is_empty() { deadline } else { deadline.min(race.next_start) };
         let ready = race.wait(until).map_err(|e| Failure::Refused(Some(e)))?;
         if let Some(winner) = race.finish(&ready) {
             return Ok(winner);
         }
-        if Instant::now() >= deadline {
+        if time.time_left().is_zero() {
             return Err(Failure::Refused(Some(ErrorKind::TimedOut.into())));
         }
     }

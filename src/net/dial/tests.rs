@@ -4,12 +4,29 @@ use std::thread;
 use rustix::net::{AddressFamily, SocketType, bind, listen};
 
 use super::*;
-use crate::net::{LastActivity, TlsSettings, socket::Socket};
+use crate::net::{LastActivity, TimeLeft, TlsSettings, socket::Socket};
 use crate::sync::{Mutex, lock};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const LIMITS: Limits = Limits { step: PATIENCE, end: None };
+/// Dials, with limits that no dial here reaches.
+fn dial_with(
+    host: &str,
+    port: u16,
+    known: &KnownAddresses,
+    settings: &DialSettings,
+    register: Register<'_>,
+) -> Result<Arc<TcpStream>> {
+    let activity = Arc::new(LastActivity::new());
+    tcp(host, port, Limits { step: PATIENCE, end: None, activity: &activity }, known, settings, register)
+}
+
+/// A deadline in place of a step.
+impl TimeLeft for Instant {
+    fn time_left(&self) -> Duration {
+        self.saturating_duration_since(Instant::now())
+    }
+}
 
 fn keep(_: Waiter) -> Result<()> {
     Ok(())
@@ -53,7 +70,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let (swallower, (_listener, address)) = (Swallower::new(), listener());
     let start = Instant::now();
     let (tcp, winner) =
-        race(vec![swallower.address, address], None, Instant::now() + PATIENCE, &keep).expect("a winner");
+        race(vec![swallower.address, address], None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
@@ -69,7 +86,7 @@ fn attempts_go_on_while_later_ones_are_made() {
         Ok(())
     };
     let addresses = vec![slow.address, slow.address, address];
-    race(addresses, None, Instant::now() + PATIENCE, &register).expect("a winner");
+    race(addresses, None, &(Instant::now() + PATIENCE), &register).expect("a winner");
     assert_eq!(lock(&started).len(), 3);
     // The others are given up when there is a winner.
     assert!(lock(&started).iter().all(|tcp| tcp.upgrade().is_none()));
@@ -80,7 +97,7 @@ fn an_address_that_refuses_costs_nothing() {
     let (_listener, address) = listener();
     let addresses = (0..20).map(|_| refusing()).chain([address]).collect();
     let start = Instant::now();
-    let (_, winner) = race(addresses, None, Instant::now() + PATIENCE, &keep).expect("a winner");
+    let (_, winner) = race(addresses, None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
     assert_eq!(winner, address);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
@@ -90,11 +107,11 @@ fn the_deadline_holds_for_all_addresses() {
     let swallower = Swallower::new();
     let start = Instant::now();
     let limit = Duration::from_millis(400);
-    let lost = race(vec![swallower.address; 3], None, start + limit, &keep).expect_err("no winner");
+    let lost = race(vec![swallower.address; 3], None, &(start + limit), &keep).expect_err("no winner");
     let Failure::Refused(Some(e)) = lost else { panic!("{lost:?}") };
     assert_eq!(e.kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= limit && start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
-    assert!(matches!(race(Vec::new(), None, start, &keep), Err(Failure::Refused(None))));
+    assert!(matches!(race(Vec::new(), None, &start, &keep), Err(Failure::Refused(None))));
 }
 
 #[test]
@@ -112,7 +129,7 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
     };
     let start = Instant::now();
     let address = swallower.address;
-    let error = tcp("127.0.0.1", address.port(), LIMITS, &known(), &DialSettings::default(), &close_at_once)
+    let error = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &close_at_once)
         .unwrap_err();
     assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     assert!(!error.is_timeout(), "{error}");
@@ -123,7 +140,7 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     let (_listener, address) = listener();
     let known = known();
     let dial = |host| {
-        tcp(host, address.port(), LIMITS, &known, &DialSettings::default(), &keep)
+        dial_with(host, address.port(), &known, &DialSettings::default(), &keep)
             .map(|socket| socket.peer_addr().unwrap())
     };
     dial("name.invalid").unwrap_err();
@@ -141,7 +158,7 @@ fn a_connection_comes_from_the_local_address() {
     let from = |local: &str| {
         let settings =
             DialSettings { local_address: Some(local.parse().unwrap()), ..DialSettings::default() };
-        tcp("127.0.0.1", address.port(), LIMITS, &known(), &settings, &keep)
+        dial_with("127.0.0.1", address.port(), &known(), &settings, &keep)
     };
     let _stream = from("127.0.0.5").unwrap();
     assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
@@ -160,19 +177,9 @@ fn the_users_addresses_take_the_place_of_a_lookup() {
     let overrides = vec![entry([127, 0, 0, 9]), entry([127, 0, 0, 1])];
     let settings = DialSettings { overrides, ..DialSettings::default() };
     let known = known();
-    let stream = tcp("h.invalid", address.port(), LIMITS, &known, &settings, &keep).unwrap();
+    let stream = dial_with("h.invalid", address.port(), &known, &settings, &keep).unwrap();
     assert_eq!(stream.peer_addr().unwrap(), address);
-    tcp("h.invalid", 1, LIMITS, &known, &settings, &keep).unwrap_err();
-}
-
-#[test]
-fn steps_have_limits_and_so_have_all_steps_together() {
-    let minute = Duration::from_secs(60);
-    let end = Instant::now() + minute;
-    assert!(Limits { step: minute * 2, end: Some(end) }.next() == end);
-    assert!(Limits { step: minute / 2, end: Some(end) }.next() < end);
-    // The longest limit overflows nothing.
-    assert!(Limits { step: Duration::MAX, end: None }.next() > end);
+    dial_with("h.invalid", 1, &known, &settings, &keep).unwrap_err();
 }
 
 /// The `ClientHello` that a server at `host` receives.
@@ -186,10 +193,11 @@ fn client_hello(host: &str) -> Vec<u8> {
         tcp.read_exact(&mut hello).unwrap();
         hello
     });
-    let tcp = tcp("127.0.0.1", address.port(), LIMITS, &known(), &DialSettings::default(), &keep).unwrap();
+    let tcp = dial_with("127.0.0.1", address.port(), &known(), &DialSettings::default(), &keep).unwrap();
     let socket = Socket::new(tcp, Arc::new(LastActivity::new())).unwrap();
     let connector = TlsSettings::default().connector().unwrap();
-    tls(&connector, host, Stream::Plain(socket), Instant::now() + PATIENCE).unwrap_err();
+    let limits = Limits { step: PATIENCE, end: None, activity: &Arc::new(LastActivity::new()) };
+    tls(&connector, host, Stream::Plain(socket), limits).unwrap_err();
     server.join().unwrap()
 }
 

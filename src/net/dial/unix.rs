@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 use rustix::io::Errno;
@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, connect};
 use super::race::socket;
 use super::{Lookup, Register, Waiter};
 use crate::error::{Error, Result};
+use crate::net::TimeLeft;
 
 /// The pause between two attempts while the queue of the server's socket is full. The system does not tell
 /// when there is room.
@@ -29,8 +30,12 @@ pub(crate) fn check_socket(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Connects to a Unix socket, before the deadline. std's `TcpStream` is a stream socket of any family here.
-pub(in crate::net) fn unix(path: &Path, deadline: Instant, register: Register<'_>) -> Result<Arc<TcpStream>> {
+/// Connects to a Unix socket, while there is time. std's `TcpStream` is a stream socket of any family here.
+pub(in crate::net) fn unix(
+    path: &Path,
+    time: &dyn TimeLeft,
+    register: Register<'_>,
+) -> Result<Arc<TcpStream>> {
     let (sender, interruptions) = bounded(1);
     let wait = Arc::new(Lookup::new(sender));
     register(Waiter::Lookup(Arc::downgrade(&wait)))?;
@@ -44,7 +49,7 @@ pub(in crate::net) fn unix(path: &Path, deadline: Instant, register: Register<'_
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             Err(e) => return Err(refused(path, e)),
         }
-        if Instant::now() >= deadline {
+        if time.time_left().is_zero() {
             return Err(Error::Timeout { what: "connecting to the Unix socket, whose queue is full" });
         }
         if !matches!(interruptions.recv_timeout(PAUSE), Err(RecvTimeoutError::Timeout)) {
@@ -74,6 +79,7 @@ fn refused(path: &Path, cause: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
+    use std::time::Instant;
 
     use rustix::net::{SocketType, bind, listen};
 
@@ -105,7 +111,7 @@ mod tests {
         let path = path("full");
         let (listener, queued) = full(&path);
         let deadline = Instant::now() + 3 * PAUSE;
-        let error = unix(&path, deadline, &|_| Ok(())).unwrap_err();
+        let error = unix(&path, &deadline, &|_| Ok(())).unwrap_err();
         assert!(error.is_timeout() && Instant::now() >= deadline, "{error}");
         let interrupted = Mutex::new(Vec::new());
         let interrupt = |waiter: Waiter| {
@@ -114,11 +120,11 @@ mod tests {
             lock(&interrupted).push(wait);
             Ok(())
         };
-        let error = unix(&path, Instant::now() + PATIENCE, &interrupt).unwrap_err();
+        let error = unix(&path, &(Instant::now() + PATIENCE), &interrupt).unwrap_err();
         assert!(error.to_string().contains("was closed"), "{error}");
         let server =
             std::thread::spawn(move || (0..=queued.len()).for_each(|_| drop(listener.accept().unwrap())));
-        unix(&path, Instant::now() + PATIENCE, &|_| Ok(())).unwrap();
+        unix(&path, &(Instant::now() + PATIENCE), &|_| Ok(())).unwrap();
         server.join().unwrap();
         std::fs::remove_file(path).unwrap();
     }
@@ -129,7 +135,7 @@ mod tests {
         let long = "/x".repeat(60);
         assert!(check_socket(Path::new(&long)).unwrap_err().contains("too long"));
         assert!(check_socket(Path::new("/a\0b")).unwrap_err().contains("NUL"));
-        let error = unix(&path("none"), Instant::now() + PATIENCE, &|_| Ok(())).unwrap_err();
+        let error = unix(&path("none"), &(Instant::now() + PATIENCE), &|_| Ok(())).unwrap_err();
         assert!(error.to_string().contains("-none.sock: there is none (is the server running?)"), "{error}");
     }
 }

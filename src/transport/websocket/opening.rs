@@ -15,7 +15,7 @@ use super::input::Input;
 use super::reader::{Limits, Reader};
 use super::writer::{Compressor, Writer};
 use crate::error::{Error, Result};
-use crate::net::{HttpClient, HttpError};
+use crate::net::{HttpClient, HttpError, Place};
 use crate::protocol::Endpoint;
 use crate::transport::{TransportKind, timestamp};
 
@@ -53,13 +53,14 @@ impl Default for WebSocketSettings {
 
 impl WebSocket {
     /// Opens a websocket: for a new session, or as the second connection of session `sid` for the upgrade.
+    /// Returns it with the place where it was opened.
     pub(crate) fn open(
         http: &HttpClient,
         endpoint: &Endpoint,
         sid: Option<&str>,
         timestamps: bool,
         settings: &WebSocketSettings,
-    ) -> Result<Self, HttpError> {
+    ) -> Result<(Self, Place), HttpError> {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
@@ -68,15 +69,17 @@ impl WebSocket {
             headers.push((header::SEC_WEBSOCKET_EXTENSIONS, compression.offer()));
         }
         let upgraded = http.upgrade(&url, &key, &headers)?;
-        let (compressor, inflater) =
-            accepted(&upgraded.headers, &key, settings).map_err(HttpError::reached)?;
+        let (compressor, inflater) = accepted(&upgraded.headers, &key, settings)
+            .map_err(|e| HttpError::reached(e).at(&upgraded.place))?;
         let tcp = upgraded.stream.socket().tcp().clone();
         let input = Input::new(&upgraded.early, settings.read_buffer, !upgraded.stream.is_tls());
         let limits = Limits { message: settings.max_message, frame: settings.max_frame };
         let reader = Reader::new(input, limits, inflater);
         let writer = Writer::new(settings.write_buffer, compressor);
         let frames = Mutex::new(Frames::new(upgraded.stream, reader, writer));
-        Ok(WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) })
+        let websocket =
+            WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) };
+        Ok((websocket, upgraded.place))
     }
 }
 
