@@ -11,7 +11,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use demo_server::{Kind, Server};
-use engineio::{Client, Disconnect, Reason};
+use engineio::{Client, ConnectOptions, Disconnect, Reason, TransportKind};
 
 fn main() -> Result<(), Box<dyn Error>> {
     if let Some(url) = std::env::args().nth(1) {
@@ -66,6 +66,7 @@ fn connected(url: &str) -> Result<Client, Box<dyn Error>> {
             println!("    in detail: {error}");
         }
     });
-    client.connect(url)?;
+    // By websocket at once: a server that ends a session in the middle of its upgrade may not say so.
+    client.connect_with(url, ConnectOptions::new().transports([TransportKind::WebSocket]))?;
     Ok(client)
 }

@@ -1,4 +1,4 @@
-//! One loop for the client's events and for timers, with crossbeam's `select!`.
+//! A loop for the client's events and for timers, with crossbeam's `select!`.
 //!
 //! ```text
 //! cargo run --example select

@@ -32,8 +32,8 @@ pub use life::State;
 ///
 /// The handlers of a connection run on one thread, one after the other: connect, each message in the server's
 /// order, then disconnect, once. When the last handle is dropped, the connection is closed without waiting
-/// for it, and without writing on the dropping thread. A handler is given the client and need not keep a
-/// clone of it; a clone in a handler keeps the client alive.
+/// for it, and without writing on the dropping thread. Each handler is given the client, so it need not keep
+/// a clone of it. A clone in a handler keeps the client alive.
 ///
 /// # Examples
 ///
@@ -103,8 +103,8 @@ impl Client {
 
     /// Connects to the server at `url`. Returns when the connect handler has run.
     ///
-    /// If the disconnect handler of the previous connection is still running on another thread, this first
-    /// waits for it to return, for one second at most.
+    /// If the disconnect handler of the previous connection is still running on another thread, this call
+    /// first waits for that handler to return, for one second at most.
     ///
     /// The scheme is `http`, `https`, `ws` or `wss`; `ws` means the same as `http`, and `wss` the same as
     /// `https`. The URL's query goes to the server, and its user and password become a Basic authorization.
@@ -116,8 +116,9 @@ impl Client {
     /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
     /// transports work there, without TLS. The `Host` header is `localhost` unless
     /// [`ConnectOptions::header`] sets another one. No proxy is used, whatever the options and the
-    /// environment say. A redirect stays on the socket if it is relative, or names the host of that header;
-    /// any other one is an error. No redirect of another server leads to a socket.
+    /// environment say. A redirect stays on the socket if it is relative or names the host of that header;
+    /// any other redirect is an error. A redirect of a server elsewhere never leads to a socket. On systems
+    /// without Unix sockets such a URL is an [`Error::InvalidUrl`].
     ///
     /// A link-local IPv6 address may name its zone, the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
@@ -146,12 +147,13 @@ impl Client {
     }
 
     /// Blocks until the connection is over: its disconnect handler has run, and its threads have ended. If
-    /// that handler connects again, or a [reconnection policy](ClientBuilder::reconnection) does, this waits
-    /// for the end of the new connection too. An attempt to connect on another thread is waited for as well.
+    /// that handler connects again, or a [reconnection policy](ClientBuilder::reconnection) does, this call
+    /// waits for the end of the new connection too. It also waits for an attempt to connect on another
+    /// thread.
     ///
-    /// Without a connection this returns at once. In a handler it returns at once too and logs an error,
-    /// because it would wait for itself. There is no time limit; [`wait_timeout`](Self::wait_timeout) has
-    /// one.
+    /// Without a connection this call returns at once. In a handler it also returns at once, and logs an
+    /// error, because it would wait for itself. There is no time limit;
+    /// [`wait_timeout`](Self::wait_timeout) has one.
     ///
     /// # Examples
     ///
@@ -315,7 +317,8 @@ impl Client {
     }
 
     /// Waits until all messages that were accepted before this call are written: to the socket, or, by
-    /// polling, until the server has confirmed them. Messages that others send meanwhile are not waited for.
+    /// polling, until the server has confirmed them. Messages that other threads send after the call began
+    /// are not waited for.
     ///
     /// # Errors
     ///
@@ -338,23 +341,25 @@ impl Client {
     /// handler has run, or after the request timeout. Received messages that were not delivered yet are
     /// dropped.
     ///
-    /// This can be called from any thread, at any time, and more than once. It also ends an attempt to
+    /// This method can be called from any thread, at any time, and more than once. It also ends an attempt to
     /// connect and the [reconnection policy](ClientBuilder::reconnection). A call while the disconnect
-    /// handler runs waits for that handler, whichever side has ended the connection. Without a connection the
-    /// call only returns the count of the last one, if no earlier call has returned it.
+    /// handler runs on another thread waits for that handler, whichever side has ended the connection.
+    /// Without a connection the call only returns the count of the last connection, if no earlier call has
+    /// returned it.
     ///
-    /// In a handler this returns `Ok` at once, if there is a connection. From then on nothing can be sent,
-    /// and the disconnect handler runs when the current handler has returned.
+    /// In a handler of an open connection the call returns `Ok` at once. From then on nothing can be sent,
+    /// and the disconnect handler runs when the current handler has returned. The number of unsent messages
+    /// is not known before that: see [`Stats::unsent`](crate::Stats::unsent).
     ///
     /// # Errors
     ///
-    /// [`Error::Unsent`] with the number of messages that were accepted but not written. It is the count of
-    /// the connection that this call ends, or of the last one if there is no connection any more. Each loss
-    /// is returned once: a call after the one that returned it succeeds. A message counts as unsent if it is
-    /// not known to be written. By websocket, on Linux and Android, messages also count that were written when
-    /// the time was up, and that the server's system had not confirmed by then: they may not arrive. In a
-    /// handler the count is not known before the connection is over: see
-    /// [`Stats::unsent`](crate::Stats::unsent).
+    /// [`Error::Unsent`] with the number of messages that were accepted but are not known to be written. The
+    /// number belongs to the connection that this call ends, or to the last one if there is no connection any
+    /// more. Each count is returned once: the next call returns `Ok`. Calls at the same time may all return
+    /// the count.
+    ///
+    /// By websocket, on Linux and Android, written messages count too if the server's system has not
+    /// confirmed them when the request timeout ends the call: they may not arrive.
     ///
     /// # Examples
     ///

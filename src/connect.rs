@@ -28,7 +28,7 @@ pub(crate) struct Connected {
     pub(crate) early: VecDeque<Packet>,
 }
 
-/// What the attempts of a client have found out, for its next ones.
+/// Facts that the attempts of a client have found out, for its next attempts.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     /// The addresses of servers and proxies that have answered. The next connection tries them first.
@@ -144,7 +144,9 @@ impl Plan {
             match self.websocket(&http) {
                 Ok(connected) => return Ok(connected),
                 Err(_) if attempt.is_cancelled() => return Err(Attempt::cancelled_error()),
-                Err(failed) if !failed.reached => return Err(failed.error),
+                Err(failed) if !another_may_work(TransportKind::WebSocket, &failed) => {
+                    return Err(failed.error);
+                }
                 Err(failed) => {
                     log!(self.options.logger, Warn, "no connection by websocket alone: {}", failed.error);
                     let connected = self.by_transports(&http, attempt);
@@ -381,9 +383,15 @@ fn about_path(mut error: Error) -> Error {
 }
 
 /// True if another transport may work after this failure. It cannot if the server is unreachable or does not
-/// answer a poll. A websocket alone may get no answer, from a proxy that does not support it.
+/// answer a poll. A websocket alone may get no answer, from a proxy that does not support it, or no tunnel,
+/// from a proxy that forwards polls.
 fn another_may_work(kind: TransportKind, failed: &HttpError) -> bool {
-    failed.reached && !(kind == TransportKind::Polling && failed.error.is_timeout())
+    // A status without the server is the proxy's. With 407 it wants other credentials, for polls as well.
+    let no_tunnel = matches!(failed.error, Error::Connection { status: Some(status), .. } if status != 407);
+    match kind {
+        TransportKind::Polling => failed.reached && !failed.error.is_timeout(),
+        TransportKind::WebSocket => failed.reached || no_tunnel,
+    }
 }
 
 /// Reads the handshake in the first packet. Returns it with the other packets.

@@ -60,7 +60,8 @@ pub enum Error {
     #[error("the client is already connected")]
     AlreadyConnected,
 
-    /// The call needs a connection, and the client has none.
+    /// The call needs a connection, and the client has none. [`Client::transport`](crate::Client::transport)
+    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed).
     #[error("the client is not connected")]
     NotConnected,
 
@@ -87,7 +88,9 @@ pub enum Error {
         message: String,
     },
 
-    /// Nothing can be sent, because there is no connection, or because it is closed or closing.
+    /// Nothing can be sent, because there is no connection, or because it is closed or closing. With a
+    /// [reconnection policy](crate::ClientBuilder::reconnection) this is also the error between two
+    /// connections: unless the policy gives up, it connects again without a call of `connect`.
     #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
@@ -99,8 +102,8 @@ pub enum Error {
         what: &'static str,
     },
 
-    /// [`Client::try_send`](crate::Client::try_send) was called while the outbox was full, or while other
-    /// senders waited for room.
+    /// [`Client::try_send`](crate::Client::try_send), or another method that never waits for room, was called
+    /// while the outbox was full, or while other senders waited for room.
     #[error("the outbox is full")]
     QueueFull,
 
@@ -122,8 +125,9 @@ pub enum Error {
     #[error("a text with U+001E cannot be sent by polling; send it as binary")]
     Separator,
 
-    /// The connection ended before all messages that `send` had accepted were written. They are the last ones
-    /// that were accepted.
+    /// The connection ended before all messages that `send` had accepted were written. The unsent messages
+    /// are the last ones that were accepted. [`Client::disconnect`](crate::Client::disconnect) returns this
+    /// error once for each connection.
     ///
     /// # Examples
     ///
@@ -177,15 +181,15 @@ pub enum Error {
     },
 }
 
-/// Shows the text of the error and its causes, without repetitions: for `unwrap`, and for a `main` that
-/// returns the error. Control characters are shown as escapes.
+/// Shows the text of the error and of its causes, without repetitions, because `unwrap` and a `main` that
+/// returns the error print this form. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Printable(with_causes(self)))
     }
 }
 
-/// The cause without its own one, if that says the same, as those of OpenSSL do.
+/// Drops the cause of a cause if it repeats the text, as OpenSSL's causes do.
 fn undoubled(cause: BoxError) -> BoxError {
     let text = cause.to_string();
     match cause.source() {
@@ -254,7 +258,7 @@ impl Error {
     }
 }
 
-/// So `?` works with serde_json in functions that return this crate's [`Result`].
+/// Lets `?` convert errors of serde_json in functions that return this crate's [`Result`].
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Error::json(error)

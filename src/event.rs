@@ -26,8 +26,8 @@ pub enum Reason {
     TransportError,
     /// Nothing came from the server for `pingInterval + pingTimeout`. Time in which the client itself stopped
     /// reading, because the inbox was full, does not count; time in which the machine sleeps does. This is
-    /// also the reason if both sides only write: for that long the server has read nothing, and the client
-    /// could not read either, because its inbox was full.
+    /// also the reason if both sides are stuck in writing: for `pingInterval + pingTimeout` the server has
+    /// read nothing, and the client has not read either, because its inbox was full.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),
@@ -84,13 +84,13 @@ pub enum Event {
     /// The connection is over.
     Disconnect(Reason),
     /// A step of the [reconnection policy](crate::ClientBuilder::reconnection). Only the channels of
-    /// [`Client::events`](crate::Client::events) get it; the policy has a function of its own for it,
+    /// [`Client::events`](crate::Client::events) get this event. The function for it is
     /// [`Reconnection::on_event`](crate::Reconnection::on_event).
     Reconnection(ReconnectionEvent),
 }
 
 impl Event {
-    /// The name of the event. It is in [`EVENT_NAMES`], unless it is `reconnection`.
+    /// The name of the event: one of [`EVENT_NAMES`], or `reconnection`, which has no handler.
     ///
     /// # Examples
     ///
@@ -107,12 +107,13 @@ impl Event {
     }
 }
 
-/// The return type of a handler: `()`, or a `Result` whose error is any type that `?` converts to a
-/// `Box<dyn Error>`, such as [`Error`](crate::Error), `String` or `anyhow::Error`, or is such a box itself.
+/// The return type of a handler: `()`, or `Result<(), E>`. The error `E` is any type that `?` converts to a
+/// `Box<dyn Error>`, such as [`Error`](crate::Error), `&str`, `String` or `anyhow::Error`, or such a box
+/// itself, also with `Send` and `Sync`. The error itself need not be `Send`.
 ///
 /// A handler may also never return, because it ends the process, panics or loops for ever.
 ///
-/// You do not name the parameter `Kind`. It tells the kinds of results apart.
+/// The parameter `Kind` tells the kinds of results apart. The compiler infers it, and you never name it.
 ///
 /// # Examples
 ///

@@ -5,10 +5,11 @@
 //! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
 //! program, use an async client.
 //!
-//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. Its websockets begin like
-//! those of v4, so a server whose first packet by websocket has no `maxPayload`, and the default times of v3,
-//! is asked once by polling. One with other times is told by [`Client::last_error`] when it ends the
-//! connection, because in v3 it is the client that has to ping.
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. A websocket of v3 begins
+//! like one of v4. If the server's first packet by websocket has no `maxPayload`, and has the default times
+//! of v3, the client therefore asks the server once by polling for its version. A v3 server with other times
+//! is only recognized later: it ends the connection, because in v3 the client has to ping, and
+//! [`Client::last_error`] says so.
 //!
 //! # Quick start
 //!
@@ -43,12 +44,13 @@
 //! right after that, unless it waits for room in an event channel.
 //!
 //! All handlers of a connection run on its reader thread, one after the other. If a disconnect handler
-//! connects again, the handlers of the new connection run on a thread of their own, but no handler runs twice
-//! at the same time. A handler may take as long as it likes: the heartbeat goes on, and messages wait, up to
-//! [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`, which
-//! can be used instead of handlers or beside them.
+//! connects again, or another thread connects and the disconnect handler runs for more than a second, the
+//! handlers of the new connection run on its own reader thread in the meantime. In both cases no handler runs
+//! twice at the same time. A handler may take as long as it likes: the heartbeat goes on, and messages wait,
+//! up to [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`,
+//! which can be used instead of handlers or beside them.
 //!
-//! A function given to [`ClientBuilder::on_packet`] runs on the threads that receive and write.
+//! The function of [`ClientBuilder::on_packet`] runs on the threads that receive and write.
 //!
 //! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
 //! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
@@ -56,16 +58,17 @@
 //! thread writes the close.
 //!
 //! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
-//! waits for Ctrl-C; it starts with the first connection of a client with `ClientBuilder::handle_sigint`, and
-//! stays for the life of the process.
+//! waits for Ctrl-C. It starts with the first connection of a client, unless `ClientBuilder::handle_sigint`
+//! is `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
 //!
 //! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server
-//! offers it, runs the connect handler and returns. The connection ends when the server or the client ends
-//! it, when it breaks, or when nothing has come from the server for `pingInterval + pingTimeout`. Time in
-//! which the inbox is full, so that the client itself has stopped reading, does not count as the server's
-//! silence; time in which the machine sleeps does.
+//! offers it, runs the connect handler and returns. If the disconnect handler of the previous connection is
+//! still running on another thread, `connect` first waits for it, for one second at most. The connection ends
+//! when the server or the client ends it, when it breaks, or when nothing has come from the server for
+//! `pingInterval + pingTimeout`. Time in which the inbox is full, so that the client itself has stopped
+//! reading, does not count as the server's silence; time in which the machine sleeps does.
 //!
 //! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
 //! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach
@@ -78,8 +81,9 @@
 //! together or not at all, and no message of another thread comes between them. [`Client::flush`] waits until
 //! all messages that were accepted before the call are written. [`Client::disconnect`] writes all accepted
 //! messages before it ends the connection, or returns [`Error::Unsent`] with the number of messages that are
-//! not known to be written. If the connection was lost before, it returns the count of that connection, until
-//! there is a new one. [`Stats::unsent`] is the count for all connections.
+//! not known to be written. If the connection was lost before, it returns the count of that connection. Each
+//! count is returned once, and is no longer returned when there is a new connection. [`Stats::unsent`] is the
+//! count for all connections.
 //!
 //! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
 //! connection, but the end of `main` does not wait for that.
@@ -91,25 +95,27 @@
 //! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
 //! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
 //! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
-//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect |
+//! | [`Error::WebSocketClosed`] | read the server's close code and reason, then connect again |
+//! | [`Error::ConnectHandler`] | correct the cause in the handler, then connect again |
+//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect, or wait for the reconnection policy |
 //! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
 //! | [`Error::QueueFull`] | wait, or drop the message |
 //! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
 //!
-//! [`Error::kind`] is for comparisons and for labels. An error becomes a [`std::io::Error`] by `From`, and
-//! serde_json's errors and [`UnknownTransport`] become errors of this crate.
+//! [`Error::kind`] is for comparisons and for labels of metrics. `From` and `?` convert an error into a
+//! [`std::io::Error`], and convert serde_json's errors and [`UnknownTransport`] into errors of this crate.
 //!
 //! # TLS and proxies
 //!
 //! Both transports connect in the same way. The system's TLS library checks certificates against the system's
 //! authorities and those added by [`ClientBuilder::ca_certificate`]. A proxy comes from
 //! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
-//! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An HTTP proxy
-//! forwards the requests of long polling to an `http://` server. All other connections through a proxy are
-//! tunnels (HTTP CONNECT or SOCKS5).
+//! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An HTTP proxy forwards the
+//! requests of long polling to an `http://` server. All other connections through a proxy are tunnels (HTTP
+//! CONNECT or SOCKS5).
 //!
-//! [`Client::connect_with`] also takes the path of a Unix socket. [`ClientBuilder::local_address`] and
-//! [`ClientBuilder::resolve`] set both ends of TCP connections.
+//! [`Client::connect_with`] also connects to Unix sockets. [`ClientBuilder::local_address`] sets the client's
+//! address of TCP connections, and [`ClientBuilder::resolve`] the server's.
 //!
 //! # Coming from Python
 //!
@@ -133,17 +139,25 @@
 //!
 //! # Logging
 //!
-//! The crate logs through the [`log`] facade, with the target `engineio`. Failed handlers are at error.
-//! Fallbacks, losses and the first unexpected packet of a connection are at warn, states and transports at
-//! info. Session ids, and packets with their sizes, are at debug, and the contents of packets at trace.
+//! The crate logs through the [`log`] facade, with the target `engineio`:
+//!
+//! | level | lines |
+//! |---|---|
+//! | error | failed handlers, and wrong uses of the client, such as `wait` in a handler |
+//! | warn | fallbacks, losses, the first unexpected packet of a connection |
+//! | info | states and transports |
+//! | debug | session ids, and packets with their sizes |
+//! | trace | the contents of packets |
+//!
 //! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
-//! Without a logger, or if the maximum level is off, errors go to stderr, one line each:
-//! `engineio: the message handler failed: …`, with all causes of the error. They are failed handlers and
-//! wrong uses of the client. The panic hook prints panics. [`ClientBuilder::quiet`] turns this off.
+//! If there is no logger, or if the maximum level is off, errors go to stderr, one line each, with all
+//! causes: `engineio: the message handler failed: …`. The error of a connect handler is left out if `connect`
+//! returns it. [`ClientBuilder::quiet`] turns these lines off. The text of a panic is printed by the panic
+//! hook in any case.
 //!
-//! Crates below this one use the same facade, and show what this one hides. Keep their targets at info, as in
-//! `RUST_LOG=info,engineio=debug`:
+//! The crates that this one uses log through the same facade, and show what this one hides. Keep their
+//! targets at info, as in `RUST_LOG=info,engineio=debug`:
 //!
 //! | target | what its lines show |
 //! |---|---|
@@ -156,7 +170,7 @@
 //!
 //! # Features
 //!
-//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`).
+//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). No effect on Windows.
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 // The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when
@@ -213,10 +227,10 @@ pub use transport::{TransportKind, UnknownTransport};
 /// The crates whose types are part of this crate's API, in the versions that it uses: the bytes of a
 /// [`Message`], the channels of [`Client::events`], the [`ClientBuilder::logger`], JSON values, and the agent
 /// of [`ClientBuilder::http_agent`]. A program that uses them from here needs no dependency of its own on a
-/// version that fits.
+/// matching version.
 ///
-/// They have the features that this crate enables. For more, such as another TLS library of ureq's, depend on
-/// the same version yourself; Cargo unites the features.
+/// These crates have the features that this crate enables. To enable more, such as another TLS library for
+/// ureq, depend on the same version yourself: Cargo combines the features.
 ///
 /// ```
 /// use engineio::crossbeam_channel::select;

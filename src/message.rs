@@ -75,9 +75,9 @@ impl fmt::Display for Message {
     }
 }
 
-/// A value that can be sent: everything that is [`Into<Message>`](Message), which are texts, bytes and JSON
-/// values. Any other value that serde can serialize is sent by
-/// [`Client::send_json`](crate::Client::send_json).
+/// A value that can be sent: every type that implements [`Into<Message>`](Message). These are texts, bytes
+/// and JSON values. [`Client::send_json`](crate::Client::send_json) sends any other value that serde can
+/// serialize.
 ///
 /// To send a type of your own, implement `From` for [`Message`]:
 ///

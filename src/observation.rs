@@ -28,7 +28,7 @@ pub enum PacketKind {
     Open,
     /// The end of a session.
     Close,
-    /// The server's question whether the client lives.
+    /// The server's check that the client is alive.
     Ping,
     /// The client's answer to a ping.
     Pong,
@@ -38,7 +38,7 @@ pub enum PacketKind {
     Binary,
     /// The end of an upgrade.
     Upgrade,
-    /// A packet without meaning, which ends a poll.
+    /// A packet without content, with which the server ends a poll.
     Noop,
 }
 

@@ -21,6 +21,19 @@ pub(crate) fn printable(text: String) -> String {
     if text.contains(is_control) { Printable(text).to_string() } else { text }
 }
 
+/// The start of a text, for a quotation of at most `longest` characters. A control character counts as the
+/// escape that is shown in its place.
+pub(crate) fn start_of(text: &str, longest: usize) -> &str {
+    let mut length = 0;
+    for (at, c) in text.char_indices() {
+        length += if is_control(c) { c.escape_debug().count() } else { 1 };
+        if length > longest {
+            return &text[..at];
+        }
+    }
+    text
+}
+
 /// Displays a value with its control characters as escapes.
 pub(crate) struct Printable<T>(pub(crate) T);
 
@@ -103,6 +116,21 @@ mod tests {
         for (text, shown) in table {
             assert_eq!(printable(text.into()), shown);
             assert_eq!(Printable(text).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_quotation_is_no_longer_than_it_may_be_when_it_is_shown() {
+        let table = [
+            ("", 3, ""),
+            ("abc", 3, "abc"),
+            ("é漢🦀d", 3, "é漢🦀"),
+            ("a\n\nb", 4, "a\n"),
+            ("\u{202e}", 7, ""),
+        ];
+        for (text, longest, start) in table {
+            assert_eq!(start_of(text, longest), start, "{text:?}");
+            assert!(printable(start.into()).chars().count() <= longest);
         }
     }
 

@@ -7,8 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::guarded::guarded;
+use crate::error::{Error, Result, with_causes};
+use crate::guarded::{drop_guarded, guarded};
 use crate::printable::BoxError;
 
 pub use next::{NextAttempt, UpcomingAttempt};
@@ -21,13 +21,13 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent) + Send + Sync>;
 ///
 /// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay), and each is varied at
 /// random, so that many clients do not come back at the same moment. The defaults are those of the Socket.IO
-/// clients. A connection that the client itself has ended is not made again, and
+/// clients. After a connection that the client itself has ended there is no reconnection, and
 /// [`Client::disconnect`](crate::Client::disconnect) ends the attempts at once.
 ///
 /// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. Calls
 /// that are refused at once ([`InvalidUrl`](Error::InvalidUrl), [`InvalidOption`](Error::InvalidOption),
-/// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there
-/// is another one, whatever the error was. If the URL or the options expire, as a token does,
+/// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there is another one,
+/// whatever the error was. If the URL or the options expire, as a token does,
 /// [`before_attempt`](Self::before_attempt) gives new ones.
 ///
 /// # Examples
@@ -58,14 +58,14 @@ pub struct Reconnection {
 /// is meant for logs.
 ///
 /// A reconnection ends with [`Connected`](Self::Connected), [`GaveUp`](Self::GaveUp) or
-/// [`Cancelled`](Self::Cancelled). Two events are equal if their values are; two `Failed` are equal if they
-/// are clones of one event.
+/// [`Cancelled`](Self::Cancelled). Two events are equal if their values are equal. Two `Failed` events are
+/// equal only if one is a clone of the other, because errors cannot be compared.
 ///
 /// [`Event::Reconnection`]: crate::Event::Reconnection
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ReconnectionEvent {
-    /// There is a pause before the next attempt.
+    /// The pause before the next attempt begins.
     #[non_exhaustive]
     Waiting {
         /// The number of the attempt, which starts with 1.
@@ -76,7 +76,7 @@ pub enum ReconnectionEvent {
     /// The attempt failed.
     #[non_exhaustive]
     Failed {
-        /// The number of the attempt. It is 0 for the `connect` call that the policy repeats
+        /// The number of the attempt: 0 for the `connect` call that the policy repeats
         /// ([`first_connect`](Reconnection::first_connect)).
         attempt: u32,
         /// The error of the attempt.
@@ -88,14 +88,14 @@ pub enum ReconnectionEvent {
         /// The number of the attempt.
         attempt: u32,
     },
-    /// There are no more attempts, because [`max_attempts`](Reconnection::max_attempts) were made, or because
+    /// No more attempts follow, because [`max_attempts`](Reconnection::max_attempts) were made, or because
     /// [`before_attempt`](Reconnection::before_attempt) has decided so.
     #[non_exhaustive]
     GaveUp {
         /// The number of attempts that were made.
         attempts: u32,
     },
-    /// There are no more attempts, because the user has disconnected, connected, or dropped the last handle.
+    /// No more attempts follow, because the user has disconnected, connected, or dropped the last handle.
     #[non_exhaustive]
     Cancelled {
         /// The number of attempts that were made.
@@ -179,16 +179,16 @@ impl Reconnection {
         self
     }
 
-    /// Sets the random part of each pause, from 0 to 1: with 0.5, a pause of 1 s takes between 0.5 s and 1.5
-    /// s. No pause is longer than [`max_delay`](Self::max_delay), so the longest ones are between half of
-    /// that and that. Values outside of the range are clamped. Default: 0.5.
+    /// Sets the random part of each pause, from 0 to 1: with 0.5, a pause of 1 s takes between 0.5 s and
+    /// 1.5 s. No pause is longer than [`max_delay`](Self::max_delay): with 0.5, the longest pauses take
+    /// between half of it and the whole. Values outside of the range are clamped. Default: 0.5.
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         self.randomization_factor = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1.0) };
         self
     }
 
-    /// Sets the number of consecutive attempts without success after which the policy gives up; with 0 there
-    /// are none. Default: no limit.
+    /// Sets the number of consecutive attempts without success after which the policy gives up; with 0 it
+    /// makes no attempts. Default: no limit.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
@@ -205,15 +205,17 @@ impl Reconnection {
     /// of the attempt. Default: none, so that attempts repeat the last `connect`.
     ///
     /// If the function fails or panics, or if the URL or the options are unusable, the attempt counts as
-    /// failed: the policy's events tell of it, and there is a pause and another attempt. With
-    /// [`NextAttempt::Stop`] the policy gives up at once, and a `connect` of
-    /// [`first_connect`](Self::first_connect) returns the last error.
+    /// failed: the policy reports [`ReconnectionEvent::Failed`], and another attempt follows after a pause.
+    /// The function's error can have any type that converts to `Box<dyn Error + Send + Sync>`; an [`Error`]
+    /// of this crate is reported as it is, any other error as the source of an [`Error::Connection`]. With
+    /// [`NextAttempt::Stop`] the policy gives up at once, and a `connect` that the policy repeats
+    /// ([`first_connect`](Self::first_connect)) returns the last error.
     ///
     /// The function runs on the thread that makes the attempts: the reader thread of the lost connection, or
-    /// the one that has called `connect`. It may block, for example in an HTTP request, and call the client.
-    /// [`Client::disconnect`](crate::Client::disconnect) does not wait for it, and there is no attempt after
-    /// it then; nor is there one if you have connected in the meantime. It is not called for a `connect` of
-    /// yours, only for the repetitions of one.
+    /// the thread that has called `connect`. It may block, for example in an HTTP request, and call the
+    /// client. [`Client::disconnect`](crate::Client::disconnect) does not wait for the function. If you have
+    /// disconnected or connected while it ran, the attempt is not made. The function is called only for the
+    /// attempts of the policy, not for your own call of `connect`.
     ///
     /// # Examples
     ///
@@ -233,7 +235,7 @@ impl Reconnection {
     ///     if upcoming.attempt() > 100 {
     ///         return Ok(NextAttempt::Stop);
     ///     }
-    ///     // An error of `options` is that of a failed attempt.
+    ///     // If `options` fails, the attempt counts as failed.
     ///     options().map(|options| NextAttempt::connect(url, options))
     /// });
     /// let client = Client::builder().reconnection(policy).build()?;
@@ -251,7 +253,8 @@ impl Reconnection {
         self
     }
 
-    /// Sets a function that is called for each step, on the thread that makes the attempts. Default: none.
+    /// Sets a function that is called for each step, on the thread that makes the attempts. A panic of the
+    /// function is caught, and changes nothing. Default: none.
     ///
     /// The same events reach the channels of [`Client::events`](crate::Client::events), after this function.
     pub fn on_event<F>(mut self, observer: F) -> Self
@@ -262,8 +265,8 @@ impl Reconnection {
         self
     }
 
-    /// Asks the user's function about an attempt. Returns `None` if `sleep` says that no attempt is wanted any
-    /// more: the function may take a long time, and call the client.
+    /// Asks the user's function about an attempt. Returns `None` if `sleep` says that no attempt is wanted
+    /// any more: the function may take a long time, and call the client.
     fn prepare(
         &self,
         attempt: u32,
@@ -355,11 +358,15 @@ impl Reconnection {
 fn not_prepared(error: BoxError) -> Error {
     match error.downcast::<Error>() {
         Ok(own) => *own,
-        Err(other) => {
-            // The text is the user's code.
-            let text = guarded(|| other.to_string()).unwrap_or_else(|panic| panic);
-            Error::connection_from(format!("preparing the attempt failed: {text}"), other)
-        }
+        // The texts of the error and of its causes are the user's code. An error that has none is not kept:
+        // later readers would panic.
+        Err(other) => match guarded(|| with_causes(&*other)) {
+            Ok(_) => Error::connection_from(format!("preparing the attempt failed: {other}"), other),
+            Err(panic) => {
+                drop_guarded(other);
+                Error::connection(format!("preparing the attempt failed, with an error that {panic}"))
+            }
+        },
     }
 }
 

@@ -29,15 +29,14 @@ pub struct Stats {
     /// The memory in bytes of the messages that no handler has been given yet; 0 without a connection.
     pub inbox_bytes: usize,
     /// The number of pings that the server has sent, over all connections. Only packets of the Engine.IO
-    /// protocol count, and not the pings of a websocket.
+    /// protocol count; the pings of the websocket protocol do not.
     pub pings: u64,
-    /// The age of the server's last ping: the time since it came. `None` without a connection, and before its
-    /// first ping. On a healthy connection it stays below the handshake's
+    /// The time since the server's last ping. `None` without a connection, and before the connection's first
+    /// ping. On a healthy connection this time stays below the handshake's
     /// [ping interval](crate::Handshake::ping_interval), plus the delay of the network.
     pub last_ping: Option<Duration>,
-    /// The number of messages that `send` accepted but that were not written before their connection ended. A
-    /// message that is not known to be written counts as unsent. The count of a connection is added before
-    /// its disconnect handler runs.
+    /// The number of messages that `send` accepted but that are not known to have been written before their
+    /// connection ended. The count of a connection is added before its disconnect handler runs.
     pub unsent: u64,
     /// The number of connections that the reconnection policy has made.
     pub reconnections: u64,

@@ -48,9 +48,12 @@ pub(crate) fn now() -> Instant {
     *START
 }
 
-/// The deadline of a wait. The wait is cut to 49 days, so that the sum does not overflow.
+/// The longest wait, 49 days. Adding it to a time does not overflow.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_millis(u32::MAX as u64);
+
+/// The deadline of a wait, which is cut to the longest.
 pub(crate) fn after(wait: Duration) -> Instant {
-    now() + wait.min(Duration::from_millis(u32::MAX.into()))
+    now() + wait.min(LONGEST_WAIT)
 }
 
 /// True if more than `duration` has passed since `start`.

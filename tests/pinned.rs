@@ -59,7 +59,8 @@ fn kept(small: usize, form: usize) -> usize {
         let large = matches!(&message, Message::Binary(bytes) if bytes.len() == LARGE);
         if !large {
             sender.send(message).unwrap();
-            // The test may have ended the connection. (A panic would print its backtrace, which takes memory.)
+            // The test may have ended the connection. (A panic would print its backtrace, which takes
+            // memory.)
             let _ = client.send("next");
         }
     });

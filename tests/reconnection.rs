@@ -460,6 +460,40 @@ fn attempts_that_cannot_be_prepared_are_failed_attempts() {
     client.disconnect().unwrap();
 }
 
+/// The text of an error is the user's code as well.
+#[test]
+fn an_error_whose_text_panics_is_that_of_a_failed_attempt() {
+    #[derive(Debug)]
+    struct Unreadable;
+
+    impl std::fmt::Display for Unreadable {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("no text")
+        }
+    }
+
+    impl std::error::Error for Unreadable {}
+
+    let server = losing(1);
+    let policy = quick().before_attempt(|upcoming| match upcoming.attempt() {
+        1 => Err(Box::<dyn std::error::Error + Send + Sync>::from(Unreadable)),
+        2 => Err(io::Error::other(Unreadable).into()),
+        _ => Ok(NextAttempt::Repeat),
+    });
+    let (policy, told) = told(policy);
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    for expected in [
+        "attempt 1 to connect again failed: preparing the attempt failed, with an error that panicked",
+        "attempt 2 to connect again failed: preparing the attempt failed, with an error that panicked",
+        "connected again at attempt 3",
+    ] {
+        heard(&told, expected);
+    }
+    client.disconnect().unwrap();
+    assert!(client.wait_timeout(PATIENCE));
+}
+
 /// The first call of `connect` is not prepared. The error is that of the last attempt.
 #[test]
 fn the_first_connect_is_repeated_with_fresh_options() {

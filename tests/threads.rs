@@ -3,7 +3,6 @@
 
 #![cfg(target_os = "linux")]
 
-use std::any::Any;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,13 @@ use common::process::{alone, descriptors, sleeps, threads, ticks};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
 use common::{PATIENCE, Stuck, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
-use crossbeam_channel::{bounded, unbounded};
-use engineio::{Client, Disconnect, Message, Reconnection, TransportKind};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use engineio::{Client, Disconnect, Event, Message, Reconnection, TransportKind};
 
 const WATCHDOG: &str = "eio-watchdog";
+
+/// Registers a handler, or subscribes to the events.
+type Register = fn(&Client) -> Option<Receiver<Event>>;
 
 fn names() -> Vec<String> {
     threads().into_iter().map(|(name, _)| name).collect()
@@ -56,10 +58,16 @@ fn at_most_three_threads_for_a_connection_and_none_after_it() {
 fn one_thread_until_the_first_handler_runs() {
     let _alone = alone();
     let server = Server::start();
-    let users: [fn(&Client) -> Box<dyn Any>; 3] = [
-        |client| Box::new(client.on_connect(|_| {})),
-        |client| Box::new(client.on_message(|_, _| {})),
-        |client| Box::new(client.events(8)),
+    let users: [Register; 3] = [
+        |client| {
+            client.on_connect(|_| {});
+            None
+        },
+        |client| {
+            client.on_message(|_, _| {});
+            None
+        },
+        |client| Some(client.events(8)),
     ];
     for way in WAYS {
         let client = Client::new();

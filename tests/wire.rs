@@ -1,5 +1,5 @@
-//! The bytes of a websocket connection with the options that are off by default: the requests and the frames,
-//! with the random parts replaced.
+//! The bytes of a connection with the options that are off by default: the requests and the frames, with the
+//! random parts replaced.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::thread;
 use tungstenite::handshake::derive_accept_key;
 
 use common::scripted::{OPEN, OPEN_UPGRADE};
-use common::{Watch, by};
+use common::{PATIENCE, Watch, by};
 use engineio::TransportKind::{Polling, WebSocket};
 use engineio::{Client, Message};
 
@@ -222,4 +222,44 @@ fn an_upgrade() {
     let text = |text: &str| (0x81, vec![0x80 | text.len() as u8], text.as_bytes().to_vec());
     let expected = vec![text("2probe"), text("5"), text("4hi"), text("1"), (0x88, vec![0x80], Vec::new())];
     assert_eq!(frames, expected);
+}
+
+/// The head and the body of the next POST, which is confirmed.
+fn post(peer: &mut Peer) -> (String, Vec<u8>) {
+    let head = peer.head();
+    let size = value(&head, "content-length: ").parse().unwrap();
+    let body = peer.take(size);
+    peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    (head, body)
+}
+
+#[test]
+fn polling() {
+    let (gets, posts) = exchange(
+        &[Polling],
+        |listener| {
+            let mut polls = Peer::accept(listener);
+            let gets = [polls.poll(OPEN), polls.poll("4hi\x1eb/w=="), polls.head()];
+            let mut peer = Peer::accept(listener);
+            let posts = [(); 3].map(|()| post(&mut peer));
+            polls.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n6");
+            (gets, posts)
+        },
+        |client, watch| {
+            assert_eq!([watch.message(), watch.message()], [Message::from("hi"), Message::from(vec![255])]);
+            for message in [Message::from("é"), Message::from(vec![0, 1, 255])] {
+                client.send(message).unwrap();
+                client.flush(PATIENCE).unwrap();
+            }
+        },
+    );
+    let get = |query| request(query, "");
+    let session = "transport=polling&sid=abc&t=T";
+    assert_eq!(gets.map(|head| normal(&head)), [get("transport=polling&t=T"), get(session), get(session)]);
+    for ((head, body), expected) in posts.iter().zip(["4é", "bAAH/", "1"]) {
+        assert_eq!(String::from_utf8_lossy(body), expected);
+        let length = format!("content-length: {}\r\naccept:", expected.len());
+        let request = request(session, "content-type: text/plain;charset=UTF-8\r\n");
+        assert_eq!(normal(head), request.replacen("GET", "POST", 1).replacen("accept:", &length, 1));
+    }
 }

@@ -15,9 +15,7 @@ use crate::observation::{Direction, PacketHook, PacketInfo};
 use crate::options::OnSigint;
 use crate::options::{Options, WebSocketOptions};
 use crate::reconnection::Reconnection;
-
-/// The longest timeout, 49 days. Adding it to a time does not overflow.
-const LONGEST_TIMEOUT: Duration = Duration::from_millis(u32::MAX as u64);
+use crate::sync::LONGEST_WAIT;
 
 /// The options of a [`Client`], for all of its connections.
 ///
@@ -52,14 +50,14 @@ impl Client {
 
 impl ClientBuilder {
     /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
-    /// answer, TLS, and the wait for the server's answer; also for the server's answer to the upgrade's
-    /// probe, and for a graceful disconnect. Default: 5 s; 49 days at most.
+    /// answer, TLS, and the wait for the server's answer. The limit also applies to the server's answer to
+    /// the upgrade's probe, and to a graceful disconnect as a whole. Default: 5 s; 49 days at most.
     ///
-    /// An upload or a download may take longer, as long as it moves: only a stall of that length ends it. So
-    /// a POST with a big message gets through on a slow line. The bytes of a request that were taken by the
-    /// server's system, or by a proxy, may still be on their way; the wait for the answer is longer by the
-    /// time that they need at 4000 bytes a second. An answer that arrives more slowly than that stalls in the
-    /// end.
+    /// An upload or a download may take longer, as long as it makes progress: only a stall of that length
+    /// ends it. A POST with a big message therefore gets through on a slow line. The system of the server, or
+    /// a proxy, may have taken the bytes of a request before the server reads them. For this reason the wait
+    /// for the answer is longer by the time that the request needs at 4000 bytes a second. An answer that
+    /// arrives more slowly than that counts as a stall in the end.
     ///
     /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
     /// poll is still being written.
@@ -76,15 +74,15 @@ impl ClientBuilder {
     }
 
     /// Sets the memory for packets that wait to be written, in bytes. When it is full, [`Client::send`]
-    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message may be larger. Default:
-    /// 4 MiB.
+    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message, or a single group of
+    /// [`Client::send_all`], may be larger. Default: 4 MiB.
     pub fn outbox_limit(mut self, bytes: usize) -> Self {
         self.options.outbox_limit = bytes;
         self
     }
 
     /// Sets the memory for messages that wait for a slow handler, in bytes. When it is full, the client stops
-    /// reading, so that TCP holds the server back. Pings are not answered during that time, and it does not
+    /// reading, so that TCP holds the server back. Pings are not answered during that time, which does not
     /// count as the server's silence. Default: 4 MiB.
     pub fn inbox_limit(mut self, bytes: usize) -> Self {
         self.options.inbox_limit = bytes;
@@ -92,8 +90,8 @@ impl ClientBuilder {
     }
 
     /// Sets the size limit of a received message, in bytes. A larger one ends the connection. A polling
-    /// response with several messages may be half as large again. A websocket keeps the memory of its largest
-    /// message. Default: 64 MiB.
+    /// response with several messages may be half as large again. Of a compressed message, the inflated size
+    /// counts. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
@@ -111,11 +109,10 @@ impl ClientBuilder {
     ///
     /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
     /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
-    /// example because a proxy lets none pass any more, the same attempt goes on as without this option, by
-    /// polling and an upgrade. That upgrade is not remembered, but the next one is. A failure costs at most
-    /// one more [`request_timeout`](Self::request_timeout). Connections whose
-    /// [transports](crate::ConnectOptions::transports) do not begin with polling, or have no websocket, are
-    /// made as always.
+    /// example because a proxy blocks it, the same attempt goes on as without this option, by polling and an
+    /// upgrade. That upgrade is not remembered, but the next one is. A failure costs at most one more
+    /// [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling or do not include websocket.
     ///
     /// # Examples
     ///
@@ -147,6 +144,15 @@ impl ClientBuilder {
     /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
     /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
     /// [`Event::Reconnection`](crate::Event::Reconnection).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder().reconnection(Reconnection::new().max_attempts(10)).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
         self.options.reconnection = Some(policy);
         self
@@ -182,14 +188,14 @@ impl ClientBuilder {
     ///
     /// On Ctrl-C, all connected clients disconnect at the same time, each within its request timeout, and
     /// attempts to connect end. Then the process ends by the signal or, with [`OnSigint::Return`], goes on. A
-    /// second Ctrl-C ends the process at once, whatever it is doing; with `Return`, the next `connect` makes
-    /// it a first one again. If the signal was ignored before the first connection, it stays so. SIGTERM is
-    /// not handled.
+    /// second Ctrl-C ends the process at once, whatever it is doing. With `Return`, a Ctrl-C after the next
+    /// `connect` counts as a first one again. If the signal was ignored before the first connection, as in a
+    /// background job of a shell, it stays ignored. SIGTERM is not handled.
     ///
     /// The first connection installs the signal handler. A program may have a handler of its own:
     ///
-    /// - If it was installed before the first connection, it runs, the clients disconnect, and the process
-    ///   goes on. This is so for `signal-hook` and for `ctrlc`.
+    /// - If it was installed before the first connection, with `signal-hook` or with `ctrlc`, it runs, the
+    ///   clients disconnect, and the process goes on.
     /// - If it is installed later with `signal-hook`, it runs, and the clients disconnect. With `Exit` the
     ///   process then ends, because the client does not see that handler; use `Return`.
     /// - If it is installed later with `ctrlc::set_handler`, it replaces the clients' handler: it runs, and
@@ -226,11 +232,12 @@ impl ClientBuilder {
     }
 
     /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
-    /// with target `engineio`. If there is none, errors go to stderr, unless the client is
-    /// [`quiet`](Self::quiet).
+    /// with target `engineio`. If there is none, or if its maximum level is off, errors go to stderr, unless
+    /// the client is [`quiet`](Self::quiet).
     ///
-    /// The levels are: error for failed handlers, warn for fallbacks and losses, info for states and
-    /// transports, debug for packets with their sizes, and trace for their contents.
+    /// The levels are: error for failed handlers and wrong uses of the client, warn for fallbacks and losses,
+    /// info for states and transports, debug for session ids and for packets with their sizes, and trace for
+    /// the contents of packets.
     ///
     /// # Examples
     ///
@@ -299,16 +306,21 @@ impl ClientBuilder {
         self
     }
 
-    /// Logs only errors: failed handlers, and wrong uses of the client. Default: all levels that the logger
-    /// enables.
+    /// Logs only errors: failed handlers, and wrong uses of the client, such as `wait` in a handler. Default:
+    /// all levels that the logger enables. Without a logger, errors still go to stderr: see
+    /// [`quiet`](Self::quiet).
     pub fn log_errors_only(mut self) -> Self {
         self.options.logger.set_errors_only();
         self
     }
 
-    /// Prints nothing to stderr. Default: if the process has no logger and [`logger`](Self::logger) sets
-    /// none, errors go to stderr, one line each: failed handlers, and wrong uses such as `wait` in a
-    /// handler. A panic of a handler is reported there by the panic hook in any case.
+    /// Prints nothing to stderr. Default: if the process has no logger, or its maximum level is off, and
+    /// [`logger`](Self::logger) sets none, errors go to stderr, one line each: failed handlers, and wrong
+    /// uses such as `wait` in a handler. The error of a connect handler is left out if
+    /// [`connect`](Client::connect) returns it.
+    ///
+    /// This option does not change what loggers get. The panic hook reports a panic of a handler on stderr in
+    /// any case.
     ///
     /// # Examples
     ///
@@ -326,8 +338,9 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// [`Error::InvalidOption`] if a value is unusable: a timeout or a limit of zero, a malformed header, a
-    /// certificate or a key that cannot be read, a key that does not belong to its certificate, an unusable
-    /// proxy URL, or a host of [`resolve`](Self::resolve) that is none.
+    /// certificate or a key that cannot be read, a wrong password, a key that does not belong to its
+    /// certificate, an unusable proxy URL, an invalid host name in [`resolve`](Self::resolve), or an unusable
+    /// value in [`websocket_options`](Self::websocket_options).
     pub fn build(mut self) -> Result<Client> {
         let options = &self.options;
         if options.request_timeout.is_zero() {
@@ -350,7 +363,7 @@ impl ClientBuilder {
         })?;
         options.proxy.check()?;
         self.options.dial.normalize()?;
-        self.options.request_timeout = self.options.request_timeout.min(LONGEST_TIMEOUT);
+        self.options.request_timeout = self.options.request_timeout.min(LONGEST_WAIT);
         self.options.websocket = self.websocket.settings(self.options.max_message_size)?;
         Ok(Client::from_options(self.options))
     }

@@ -22,8 +22,8 @@ use crate::reconnection::{NextAttempt, Reconnection, ReconnectionEvent};
 use crate::session::{Session, SessionOptions, is_thread_of};
 use crate::sync::{lock, now};
 
-/// The longest wait of a `connect` for the disconnect handler of the former connection. That handler may itself
-/// wait for the thread that connects, or have a long task that a new connection need not wait for.
+/// The longest wait of a `connect` for the disconnect handler of the former connection. That handler may
+/// itself wait for the thread that connects, or have a long task that a new connection need not wait for.
 const HANDLER_GRACE: Duration = Duration::from_secs(1);
 
 impl From<Refusal> for Error {

@@ -15,6 +15,8 @@ impl Client {
     /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
     /// handler nor the disconnect handler is called for that connection.
     ///
+    /// The handler returns `()` or a `Result`: see [`HandlerResult`].
+    ///
     /// # Examples
     ///
     /// ```
@@ -33,7 +35,7 @@ impl Client {
     ///
     /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
     /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
-    /// on.
+    /// on. The handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -66,7 +68,8 @@ impl Client {
     ///
     /// The handler is called once per connection, after the last message. It may connect again;
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return, for one second at most. If it fails or panics, the error is logged.
+    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. It
+    /// returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -137,17 +140,19 @@ impl Client {
     ///
     /// The events of one connection come before those of the next. If a disconnect handler has connected
     /// again, no events of the new connection are delivered until that handler has returned. While there is a
-    /// channel, do not wait in that handler for a message of the new connection: it comes only after the
-    /// handler has returned.
+    /// channel, the handler must not wait for a message of the new connection: the message comes only after
+    /// the handler has returned.
     ///
     /// The steps of the [reconnection policy](crate::ClientBuilder::reconnection) follow the disconnect that
     /// they belong to, as [`Event::Reconnection`], and come before the events of the new connection. They
     /// wait for room like other events, so the policy pauses while the channel is full. Its last step,
-    /// `Connected`, `GaveUp` or `Cancelled`, is treated like the last event of a connection. If the policy
-    /// repeats a first `connect` ([`first_connect`](crate::Reconnection::first_connect)), its steps come at
-    /// once, also before the disconnect of an earlier connection whose handler has called `connect`, and
-    /// `Connected` may come after the `Connect` that it announces. The thread that reads the channel may be
-    /// the one that connects, so such a step waits for room for 100 ms at most, and is dropped then.
+    /// `Connected`, `GaveUp` or `Cancelled`, is treated like the last event of a connection.
+    ///
+    /// If the policy repeats a first `connect` ([`first_connect`](crate::Reconnection::first_connect)), its
+    /// steps are sent at once. They may come before the disconnect of an earlier connection whose handler has
+    /// called `connect`, and the step `Connected` may come after the event `Connect`. The thread that reads
+    /// the channel may be the one that connects, so such a step waits for room for 100 ms at most, and is
+    /// then dropped.
     ///
     /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not
     /// keep the client alive: the channel ends when the last handle of the client is dropped and its

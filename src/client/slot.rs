@@ -77,7 +77,8 @@ impl<T> Slot<T> {
     /// Runs the handler, if there is one, and `before` ahead of it. Returns its failure.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
-    /// That happens when a disconnect handler has connected again.
+    /// This happens when a disconnect handler has connected again, or runs longer than `connect` waits for
+    /// it.
     pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), Failure> {
         let mut state = lock(&self.state);
         if state.running {

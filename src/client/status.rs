@@ -84,8 +84,8 @@ impl Client {
     }
 
     /// The error that ended the last connection, with more detail than its [`Reason`](crate::Reason): an HTTP
-    /// status, a websocket close code, an I/O or TLS error. `None` if there is no such detail, or if no
-    /// connection has ended since the last successful `connect`.
+    /// status, a websocket close code, an I/O or TLS error. `None` if there is no such detail, or if the
+    /// connection of the last successful `connect` has not ended.
     ///
     /// # Examples
     ///

@@ -7,7 +7,7 @@ use crate::printable::BoxError;
 
 /// The cause of an [`Error`](crate::Error), which its clones share.
 ///
-/// It dereferences to the underlying error, so `is` and `downcast_ref` tell its type.
+/// The cause dereferences to the underlying error, so `is` and `downcast_ref` tell the type of that error.
 ///
 /// # Examples
 ///

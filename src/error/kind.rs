@@ -134,8 +134,9 @@ impl Error {
     }
 }
 
-/// For functions that return I/O errors. The error is kept inside, and its kind is the one that says the
-/// same, such as `TimedOut` and `NotConnected`; for [`Error::Connection`] it is that of the system's error.
+/// Converts the error for functions that return I/O errors. The I/O error contains this crate's error. Its
+/// kind corresponds to the error, such as `TimedOut` or `NotConnected`. For [`Error::Connection`] the kind is
+/// that of the system's error, or `Other` if there is none.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         std::io::Error::new(error.io_kind(), error)

@@ -97,14 +97,18 @@ fn directories(path: &str) -> Vec<&str> {
 
 /// Tells the user's agent a change of the connection's jar, made by a response from `url`.
 pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
-    // The path plays no part, as the cookie names its own.
-    let Ok(uri) = format!("{}/", url.origin().ascii_serialization()).parse::<Uri>() else { return };
+    let (Change::Stored(cookie) | Change::Removed(cookie)) = change;
+    // The cookie names its path, but for one with a semicolon: that is the default path of a request there.
+    let path = if cookie.path.contains(';') { &*cookie.path } else { "" };
+    let Ok(uri) = format!("{}{path}/", url.origin().ascii_serialization()).parse::<Uri>() else { return };
     let mut held = lender.cookie_jar_lock();
     match change {
         Change::Stored(cookie) => {
-            if let Some(cookie) = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok()) {
-                // What this jar refuses, it would not send either.
-                let _ = held.insert(cookie, &uri);
+            let parsed = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok());
+            let is_kept = parsed.is_some_and(|cookie| held.insert(cookie, &uri).is_ok());
+            // A cookie that this jar cannot hold still replaces an older one of its name.
+            if let (false, Ok(name)) = (is_kept, std::str::from_utf8(&cookie.name)) {
+                held.remove(&cookie.domain, &cookie.path, name);
             }
         }
         Change::Removed(cookie) => {
@@ -120,7 +124,10 @@ pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
 
 /// The cookie as a `Set-Cookie` header. `None` if it is not UTF-8, which ureq's jar cannot hold.
 fn as_text(cookie: &StoredCookie) -> Option<String> {
-    let mut text = format!("{}; Path={}", std::str::from_utf8(cookie.pair()).ok()?, cookie.path);
+    let mut text = std::str::from_utf8(cookie.pair()).ok()?.to_owned();
+    if !cookie.path.contains(';') {
+        text.push_str(&format!("; Path={}", cookie.path));
+    }
     if !cookie.host_only {
         text.push_str(&format!("; Domain={}", cookie.domain));
     }

@@ -1,6 +1,6 @@
 //! The bodies of responses: their encodings, their ends and their limits.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use ureq::Body;
@@ -8,12 +8,17 @@ use ureq::http::header::CONTENT_ENCODING;
 use ureq::http::{HeaderValue, Response};
 
 use crate::error::Error;
+use crate::printable::start_of;
 
 /// The encodings that this file decodes, for `Accept-Encoding`.
 pub(super) static ACCEPTED: HeaderValue = HeaderValue::from_static("gzip, deflate");
 
 /// The most encodings that one body may have, one around the other.
 const MOST: usize = 3;
+
+/// How much longer than its content an encoded body may be: one part in this many, and some bytes.
+const LONGER: usize = 8;
+const AT_LEAST: usize = 16 * 1024;
 
 /// The most bytes that are read behind an encoded body, to use its connection again.
 const REST: u64 = 16 * 1024;
@@ -63,7 +68,7 @@ pub(super) fn read_some(response: Response<Body>, max: usize) -> Vec<u8> {
     let encodings = encodings(&response);
     let mut raw = BufReader::new(response.into_body().into_with_config().reader());
     let mut body = Vec::new();
-    if let Ok(decoder) = decoder(&mut raw, &encodings) {
+    if let Ok(decoder) = decoder(&mut raw, &encodings, max) {
         // What was read before a failure is kept.
         let _ = decoder.take(max as u64).read_to_end(&mut body);
     }
@@ -86,7 +91,7 @@ fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize, body: &mut V
         return Ok(());
     }
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let decoder = decoder(raw, encodings)?;
+    let decoder = decoder(raw, encodings, max)?;
     decoder.take(limit).read_to_end(body).map_err(|e| broken(&encodings.join(", "), e))?;
     if body.len() <= max && !encodings.is_empty() {
         let _ = io::copy(&mut raw.take(REST), &mut io::sink());
@@ -94,31 +99,50 @@ fn decode(raw: &mut impl BufRead, encodings: &[String], max: usize, body: &mut V
     Ok(())
 }
 
-/// Builds the decoder, and refuses an encoding that this client does not know.
-fn decoder<'a>(raw: &'a mut dyn BufRead, encodings: &[String]) -> Result<Box<dyn Read + 'a>, Error> {
-    let unknown = |name: &str| {
-        let name: String = name.chars().take(50).collect();
-        Error::protocol(format!(
-            "the server's response is encoded as {name:?}, which this client cannot read"
-        ))
+/// Builds the decoder of a body that may have `max` bytes.
+///
+/// Each encoded form is limited too. Otherwise a few KiB could be inflated to terabytes that decode to
+/// nothing.
+///
+/// # Errors
+///
+/// An encoding is not known, or an outer one is broken.
+fn decoder<'a>(
+    raw: &'a mut dyn BufRead,
+    encodings: &[String],
+    max: usize,
+) -> Result<Box<dyn Read + 'a>, Error> {
+    let longest = max.saturating_add(max / LONGER).saturating_add(AT_LEAST);
+    let longest = u64::try_from(longest).unwrap_or(u64::MAX);
+    check_known(encodings)?;
+    let mut input: Box<dyn BufRead + 'a> = Box::new(raw.take(longest));
+    let Some((innermost, outer)) = encodings.split_first() else { return Ok(Box::new(input)) };
+    for name in outer.iter().rev() {
+        // To the end of this layer: only there its decoder sees that nothing is missing.
+        let mut inflated = Vec::new();
+        let read = layer(name, input).take(longest).read_to_end(&mut inflated);
+        read.map_err(|e| broken(&encodings.join(", "), e))?;
+        input = Box::new(Cursor::new(inflated));
+    }
+    Ok(layer(innermost, input))
+}
+
+fn check_known(encodings: &[String]) -> Result<(), Error> {
+    const KNOWN: [&str; 3] = ["gzip", "x-gzip", "deflate"];
+    let unknown = if encodings.len() > MOST {
+        encodings.join(", ")
+    } else {
+        let Some(name) = encodings.iter().find(|name| !KNOWN.contains(&name.as_str())) else { return Ok(()) };
+        name.clone()
     };
-    let mut reader: Box<dyn BufRead + 'a> = Box::new(raw);
-    let mut decoded: Option<Box<dyn Read + 'a>> = None;
-    if encodings.len() > MOST {
-        return Err(unknown(&encodings.join(", ")));
-    }
-    for name in encodings.iter().rev() {
-        if let Some(inner) = decoded.take() {
-            reader = Box::new(BufReader::new(inner));
-        }
-        decoded = Some(match name.as_str() {
-            "gzip" | "x-gzip" => Box::new(MultiGzDecoder::new(reader)),
-            "deflate" => inflate(reader),
-            _ => return Err(unknown(name)),
-        });
-        reader = Box::new(io::empty());
-    }
-    Ok(decoded.unwrap_or_else(|| Box::new(reader)))
+    let unknown = start_of(&unknown, 50);
+    Err(Error::protocol(format!(
+        "the server's response is encoded as {unknown:?}, which this client cannot read"
+    )))
+}
+
+fn layer<'a>(encoding: &str, input: Box<dyn BufRead + 'a>) -> Box<dyn Read + 'a> {
+    if encoding == "deflate" { inflate(input) } else { Box::new(MultiGzDecoder::new(input)) }
 }
 
 /// The encoding "deflate" has a header of zlib (RFC 9110, section 8.4.1.2). Some servers leave that out.
@@ -208,6 +232,29 @@ mod tests {
             let error = decoded(b"x", unknown, 6).unwrap_err();
             assert!(error.contains(shown), "{error}");
             assert_eq!(decoded(b"", unknown, 6).unwrap().unwrap(), b"");
+        }
+    }
+
+    #[test]
+    fn every_layer_is_read_to_its_end() {
+        let body = gzip(&raw_deflate(b"4hello"));
+        assert_eq!(decoded(&body, &["deflate", "gzip"], 100).unwrap().unwrap(), b"4hello");
+        for cut in 1..body.len() {
+            decoded(&body[..cut], &["deflate", "gzip"], 100).unwrap_err();
+        }
+    }
+
+    /// A small body could otherwise be inflated to any size on its way to nothing.
+    #[test]
+    fn each_layer_is_limited() {
+        let blocks = [b"\x00\x00\x00\xff\xff".repeat(1_000_000), b"\x03\x00".to_vec()].concat();
+        for (body, encodings) in
+            [(gzip(&blocks), &["deflate", "gzip"][..]), (gzip(&gzip(&blocks)), &["deflate", "gzip", "gzip"])]
+        {
+            assert!(body.len() < 50_000);
+            let error = decoded(&body, encodings, 100).unwrap_err();
+            assert!(error.contains("is not deflate, gzip"), "{error}");
+            assert_eq!(decoded(&body, encodings, 5_000_000).unwrap().unwrap(), b"");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::printable::start_of;
 use crate::session_id::without_session_ids;
 
 /// The limit for a quotation of the server's text, in characters.
@@ -32,7 +33,7 @@ pub(super) fn of_body(body: &[u8]) -> Option<String> {
 
 /// The start of a text, without session ids.
 pub(super) fn quotation(text: &str) -> String {
-    without_session_ids(&text.chars().take(QUOTED).collect::<String>())
+    without_session_ids(start_of(text, QUOTED))
 }
 
 /// True if the body can only be HTML or XML: no packet starts with that character.
@@ -156,6 +157,8 @@ mod tests {
         }
         assert_eq!(of_body(&[0x89, b'P', 0xff, 0xfe, 0xfd, 0xfc]), None);
         assert_eq!(of_body("ü".repeat(1000).as_bytes()).unwrap().chars().count(), QUOTED);
+        let controls = of_body("\u{15}".repeat(1000).as_bytes()).unwrap();
+        assert!(crate::printable::printable(controls).chars().count() <= QUOTED);
     }
 
     #[test]

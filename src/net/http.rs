@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ureq::Agent;
-use ureq::http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use ureq::http::header::{
+    CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use url::Url;
 
@@ -177,21 +179,24 @@ impl HttpClient {
     }
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
-    /// takes the connection over from ureq.
+    /// takes the connection over from ureq. The offer of `extensions` goes along wherever a redirect leads,
+    /// and the user's `headers` do not.
     pub(crate) fn upgrade(
         &self,
         url: &str,
         key: &str,
+        extensions: Option<HeaderValue>,
         headers: &[(HeaderName, HeaderValue)],
     ) -> Result<Upgraded, HttpError> {
         let key =
             HeaderValue::try_from(key).map_err(|e| HttpError::reached(Error::connection(e.to_string())))?;
-        let fixed = [
+        let mut fixed = vec![
             (CONNECTION, HeaderValue::from_static("Upgrade")),
             (UPGRADE, HeaderValue::from_static("websocket")),
             (SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
             (SEC_WEBSOCKET_KEY, key),
         ];
+        fixed.extend(extensions.map(|offer| (SEC_WEBSOCKET_EXTENSIONS, offer)));
         self.0.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
         let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });

@@ -77,8 +77,8 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, or a Unix socket as a `TcpStream`, always in non-blocking mode: a wait is a `poll(2)` with an
-/// exact deadline, under TLS as well.
+/// A TCP socket, or a Unix socket as a `TcpStream`, always in non-blocking mode: a wait is a `poll(2)` with
+/// an exact deadline, under TLS as well.
 pub(crate) struct Socket {
     tcp: Arc<TcpStream>,
     patience: Patience,

@@ -6,8 +6,8 @@ use crate::transport::CompressionSettings;
 /// The options of permessage-deflate, the compression of websocket messages (RFC 7692), for
 /// [`WebSocketOptions::compression`](crate::WebSocketOptions::compression).
 ///
-/// The client offers the extension, and the server accepts or ignores it. A server's answer that is not
-/// within the offer is refused with [`Error::Protocol`]: the websocket is not used then.
+/// The client offers the extension, and the server accepts or ignores it. If the server's answer is not
+/// within the offer, the websocket is not used, and the error is [`Error::Protocol`].
 ///
 /// Compression costs CPU time for each message, and memory for each connection: about 300 KiB from the first
 /// sent message that is compressed, and about 50 KiB from the first received one. It pays for texts of a
@@ -48,8 +48,8 @@ impl Compression {
         self
     }
 
-    /// Sets whether each sent message is compressed on its own, without references to the ones before. It
-    /// saves the server memory, and makes messages longer. Default: false. The server may ask for it as well.
+    /// Sets whether each sent message is compressed on its own, without references to earlier messages. This
+    /// saves memory on the server, and makes messages longer. Default: false. The server may ask for it too.
     pub fn client_no_context_takeover(mut self, yes: bool) -> Self {
         self.0.client_no_context_takeover = yes;
         self
@@ -72,9 +72,9 @@ impl Compression {
         self
     }
 
-    /// Asks the server for a window of at most that size, as a power of two from 8 to 15. Default: the
-    /// server's choice. Another value is refused when the client is built. A server that cannot limit its
-    /// window does not compress then.
+    /// Asks the server for a window of at most this size for received messages, as a power of two from 8 to
+    /// 15. Default: the server's choice. Another value is refused when the client is built. A server that
+    /// cannot limit its window declines the compression.
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.0.server_max_window_bits = Some(bits);
         self

@@ -88,13 +88,22 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. The path of the URL is
-    /// not used, as in other clients; a warning is logged if it differs.
+    /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. As in other clients, the
+    /// path of the URL is not used; a warning is logged if it differs.
     ///
     /// Slashes at the ends make no difference: [`trailing_slash`](Self::trailing_slash) decides about the one
     /// at the end. The root path is `/`. Characters that a path cannot have, such as `?`, `#` and spaces, are
     /// percent-encoded, as in `my%20app/engine.io`. An empty path, and one with a `.` or `..` segment, make
     /// `connect_with` return [`Error::InvalidOption`](crate::Error::InvalidOption).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::ConnectOptions;
+    ///
+    /// let socketio = ConnectOptions::new().path("socket.io");
+    /// let root = ConnectOptions::new().path("/");
+    /// ```
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
         self
@@ -102,9 +111,9 @@ impl ConnectOptions {
 
     /// Sets whether the path of each request ends with a slash, as in `/engine.io/?EIO=4`. Default: true.
     ///
-    /// Most servers require the slash, or do not mind it. This is for those that refuse it, such as npm's
-    /// `engine.io` with `addTrailingSlash: false`, and routers that match the exact path. The root path is
-    /// `/` in both cases.
+    /// Most servers require or accept the slash. Set this to false for a server that refuses it, such as
+    /// npm's `engine.io` with `addTrailingSlash: false`, or a router that matches the exact path. The root
+    /// path is `/` in both cases.
     ///
     /// # Examples
     ///

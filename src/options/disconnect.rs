@@ -21,7 +21,8 @@ impl Disconnect {
     }
 
     /// Sets whether the connection ends at once: queued messages are not written, the server is not told, and
-    /// the call does not wait for handlers. Default: false.
+    /// the call does not wait for handlers. The queued messages are returned as
+    /// [`Error::Unsent`](crate::Error::Unsent), in a handler too. Default: false.
     pub fn abort(mut self, abort: bool) -> Self {
         self.abort = abort;
         self

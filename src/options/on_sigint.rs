@@ -14,15 +14,15 @@
 #[non_exhaustive]
 pub enum OnSigint {
     /// The client disconnects. Then the signal has the effect that it had before the first connection: it
-    /// ends the process, unless the program had a handler. [`Client::wait`](crate::Client::wait) does not
-    /// return if the process ends, so the code behind it does not run.
+    /// ends the process, unless the program had a handler. If the process ends,
+    /// [`Client::wait`](crate::Client::wait) does not return, so the code after it does not run.
     #[default]
     Exit,
     /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program goes on to
-    /// its own end: it can write what it has in memory. If several clients have different values, this one
-    /// prevails over `Exit`.
+    /// its own end, for example to write data that it has in memory. If several clients have different
+    /// values, `Return` prevails over `Exit`.
     Return,
-    /// The client does nothing.
+    /// The client stays connected. It neither installs a handler nor starts a thread for the signal.
     Ignore,
 }
 

@@ -79,8 +79,8 @@ impl WebSocketOptions {
         self
     }
 
-    /// Sets the size of the buffer for reading from the socket, in bytes. The buffer exists as long as the
-    /// connection. Default: 4 KiB.
+    /// Sets the size of the buffer for reading from the socket while little data arrives, in bytes. While
+    /// much data arrives, the buffer has 64 KiB if that is more. Default: 4 KiB; 256 bytes at least.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self
@@ -95,8 +95,9 @@ impl WebSocketOptions {
 
     /// Offers the server to compress messages with permessage-deflate (RFC 7692). Default: no compression.
     ///
-    /// The limit of a received message holds for its inflated size: a message that exceeds it is not inflated
-    /// to its end. The bytes in [`Stats`](crate::Stats) are those of the messages before compression.
+    /// The limit of a received message applies to its inflated size, and a message that exceeds it is not
+    /// inflated to its end. The bytes in [`Stats`](crate::Stats) are those of the messages before
+    /// compression.
     ///
     /// # Examples
     ///

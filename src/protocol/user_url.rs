@@ -71,8 +71,8 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
-/// The scheme of a URL such as `http:/host` or `https//host`. A host may have the name of a scheme: `http` and
-/// `http:8080` are hosts without a scheme.
+/// The scheme of a URL such as `http:/host` or `https//host`. A host may have the name of a scheme: `http`
+/// and `http:8080` are hosts without a scheme.
 fn misspelt_scheme(url: &str) -> Option<&'static str> {
     let lower = url.get(..url.len().min(8)).unwrap_or(url).to_ascii_lowercase();
     // The longer names come first, as `http` is the beginning of `https`.

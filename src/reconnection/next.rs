@@ -29,10 +29,10 @@ impl UpcomingAttempt<'_> {
 /// The decision about an attempt, for [`Reconnection::before_attempt`](crate::Reconnection::before_attempt).
 #[non_exhaustive]
 pub enum NextAttempt {
-    /// The attempt repeats the last call of `connect`, as all attempts do without the function.
+    /// The attempt repeats the last call of `connect`, as every attempt does if no function is set.
     Repeat,
-    /// The attempt connects to this URL with these options. Later attempts that
-    /// [repeat](NextAttempt::Repeat) do not use them.
+    /// The attempt connects to this URL with these options. A later attempt with
+    /// [`Repeat`](NextAttempt::Repeat) does not use them.
     #[non_exhaustive]
     Connect {
         /// The URL, as for [`Client::connect_with`](crate::Client::connect_with).
@@ -40,12 +40,12 @@ pub enum NextAttempt {
         /// The options.
         options: ConnectOptions,
     },
-    /// There are no more attempts: the policy gives up.
+    /// The policy gives up, and makes no more attempts.
     Stop,
 }
 
 impl NextAttempt {
-    /// Connects to this URL with these options.
+    /// Makes the decision to connect to this URL with these options.
     pub fn connect(url: impl Into<String>, options: ConnectOptions) -> Self {
         NextAttempt::Connect { url: url.into(), options }
     }

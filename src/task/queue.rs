@@ -147,9 +147,9 @@ impl<T> Queue<T> {
     /// - a loop over the [items](Self::iter) ends,
     /// - [`get_timeout`](Self::get_timeout) and [`get_nowait`](Self::get_nowait) return [`QueueEmpty`] at
     ///   once,
-    /// - [`get`](Self::get) panics, because it has no other answer.
+    /// - [`get`](Self::get) panics, because it returns no error.
     ///
-    /// [`is_closed`](Self::is_closed) tells such an end from an empty queue.
+    /// [`is_closed`](Self::is_closed) distinguishes a closed queue from one that is merely empty.
     ///
     /// # Examples
     ///
@@ -276,7 +276,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// The items of a [`Queue`], as [`Queue::iter`] takes them.
+/// An iterator that takes the items of a [`Queue`], from [`Queue::iter`].
 #[derive(Debug)]
 pub struct QueueItems<'a, T>(&'a Queue<T>);
 
@@ -288,7 +288,7 @@ impl<T> Iterator for QueueItems<'_, T> {
     }
 }
 
-/// Like [`Queue::iter`].
+/// Takes the items like [`Queue::iter`], for loops such as `for item in &queue`.
 impl<'a, T> IntoIterator for &'a Queue<T> {
     type Item = T;
     type IntoIter = QueueItems<'a, T>;

@@ -70,8 +70,8 @@ pub struct UnknownTransport {
     name: String,
 }
 
-/// The transports of a command line or a configuration are options like others: `?` turns the error of
-/// `"...".parse::<TransportKind>()` into [`Error::InvalidOption`].
+/// Lets `?` convert the error of `"...".parse::<TransportKind>()` into [`Error::InvalidOption`], for programs
+/// that read the names of transports from a command line or a configuration.
 impl From<UnknownTransport> for Error {
     fn from(error: UnknownTransport) -> Self {
         Error::option("transports", error.to_string())
@@ -115,8 +115,8 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     ///
-    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their destructors
-    /// may do anything.
+    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their
+    /// destructors may do anything.
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,

@@ -249,8 +249,8 @@ impl Polling {
         }
     }
 
-    /// Sends packets. Servers answer with `ok`, and any other answer is fine as well, but for an HTML page: it
-    /// comes from something in front of the server, which has not got the packets.
+    /// Sends packets. Servers answer with `ok`, and any other answer is fine as well, but for an HTML page:
+    /// it comes from something in front of the server, which has not got the packets.
     fn post(&self, body: &[u8], deadline: Option<Instant>) -> Result<(), TransportError> {
         let answer = self.http.post(&self.request_url(), CONTENT_TYPE, body, deadline);
         match answer.map_err(|e| self.unwritable(e.error))?.as_page() {

@@ -27,8 +27,8 @@ fn step(event: Event) -> ReconnectionEvent {
     }
 }
 
-/// Checks the failure of the `connect` that the policy repeats, the steps of failed attempts up to `attempts`,
-/// and that the policy gives up.
+/// Checks the failure of the `connect` that the policy repeats, the steps of failed attempts up to
+/// `attempts`, and that the policy gives up.
 fn gives_up(events: &Receiver<Event>, attempts: u32) {
     let first = step(next(events));
     assert!(matches!(first, ReconnectionEvent::Failed { attempt: 0, .. }), "{first}");

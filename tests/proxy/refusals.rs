@@ -1,13 +1,17 @@
-//! Proxies that refuse or fail, and the error for each. After such an error no other transport is tried.
+//! Proxies that refuse or fail, and the error for each. After such an error no other transport is tried,
+//! unless it was the tunnel for a websocket that was refused.
 
 use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use engineio::{Client, Error};
 
 use crate::server::{Kind, Proxy};
 use crate::{Polling, WAYS, WebSocket, builder, by, only};
-use common::PATIENCE;
+use common::scripted::{OPEN_UPGRADE, Scripted};
+use common::{PATIENCE, abort};
 
 const SECRET: &str = "s3cr3t";
 
@@ -109,6 +113,41 @@ fn a_silent_proxy() {
             assert!(took >= limit && took < PATIENCE / 2, "{took:?}");
         }
     }
+}
+
+/// A proxy that forwards polls may open no tunnel to a server without TLS. Polling works then, whether the
+/// websocket came first by the user's choice or because an upgrade is remembered.
+#[test]
+fn polling_follows_a_websocket_without_a_tunnel() {
+    let opens = Arc::new(AtomicBool::new(true));
+    let proxy = Scripted::start({
+        let opens = opens.clone();
+        move |exchange| match &exchange.request {
+            request if request.method == "CONNECT" && opens.load(Ordering::SeqCst) => {
+                exchange.raw("HTTP/1.1 200 OK\r\n\r\n")
+            }
+            request if request.method == "CONNECT" => exchange.respond("403 Forbidden", ""),
+            request if request.is_websocket() => {
+                exchange.accept_websocket()?;
+                assert_eq!(exchange.ws_read_text()?, "2probe");
+                exchange.ws_text("3probe")?;
+                exchange.hold()
+            }
+            request if request.is_poll() => exchange.hold(),
+            _ => exchange.answer(OPEN_UPGRADE),
+        }
+    });
+    let client = builder().proxy(proxy.url()).remember_upgrade(true).build().unwrap();
+    for (open, transport) in [(true, WebSocket), (false, Polling)] {
+        opens.store(open, Ordering::SeqCst);
+        client.connect("http://server.example").unwrap();
+        assert_eq!(client.transport().unwrap(), transport);
+        abort(&client);
+        client.wait();
+    }
+    client.connect_with("http://server.example", by(&[WebSocket, Polling])).unwrap();
+    assert_eq!(client.transport().unwrap(), Polling);
+    abort(&client);
 }
 
 #[test]

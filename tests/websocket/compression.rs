@@ -8,7 +8,7 @@ use engineio::{Client, Compression, Error, Message, Reason, WebSocketOptions};
 use flate2::{Compress, Decompress, FlushCompress, FlushDecompress};
 
 use common::scripted::{Exchange, OPEN, Scripted};
-use common::{Watch, abort, in_full, only};
+use common::{Lines, Watch, abort, in_full, only};
 
 const TAIL: &[u8] = &[0, 0, 0xff, 0xff];
 
@@ -121,6 +121,28 @@ fn a_response_outside_of_the_offer_is_refused() {
         }
         assert!(!in_full(&error).contains(['\u{7}', '\u{1b}']), "{}", in_full(&error));
     }
+}
+
+/// The offer is the client's own, and no header of the user's, which would stay behind.
+#[test]
+fn the_offer_follows_a_redirect_to_another_host() {
+    let other = server("", |exchange| {
+        exchange.ws_frame(0xc1, &compressed(&mut fresh(), b"4packed"))?;
+        exchange.hold()
+    });
+    let to = format!("Location: {}/engine.io/\r\n", other.url());
+    let first = Scripted::start(move |exchange| exchange.respond_with("307 Moved", &to, ""));
+    let lines = Lines::default();
+    let options = WebSocketOptions::new().compression(Compression::new());
+    let client = Client::builder().websocket_options(options).logger(lines.clone()).build().unwrap();
+    let watch = Watch::new(&client);
+    client.connect_with(first.url(), only(WebSocket)).unwrap();
+    watch.connected();
+    assert_eq!(watch.message(), Message::from("packed"));
+    let offer = "permessage-deflate; client_max_window_bits";
+    assert_eq!(other.requests()[0].header("sec-websocket-extensions"), [offer]);
+    assert_eq!(lines.at(log::Level::Warn), [""; 0], "no header is left behind");
+    abort(&client);
 }
 
 /// Both sides refer to earlier messages, and messages that are not compressed stand in between.

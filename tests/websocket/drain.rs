@@ -1,7 +1,7 @@
 //! The end of a connection to a server that sends without reading: what counts as sent has arrived.
 
 use std::io::{self, Write};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ fn flood(exchange: &mut Exchange, arrived: &Sender<usize>, read: impl FnOnce()) 
     exchange.close()
 }
 
+/// A server that floods for two seconds before it reads, and the count of the messages that have arrived there.
+fn reads_late() -> (Scripted, Receiver<usize>) {
+    let (sender, arrived) = channel();
+    let server = Scripted::websocket(move |exchange| {
+        flood(exchange, &sender, || thread::sleep(Duration::from_secs(2)))
+    });
+    (server, arrived)
+}
+
 fn send_all(client: &Client) {
     client.send("go").unwrap();
     for _ in 0..COUNT {
@@ -42,10 +51,7 @@ fn send_all(client: &Client) {
 
 #[test]
 fn what_is_sent_arrives_late() {
-    let (sender, arrived) = channel();
-    let server = Scripted::websocket(move |exchange| {
-        flood(exchange, &sender, || thread::sleep(Duration::from_secs(2)))
-    });
+    let (server, arrived) = reads_late();
     let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     send_all(&client);
@@ -56,10 +62,7 @@ fn what_is_sent_arrives_late() {
 
 #[test]
 fn a_handler_disconnects() {
-    let (sender, arrived) = channel();
-    let server = Scripted::websocket(move |exchange| {
-        flood(exchange, &sender, || thread::sleep(Duration::from_secs(2)))
-    });
+    let (server, arrived) = reads_late();
     let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
     client.on_message(|client, _| {
         if client.is_connected() {
@@ -75,10 +78,7 @@ fn a_handler_disconnects() {
 
 #[test]
 fn the_last_handle_is_dropped() {
-    let (sender, arrived) = channel();
-    let server = Scripted::websocket(move |exchange| {
-        flood(exchange, &sender, || thread::sleep(Duration::from_secs(2)))
-    });
+    let (server, arrived) = reads_late();
     let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     send_all(&client);

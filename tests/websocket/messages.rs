@@ -6,6 +6,14 @@ use engineio::{Client, Error, Message, Reason, WebSocketOptions};
 use common::scripted::Scripted;
 use common::{Watch, abort, connected, in_full, only};
 
+fn limited(server: &Scripted, options: WebSocketOptions) -> (Client, Watch) {
+    let client = Client::builder().websocket_options(options).build().unwrap();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    watch.connected();
+    (client, watch)
+}
+
 #[test]
 fn a_text_may_hold_a_binary_message() {
     let large = [b"b".as_slice(), &b"AAAA".repeat(100_000)].concat();
@@ -58,11 +66,7 @@ fn limits_count_the_message() {
                 }
                 exchange.hold()
             });
-            let options = WebSocketOptions::new().max_message_size(MAX);
-            let client = Client::builder().websocket_options(options).build().unwrap();
-            let watch = Watch::new(&client);
-            client.connect_with(server.url(), only(WebSocket)).unwrap();
-            watch.connected();
+            let (client, watch) = limited(&server, WebSocketOptions::new().max_message_size(MAX));
             if fits {
                 watch.message();
                 abort(&client);
@@ -72,6 +76,37 @@ fn limits_count_the_message() {
                 let error = client.last_error().unwrap().to_string();
                 assert!(error.contains("too long"), "{error}");
             }
+        }
+    }
+}
+
+/// The limit of a frame counts each frame. That of a text's first frame does not count the packet's type.
+#[test]
+fn limits_count_each_frame() {
+    const MAX: usize = 100;
+    let text = |size: usize| [b"4".as_slice(), &b"x".repeat(size)].concat();
+    let bytes = |size: usize| vec![b'x'; size];
+    let table = [
+        (0x02, bytes(MAX), bytes(MAX), true),
+        (0x02, bytes(MAX + 1), bytes(1), false),
+        (0x02, bytes(1), bytes(MAX + 1), false),
+        (0x01, text(MAX), bytes(MAX), true),
+        (0x01, text(MAX + 1), bytes(1), false),
+        (0x01, text(0), bytes(MAX + 1), false),
+    ];
+    for (opcode, first, second, fits) in table {
+        let sizes = (first.len(), second.len());
+        let server = Scripted::websocket(move |exchange| {
+            exchange.ws_frame(opcode, &first)?;
+            exchange.ws_frame(0x80, &second)?;
+            exchange.hold()
+        });
+        let (client, watch) = limited(&server, WebSocketOptions::new().max_frame_size(MAX));
+        if fits {
+            watch.message();
+            abort(&client);
+        } else {
+            assert_eq!(watch.disconnected(), Reason::TransportError, "{opcode} {sizes:?}");
         }
     }
 }

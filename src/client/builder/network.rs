@@ -98,8 +98,8 @@ impl ClientBuilder {
     /// Sets the client's certificate and its private key from a PKCS#12 archive (a `.p12` or `.pfx` file, in
     /// DER), in place of [`client_certificate`](Self::client_certificate). Default: none.
     ///
-    /// The system's library opens the archive. OpenSSL 3 refuses archives in the encryption of former times
-    /// (RC2). The wrong password makes [`build`](Self::build) return
+    /// The system's library opens the archive. OpenSSL 3 refuses archives with the outdated encryption RC2.
+    /// The wrong password makes [`build`](Self::build) return
     /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
     /// output.
     ///
@@ -144,9 +144,9 @@ impl ClientBuilder {
     /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
     /// used, and the agent itself is not changed otherwise.
     ///
-    /// If the agent uses ureq's built-in list of authorities, which is its default, the system's list is used
-    /// instead. The agent's timeouts do not apply to a long poll, which ends when the server has been silent
-    /// for too long.
+    /// If the agent uses ureq's built-in list of authorities, which is its default, the client uses the
+    /// system's list instead. The agent's timeouts do not apply to a long poll, which ends when the server
+    /// has been silent for too long.
     ///
     /// # Examples
     ///
@@ -202,7 +202,7 @@ impl ClientBuilder {
     ///
     /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one
     /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
-    /// its [agent](Self::http_agent), hold for the server alone: no proxy is shown a client certificate.
+    /// its [agent](Self::http_agent), apply to the server alone: no proxy is shown a client certificate.
     ///
     /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, `http_proxy`
     /// that for `http://` and `ws://` servers, and `all_proxy` that for servers for which the other two name
@@ -230,7 +230,7 @@ impl ClientBuilder {
     }
 
     /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that
-    /// the system accepts. May be called more than once. Default: none.
+    /// the system accepts. Can be called more than once. Default: none.
     ///
     /// `pem` is the content of a PEM file, with one or more certificates.
     ///
@@ -270,17 +270,16 @@ impl ClientBuilder {
     /// `--resolve` does. Default: none.
     ///
     /// Can be called more than once. Several addresses for the same host and port are tried in the order of
-    /// the calls. The option holds for the server, for hosts that a redirect leads to and for proxies, with
-    /// the port that the connection would have anyway: 80 or 443 if a URL has none. All the rest stays: the
-    /// `Host` header, cookies, and the name that a certificate must have are those of `host`. An HTTP or
-    /// SOCKS proxy resolves the names of servers by itself, so that the option does not hold for those.
+    /// the calls. The option applies to the server, to hosts that a redirect leads to and to proxies. `port`
+    /// is the port of the connection: 80 or 443 if the URL has none. Nothing else changes: the `Host` header,
+    /// cookies, and the name that a certificate must have are those of `host`. An HTTP or SOCKS proxy
+    /// resolves the names of servers by itself, so the option has no effect on the servers behind it.
     ///
     /// # Examples
     ///
     /// ```
-    /// // To try a new machine before the name leads to it.
-    /// let client =
-    ///     engineio::Client::builder().resolve("example.org", 443, [192, 0, 2, 7]).build()?;
+    /// // Tries a new machine before the name leads to it.
+    /// let client = engineio::Client::builder().resolve("example.org", 443, [192, 0, 2, 7]).build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn resolve(mut self, host: impl Into<String>, port: u16, address: impl Into<IpAddr>) -> Self {

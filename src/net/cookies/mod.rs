@@ -214,8 +214,8 @@ impl Jar {
     }
 
     /// Drops cookies until at most `most` of those that `counts` holds for are left: first what has expired,
-    /// then what is not `Secure`, so that no server without TLS drives those out, and then what no request has
-    /// carried for the longest time. The user's own cookies neither count nor go.
+    /// then what is not `Secure`, so that no server without TLS drives those out, and then what no request
+    /// has carried for the longest time. The user's own cookies neither count nor go.
     fn bound(
         &mut self,
         most: usize,

@@ -143,8 +143,8 @@ pub(super) fn disconnect_from_many_sides() {
 }
 
 /// Several threads end a connection while another one sends, and the server reads only at some point. Each
-/// `disconnect` returns the number of all messages that were accepted and are not written, unless an earlier one
-/// has returned it.
+/// `disconnect` returns the number of all messages that were accepted and are not written, unless an earlier
+/// one has returned it.
 pub(super) fn counts_of_disconnects() {
     let (client, way) = (Client::for_model(None), FakeWay::failing(0));
     client.connect_by(way.clone()).expect("a connection");

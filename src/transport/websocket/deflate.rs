@@ -94,7 +94,7 @@ impl Inflater {
             if data.len() > limit {
                 return Err(Inflated::TooLong);
             }
-            // One byte more than the limit shows that it is exceeded. The memory grows with what has come.
+            // A byte more than the limit shows that it is exceeded. The memory grows with the data that came.
             let most = (limit - data.len()).saturating_add(1);
             data.reserve_exact(most.min(data.len().max(part.len() * 4).max(ROOM)));
             let before = (state.total_in(), data.len());

@@ -6,7 +6,7 @@ use tungstenite::http::header::{HeaderValue, SEC_WEBSOCKET_EXTENSIONS};
 use super::deflate::{Deflater, Inflater, WINDOW_BITS};
 use super::writer::Compressor;
 use crate::error::{Error, Result};
-use crate::printable::printable;
+use crate::printable::{printable, start_of};
 
 const NAME: &str = "permessage-deflate";
 const SERVER_FORGETS: &str = "server_no_context_takeover";
@@ -124,7 +124,7 @@ pub(super) fn agreed(
         Some(settings) => Parameters::parse(extension).and_then(|response| settings.agree(&response)),
     };
     agreement.map(Some).map_err(|what| {
-        let shown = printable(response.chars().take(100).collect());
+        let shown = printable(start_of(&response, 100).to_owned());
         Error::protocol(format!(
             "by websocket: the extension in the server's 101 is refused: {what} ({shown:?})"
         ))

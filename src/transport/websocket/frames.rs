@@ -129,6 +129,11 @@ impl Frames {
         self.writer.take_current()
     }
 
+    /// True if the packet is for the writer thread, because it may take long to compress.
+    pub(super) fn is_slow(&self, packet: &Packet) -> bool {
+        self.writer.is_slow(packet)
+    }
+
     /// Writes one packet. The socket may take only a part of it for now.
     pub(super) fn write_one(&mut self, packet: &Packet) -> Result<Burst, TransportError> {
         self.check_open()?;

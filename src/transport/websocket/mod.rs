@@ -161,6 +161,9 @@ impl Transport for WebSocket {
             // The reader has the lock. The writer thread waits for it, not this thread.
             return Ok(TrySend::Refused);
         };
+        if frames.is_slow(packet) {
+            return Ok(TrySend::Refused);
+        }
         let flushed = report(progress, frames, |frames| frames.write_one(packet));
         match flushed.map_err(|e| self.own(unwritable(e)))? {
             true => Ok(TrySend::Sent),

@@ -64,11 +64,8 @@ impl WebSocket {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
-        let mut headers = settings.headers.clone();
-        if let Some(compression) = &settings.compression {
-            headers.push((header::SEC_WEBSOCKET_EXTENSIONS, compression.offer()));
-        }
-        let upgraded = http.upgrade(&url, &key, &headers)?;
+        let extensions = settings.compression.as_ref().map(CompressionSettings::offer);
+        let upgraded = http.upgrade(&url, &key, extensions, &settings.headers)?;
         let (compressor, inflater) = accepted(&upgraded.headers, &key, settings)
             .map_err(|e| HttpError::reached(e).at(&upgraded.place))?;
         let tcp = upgraded.stream.socket().tcp().clone();

@@ -157,11 +157,12 @@ impl Reader {
     fn check_length(&self) -> Result<(), Violation> {
         let (Some(frame), Some(message)) = (self.frame, &self.message) else { return Ok(()) };
         let Limits { message: max, frame: max_frame } = self.limits;
-        // The limit does not count the type of a text packet.
-        if max_frame.is_some_and(|max| frame.left > max.saturating_add(1)) {
+        // The limit does not count the type of a text packet, which stands in its first frame.
+        let digit = usize::from(message.text && message.data.is_empty());
+        if max_frame.is_some_and(|max| frame.left > max.saturating_add(digit)) {
             return Err(exceeded(max));
         }
-        // What a compressed frame holds is known only when it is inflated.
+        // The size of a compressed message is known only when it is inflated.
         let size = if message.compressed { 0 } else { message.data.len().saturating_add(frame.left) };
         let first = message.data.first().or(self.input.bytes().first());
         let limit = limit(message.text, first.copied(), max);

@@ -148,6 +148,24 @@ fn a_direct_write_leaves_the_rest_in_the_buffer() {
     assert_eq!(events, [Event::Packet(packet)]);
 }
 
+/// The compression of a long message may take minutes, and the caller of `fill` holds the lock of the socket.
+#[test]
+fn a_long_message_is_compressed_piece_by_piece() {
+    let packet = Packet::Binary(vec![7; MIB].into());
+    let mut writer = Writer::new(MIB, Some(compressor(1, 15, false)));
+    assert!(writer.is_slow(&packet) && !writer.is_slow(&Packet::Binary(vec![7; 1000].into())));
+    let (mut batch, mut spent) = (VecDeque::from([packet]), Vec::new());
+    let (mut slow, mut fills) = (Slow::new(Vec::new(), MIB), 0);
+    while spent.is_empty() {
+        writer.fill(&mut batch, &mut spent);
+        while !writer.flush(&mut slow).unwrap() {}
+        fills += 1;
+    }
+    assert!(fills >= 16, "{fills}");
+    let message = read(reader(Some(Inflater::new(15, false)), MIB), unmasked(&slow.bytes), MIB).0;
+    assert_eq!(message, events(&[Packet::Binary(vec![7; MIB].into())]));
+}
+
 #[test]
 fn pongs_are_bounded_and_the_last_one_stays() {
     let mut writer = Writer::new(1000, None);

@@ -103,7 +103,12 @@ impl Writer {
                 }
             };
             if !self.step(&packet, &mut position) {
+                // The lock is released after each piece, because its compression may take long.
+                let slow = matches!(position.way, Way::Compressed { .. });
                 self.current = Some((packet, position));
+                if slow {
+                    return;
+                }
             } else if packet.is_message() {
                 spent.push(packet);
             }
@@ -207,6 +212,11 @@ impl Writer {
         let _ = self.flush(stream);
     }
 
+    /// True if the packet is compressed in several pieces, which may take long.
+    pub(super) fn is_slow(&self, packet: &Packet) -> bool {
+        self.is_compressed(packet) && packet.frame_len() > PIECE
+    }
+
     /// The memory of the buffer that is in use, in bytes.
     #[cfg(test)]
     pub(super) fn buffered(&self) -> usize {
@@ -225,12 +235,16 @@ impl Writer {
         self.masks.next_u32().to_ne_bytes()
     }
 
+    fn is_compressed(&self, packet: &Packet) -> bool {
+        let threshold = self.compressor.as_ref().map(|compressor| compressor.threshold.max(1));
+        packet.is_message() && threshold.is_some_and(|threshold| packet.frame_len() >= threshold)
+    }
+
     /// Begins a packet: the head of its frame is put into the buffer, unless it is compressed.
     fn begin(&mut self, packet: &Packet) -> Position {
         let opcode = if matches!(packet, Packet::Binary(_)) { Data::Binary } else { Data::Text };
         let length = packet.frame_len();
-        let threshold = self.compressor.as_ref().map(|compressor| compressor.threshold.max(1));
-        if packet.is_message() && threshold.is_some_and(|threshold| length >= threshold) {
+        if self.is_compressed(packet) {
             return Position { opcode, done: 0, way: Way::Compressed { begun: false } };
         }
         let mask = self.next_mask();
