@@ -416,6 +416,10 @@ impl Progress for Unwatched {
     fn urgent(&self) -> Option<Packet> {
         None
     }
+
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
 }
 
 fn no_answer(error: TransportError) -> Error {

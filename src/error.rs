@@ -273,9 +273,11 @@ mod tests {
 
     #[test]
     fn debug_leads_with_the_text_and_repeats_nothing() {
-        let refused = std::io::Error::from_raw_os_error(111);
-        let error = Error::connection_from("no way to the server", refused);
-        assert_eq!(format!("{error:?}"), "no way to the server: Connection refused (os error 111)");
+        // The systems have different texts for this number.
+        let cause = std::io::Error::from_raw_os_error(1);
+        let expected = format!("no way to the server: {cause}");
+        let error = Error::connection_from("no way to the server", cause);
+        assert_eq!(format!("{error:?}"), expected);
         let doubled = Error::connection_from("no way: it broke", Box::new(Error::connection("it broke")));
         assert_eq!(format!("{doubled:?}"), "no way: it broke");
         assert_eq!(format!("{:?}", Error::QueueFull), "the outbox is full");

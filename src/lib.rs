@@ -38,7 +38,8 @@
 //! | `eio-writer` | writes queued messages, many at a time; it starts when a message first has to wait |
 //! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
-//! All of them have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
+//! The watchdog starts before the first handler runs, or before the first event goes into a channel. All
+//! threads have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
 //! handler has run and the other two threads have ended, for the request timeout at most. The reader ends
 //! right after that, unless it waits for room in an event channel.
 //!
@@ -51,7 +52,8 @@
 //!
 //! The function of [`ClientBuilder::on_packet`] runs on the threads that receive and write.
 //!
-//! [`Client::send`] writes from the calling thread if the connection is idle. Dropping the last handle never
+//! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
+//! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
 //! writes on the dropping thread, so a client may be dropped anywhere, even when a thread ends: the writer
 //! thread writes the close.
 //!

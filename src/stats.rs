@@ -1,10 +1,11 @@
 //! The counts of a client's messages and bytes.
 
 use std::ops::Add;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::protocol::Packet;
+use crate::sync::RelaxedU64;
 
 /// The counts of a client, over all of its connections. [`Client::stats`](crate::Client::stats) returns them.
 ///
@@ -81,17 +82,17 @@ impl Add for Traffic {
 pub(crate) struct Counters {
     pub(crate) sent: Counter,
     pub(crate) received: Counter,
-    pub(crate) pings: AtomicU64,
-    pub(crate) unsent: AtomicU64,
-    pub(crate) reconnections: AtomicU64,
+    pub(crate) pings: RelaxedU64,
+    pub(crate) unsent: RelaxedU64,
+    pub(crate) reconnections: RelaxedU64,
 }
 
 /// The counters for one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
-    messages: AtomicU64,
-    packets: AtomicU64,
-    bytes: AtomicU64,
+    messages: RelaxedU64,
+    packets: RelaxedU64,
+    bytes: RelaxedU64,
 }
 
 impl Counter {

@@ -13,9 +13,16 @@ pub(crate) use signal::Signal;
 #[cfg(not(shuttle))]
 pub(crate) use std::thread_local;
 
+/// A 64-bit atomic integer that orders nothing. In a model it is not one of the model checker's.
+#[cfg(target_has_atomic = "64")]
+pub(crate) type RelaxedU64 = std::sync::atomic::AtomicU64;
+#[cfg(not(target_has_atomic = "64"))]
+pub(crate) type RelaxedU64 = portable_atomic::AtomicU64;
+
 #[cfg(not(shuttle))]
 mod primitives {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use super::RelaxedU64 as AtomicU64;
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use std::thread;
 }

@@ -203,6 +203,7 @@ impl Core {
         let reconnect = Box::new(move |turn: Option<&Turn>| core.reconnect(epoch, turn));
         let listener =
             ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
+        listener.open_without_handler();
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());

@@ -17,6 +17,7 @@ use super::http_transport::HttpTransport;
 use super::link::{Link, host};
 use super::proxy::{Forward, Proxy};
 use super::socket::{Patience, Socket, Stream};
+use super::tcp::Tcp;
 use super::tls::TlsSettings;
 use super::tls_error;
 use crate::error::{Error, Result};
@@ -146,6 +147,12 @@ fn with_names(
 impl ShutdownHandle for Lookup {
     fn shutdown(&self) {
         self.interrupt();
+    }
+}
+
+impl ShutdownHandle for Tcp {
+    fn shutdown(&self) {
+        self.close();
     }
 }
 

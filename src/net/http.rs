@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ureq::Agent;
 use ureq::http::header::{
@@ -162,14 +163,16 @@ impl HttpClient {
         }
     }
 
-    /// Sends a POST, which may take as long as each of its steps ends within the request timeout.
+    /// Sends a POST, which may take as long as each of its steps ends within the request timeout, but only
+    /// until `deadline`.
     pub(crate) fn post(
         &self,
         url: &str,
         content_type: &'static str,
         body: &[u8],
+        deadline: Option<Instant>,
     ) -> Result<Response, HttpError> {
-        let request = Request { post: Some((content_type, body)), ..Request::default() };
+        let request = Request { post: Some((content_type, body)), deadline, ..Request::default() };
         let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed));
         let read = answer.and_then(|answer| read(answer, POST_BODY)?.map_err(|failure| failure.told(failed)));
         read.map_err(|e| e.without_sid(url))

@@ -167,7 +167,7 @@ impl Transport for HttpTransport {
     /// An idle connection can carry another request if nothing has arrived on it: neither bytes nor the end.
     fn is_open(&mut self) -> bool {
         let Some(stream) = &self.stream else { return false };
-        let peeked = stream.socket().tcp().peek(&mut [0]);
+        let peeked = stream.socket().tcp().stream().peek(&mut [0]);
         let is_open = matches!(peeked, Err(e) if e.kind() == ErrorKind::WouldBlock);
         if !is_open && matches!(self.phase, Phase::Answered(at) if at.elapsed() < IDLE) {
             self.link.closes_early.store(true, Ordering::Relaxed);

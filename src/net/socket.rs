@@ -1,33 +1,37 @@
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use native_tls::TlsStream;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 
 use super::progress::Progress;
+use super::tcp::Tcp;
 use crate::clock::Moment;
-use crate::sync::after;
+use crate::sync::{RelaxedU64, after};
 
 /// The times at which bytes last came from the server and went to it. All sockets of a connection share it,
 /// and write it at every read and write.
 #[derive(Debug)]
 pub(crate) struct LastActivity {
     /// In microseconds of the clock that [`Moment`] reads.
-    received: AtomicU64,
-    sent: AtomicU64,
+    received: RelaxedU64,
+    sent: RelaxedU64,
     /// The time at which the peer was last seen to take more of a request that takes long.
-    uploaded: AtomicU64,
+    uploaded: RelaxedU64,
 }
 
 impl LastActivity {
     pub(crate) fn new() -> Self {
         let now = Moment::now().as_micros();
-        LastActivity { received: AtomicU64::new(now), sent: AtomicU64::new(now), uploaded: AtomicU64::new(0) }
+        LastActivity {
+            received: RelaxedU64::new(now),
+            sent: RelaxedU64::new(now),
+            uploaded: RelaxedU64::new(0),
+        }
     }
 
     pub(crate) fn mark_received(&self, now: Moment) {
@@ -61,7 +65,7 @@ impl LastActivity {
 /// The behaviour of a read or write on a [`Socket`] that is not ready.
 #[derive(Clone)]
 pub(crate) enum Patience {
-    /// Fail with `WouldBlock`. The caller then waits in [`wait_for`], without holding its lock.
+    /// Fail with `WouldBlock`. The caller then waits in [`Tcp::wait`], without holding its lock.
     None,
     /// Wait until the request has not moved for `limit`, or until `end`, and then fail with `TimedOut`.
     /// What arrives counts as progress only in the `body` of the answer: a head can be preceded by any
@@ -77,10 +81,10 @@ pub(crate) trait TimeLeft: Send + Sync {
     fn time_left(&self) -> Duration;
 }
 
-/// A TCP socket, or a Unix socket as a `TcpStream`, always in non-blocking mode: a wait is a `poll(2)` with
-/// an exact deadline, under TLS as well.
+/// A TCP or Unix socket with the patience of its reads and writes: a wait is a `poll(2)` with an exact
+/// deadline, under TLS as well.
 pub(crate) struct Socket {
-    tcp: Arc<TcpStream>,
+    tcp: Arc<Tcp>,
     patience: Patience,
     /// Kept up to date under [`Patience::Moving`].
     progress: Progress,
@@ -92,21 +96,20 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// `tcp` has to be in non-blocking mode.
-    pub(crate) fn new(tcp: Arc<TcpStream>, activity: Arc<LastActivity>) -> io::Result<Self> {
+    pub(crate) fn new(tcp: Arc<Tcp>, activity: Arc<LastActivity>) -> io::Result<Self> {
         // Nagle's algorithm would hold the first message after an upgrade back for 40 ms, until a delayed
         // ACK.
-        tcp.set_nodelay(true)?;
+        tcp.stream().set_nodelay(true)?;
         Ok(Self::unix(tcp, activity))
     }
 
-    /// A Unix socket, in non-blocking mode. std's `TcpStream` reads and writes any stream socket.
-    pub(crate) fn unix(stream: Arc<TcpStream>, activity: Arc<LastActivity>) -> Self {
+    /// A Unix socket.
+    pub(crate) fn unix(stream: Arc<Tcp>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
         Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
     }
 
-    pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
+    pub(crate) fn tcp(&self) -> &Arc<Tcp> {
         &self.tcp
     }
 
@@ -135,7 +138,7 @@ impl Socket {
         mut io: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            match io(&self.tcp) {
+            match io(self.tcp.stream()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(flags, e)?,
                 done => return done,
@@ -150,7 +153,7 @@ impl Socket {
             Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
             Patience::While(time) => match time.time_left() {
                 Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-                left => match wait_for(&self.tcp, flags, Some(after(left))) {
+                left => match self.tcp.wait(flags, Some(after(left))) {
                     Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
                     _ => Ok(()),
                 },
@@ -169,9 +172,9 @@ impl Socket {
             }
             // Looks now and then whether the upload moves. Most answers come before the first look.
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
-            match wait_for(&self.tcp, flags, Some(until)) {
+            match self.tcp.wait(flags, Some(until)) {
                 Err(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    if self.progress.look(&self.tcp, Instant::now()) {
+                    if self.progress.look(self.tcp.stream(), Instant::now()) {
                         self.activity.mark_uploaded(Moment::now());
                     }
                 }
@@ -225,26 +228,6 @@ impl Write for Socket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Waits until the socket is ready or broken. The next read or write tells which of the two.
-///
-/// # Errors
-///
-/// `TimedOut` when `deadline` passes first. Without a deadline the wait ends at the latest when the socket is
-/// shut down.
-pub(crate) fn wait_for(tcp: &TcpStream, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // A deadline that is too far away for a `Timespec` counts as none.
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(tcp, flags)], left.as_ref()) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
     }
 }
 
@@ -302,7 +285,7 @@ impl Stream {
             Stream::Tls(tls) => tls.shutdown(),
             Stream::TlsInTls(tls) => tls.shutdown().and_then(|()| tls.get_mut().shutdown()),
         };
-        let _ = self.socket().tcp().shutdown(Shutdown::Write);
+        self.socket().tcp().finish();
     }
 }
 

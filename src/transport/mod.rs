@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Add;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::net::{LastActivity, TimeLeft};
@@ -154,6 +154,9 @@ pub(crate) trait Progress: Sync {
     /// Returns a packet that goes ahead of the rest of the batch. A transport asks after each wait for the
     /// server.
     fn urgent(&self) -> Option<Packet>;
+
+    /// The time at which a request that begins now must be over.
+    fn deadline(&self) -> Option<Instant>;
 }
 
 /// Packets that were written together.

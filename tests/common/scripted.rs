@@ -8,9 +8,17 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::handshake::derive_accept_key;
 
 use super::PATIENCE;
+
+/// What polling reports when the client has closed the connection. Windows reports that as a hang-up, which
+/// needs no flag.
+#[cfg(target_os = "linux")]
+const GONE: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const GONE: PollFlags = PollFlags::empty();
 
 /// An open packet with a long heartbeat and no upgrade.
 pub const OPEN: &str =
@@ -64,12 +72,34 @@ impl Request {
 /// A request, and the connection for its response.
 pub struct Exchange {
     pub request: Request,
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Peer>,
     /// Set if no further request is read from the connection.
     over: bool,
     /// Set if the connection ends with a RST, in front of which a FIN would look like a clean end.
     reset: bool,
     shared: Arc<Shared>,
+}
+
+/// The connection to the client. Its reads end when the test is over.
+struct Peer {
+    tcp: TcpStream,
+    shared: Arc<Shared>,
+}
+
+impl Read for Peer {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.tcp.read(buf) {
+                // Only Windows has a time limit.
+                Err(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
+                    if self.shared.stopped.load(Ordering::SeqCst) {
+                        return Ok(0);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
 }
 
 type Script = dyn Fn(&mut Exchange) -> io::Result<()> + Send + Sync;
@@ -215,6 +245,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         stream.set_nodelay(true).unwrap();
+        // On Windows a shutdown does not end a read of another thread.
+        #[cfg(windows)]
+        stream.set_read_timeout(Some(std::time::Duration::from_millis(100))).unwrap();
         shared.connections.fetch_add(1, Ordering::SeqCst);
         let kept = stream.try_clone().unwrap();
         shared.streams.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
@@ -229,7 +262,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     let mut exchange = Exchange {
         request: Request::default(),
-        stream: BufReader::new(stream),
+        stream: BufReader::new(Peer { tcp: stream, shared: shared.clone() }),
         over: false,
         reset: false,
         shared: shared.clone(),
@@ -243,7 +276,7 @@ fn serve(stream: TcpStream, shared: &Arc<Shared>) {
     // The shutdown is necessary because `shared` keeps a clone of the stream, which would hold the connection
     // open.
     if !exchange.reset {
-        let _ = exchange.stream.get_ref().shutdown(Shutdown::Both);
+        let _ = exchange.stream.get_ref().tcp.shutdown(Shutdown::Both);
     }
 }
 
@@ -278,12 +311,12 @@ impl Exchange {
 
     /// Another handle for the connection, to write while the script reads.
     pub fn stream(&self) -> io::Result<TcpStream> {
-        self.stream.get_ref().try_clone()
+        self.stream.get_ref().tcp.try_clone()
     }
 
     /// Sends raw bytes.
     pub fn raw(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.get_mut().write_all(bytes.as_ref())
+        self.stream.get_mut().tcp.write_all(bytes.as_ref())
     }
 
     pub fn respond(&mut self, status: &str, body: impl AsRef<[u8]>) -> io::Result<()> {
@@ -324,9 +357,13 @@ impl Exchange {
     /// Waits without reading until the client has closed the connection or the test is over.
     pub fn wait_closed(&mut self) -> io::Result<()> {
         self.over = true;
-        let mut fds = [rustix::event::PollFd::new(self.stream.get_ref(), rustix::event::PollFlags::RDHUP)];
-        rustix::event::poll(&mut fds, None)?;
-        Ok(())
+        let mut fds = [PollFd::new(&self.stream.get_ref().tcp, GONE)];
+        let pause = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        loop {
+            if poll(&mut fds, Some(&pause))? > 0 || self.shared.stopped.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+        }
     }
 
     /// Ends the connection with a FIN.
@@ -339,7 +376,7 @@ impl Exchange {
     pub fn reset(&mut self) -> io::Result<()> {
         (self.over, self.reset) = (true, true);
         // Unread bytes would cause a RST too, but not reliably.
-        let stream = self.stream.get_ref();
+        let stream = &self.stream.get_ref().tcp;
         rustix::net::sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO))?;
         // The linger takes effect when the last handle is closed.
         let address = stream.peer_addr()?;

@@ -238,6 +238,43 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
     assert_eq!(sent, ["4new", "1"]);
 }
 
+/// Answers a request byte by byte, without an end.
+fn trickle(exchange: &mut Exchange) -> io::Result<()> {
+    exchange.raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+    loop {
+        exchange.raw("x")?;
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An idle polling client writes its close on the thread that disconnects.
+#[test]
+fn a_goodbye_that_is_not_answered_ends_in_time() {
+    for answer in [Exchange::hold as Script, trickle] {
+        let server = polling(Exchange::hold, answer);
+        let client = Client::builder().request_timeout(Duration::from_millis(500)).build().unwrap();
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        within(PATIENCE, "disconnect", move || client.disconnect().unwrap());
+    }
+}
+
+#[test]
+fn an_abort_interrupts_a_disconnect_that_waits_for_the_answer() {
+    for answer in [Exchange::hold as Script, trickle] {
+        let server = polling(Exchange::hold, answer);
+        let client = Client::builder().request_timeout(60 * PATIENCE).build().unwrap();
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        let waiting = client.clone();
+        let waiting = thread::spawn(move || waiting.disconnect());
+        server.wait_for("the goodbye", |request| request.is_post());
+        within(PATIENCE, "both", move || {
+            client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+            waiting.join().unwrap().unwrap();
+            assert!(client.wait_timeout(PATIENCE));
+        });
+    }
+}
+
 #[test]
 fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
     // The server notices nothing before the test is over.

@@ -9,13 +9,14 @@ mod step;
 mod unix;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use native_tls::{HandshakeError, TlsConnector, TlsStream};
 
 use super::socket::{LastActivity, Patience, Stream};
+use super::tcp::Tcp;
 use super::tls_error::handshake_failed;
 use crate::error::{Error, Result};
 
@@ -34,7 +35,7 @@ pub(super) use unix::unix;
 /// closed.
 pub(super) enum Waiter {
     Lookup(Weak<Lookup>),
-    Connect(Weak<TcpStream>),
+    Connect(Weak<Tcp>),
 }
 
 /// Registers what is waited for. Fails if the client is closed.
@@ -64,7 +65,7 @@ pub(crate) fn check_socket(_: &std::path::Path) -> Result<(), String> {
 }
 
 #[cfg(not(unix))]
-pub(super) fn unix(path: &std::path::Path, _: &Step, _: Register<'_>) -> Result<Arc<TcpStream>> {
+pub(super) fn unix(path: &std::path::Path, _: &Step, _: Register<'_>) -> Result<Arc<Tcp>> {
     Err(Error::connection(check_socket(path).err().unwrap_or_default()))
 }
 
@@ -78,7 +79,7 @@ pub(super) fn tcp(
     known: &KnownAddresses,
     settings: &DialSettings,
     register: Register<'_>,
-) -> Result<Arc<TcpStream>> {
+) -> Result<Arc<Tcp>> {
     let local = settings.local_address;
     if let Some(address) = known.own(host, port) {
         match race(vec![address], local, &limits.next().half(), register) {

@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, bind, connect};
 
 use super::{Register, Waiter};
 use crate::error::Error;
 use crate::net::TimeLeft;
+use crate::net::tcp::{Tcp, poll_until};
 use crate::sync::after;
 
 /// The head start of an attempt before the next one ("Connection Attempt Delay"; RFC 8305, section 8).
@@ -33,7 +34,7 @@ struct Race<'a> {
     waiting: VecDeque<SocketAddr>,
     /// The address of this machine that the attempts come from.
     local: Option<IpAddr>,
-    in_flight: Vec<(Arc<TcpStream>, SocketAddr)>,
+    in_flight: Vec<(Arc<Tcp>, SocketAddr)>,
     /// The time at which the next attempt starts, however the others go.
     next_start: Instant,
     last_error: Option<io::Error>,
@@ -47,7 +48,7 @@ pub(super) fn race(
     local: Option<IpAddr>,
     time: &dyn TimeLeft,
     register: Register<'_>,
-) -> Result<(Arc<TcpStream>, SocketAddr), Failure> {
+) -> Result<(Arc<Tcp>, SocketAddr), Failure> {
     let mut race = Race {
         waiting: addresses.into(),
         local,
@@ -93,21 +94,16 @@ impl Race<'_> {
 
     /// Waits until attempts are over or the time has come. Returns whether each attempt is over.
     fn wait(&self, until: Instant) -> io::Result<Vec<bool>> {
-        let mut fds: Vec<_> =
-            self.in_flight.iter().map(|(tcp, _)| PollFd::new(&**tcp, PollFlags::OUT)).collect();
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            // A time that is too far away for a `Timespec` counts as none.
-            match poll(&mut fds, Timespec::try_from(left).ok().as_ref()) {
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(e.into()),
-                Ok(_) => return Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect()),
-            }
-        }
+        let attempts = self.in_flight.iter();
+        let mut fds: Vec<_> = attempts.flat_map(|(tcp, _)| tcp.poll_fds(PollFlags::OUT)).collect();
+        poll_until(&mut fds, Some(until))?;
+        // An attempt is over if its socket is ready, or if its waker is.
+        let is_over = |fds: &[PollFd<'_>]| fds.iter().any(|fd| !fd.revents().is_empty());
+        Ok(fds.chunks(2).map(is_over).collect())
     }
 
     /// Takes out the attempts that are over, and returns the first one that has succeeded.
-    fn finish(&mut self, ready: &[bool]) -> Option<(Arc<TcpStream>, SocketAddr)> {
+    fn finish(&mut self, ready: &[bool]) -> Option<(Arc<Tcp>, SocketAddr)> {
         let mut ready = ready.iter();
         let (over, in_flight) =
             self.in_flight.drain(..).partition(|_| ready.next().copied().unwrap_or_default());
@@ -126,7 +122,7 @@ impl Race<'_> {
 }
 
 /// Starts a connection. Its socket becomes writable when the connection is made or has failed.
-fn start(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
+fn start(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Tcp> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let tcp = socket(family)?;
     if let Some(local) = local {
@@ -134,7 +130,7 @@ fn start(address: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpStream> {
     }
     match connect(&tcp, &address) {
         // Windows says `WOULDBLOCK`. After a signal the attempt goes on as well.
-        Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Ok(tcp),
+        Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Tcp::new(tcp),
         Err(e) => Err(e.into()),
     }
 }
@@ -161,10 +157,10 @@ pub(super) fn socket(family: AddressFamily) -> io::Result<TcpStream> {
 }
 
 /// The result of an attempt that is over.
-fn outcome(tcp: &TcpStream) -> io::Result<()> {
-    match tcp.take_error()? {
+fn outcome(tcp: &Tcp) -> io::Result<()> {
+    tcp.check_open()?;
+    match tcp.stream().take_error()? {
         Some(e) => Err(e),
-        // An interrupted attempt may leave no error.
-        None => tcp.peer_addr().map(drop),
+        None => tcp.stream().peer_addr().map(drop),
     }
 }

@@ -1,4 +1,4 @@
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use rustix::net::{AddressFamily, SocketType, bind, listen};
@@ -16,7 +16,7 @@ fn dial_with(
     known: &KnownAddresses,
     settings: &DialSettings,
     register: Register<'_>,
-) -> Result<Arc<TcpStream>> {
+) -> Result<Arc<Tcp>> {
     let activity = Arc::new(LastActivity::new());
     tcp(host, port, Limits { step: PATIENCE, end: None, activity: &activity }, known, settings, register)
 }
@@ -71,7 +71,7 @@ fn an_address_that_does_not_answer_costs_its_head_start() {
     let start = Instant::now();
     let (tcp, winner) =
         race(vec![swallower.address, address], None, &(Instant::now() + PATIENCE), &keep).expect("a winner");
-    assert_eq!((winner, tcp.peer_addr().unwrap()), (address, address));
+    assert_eq!((winner, tcp.stream().peer_addr().unwrap()), (address, address));
     let took = start.elapsed();
     assert!(took >= Duration::from_millis(250) && took < PATIENCE / 4, "{took:?}");
 }
@@ -123,8 +123,7 @@ fn an_attempt_can_be_interrupted_from_its_first_instant() {
         if std::mem::replace(&mut *lock(&interrupted), true) {
             return Err(closed(ErrorKind::NotConnected.into()));
         }
-        // This is what ureq does with a `TcpStream`.
-        tcp.upgrade().unwrap().shutdown(std::net::Shutdown::Both).unwrap();
+        tcp.upgrade().unwrap().close();
         Ok(())
     };
     let start = Instant::now();
@@ -141,7 +140,7 @@ fn a_connection_goes_to_the_address_that_has_answered_it() {
     let known = known();
     let dial = |host| {
         dial_with(host, address.port(), &known, &DialSettings::default(), &keep)
-            .map(|socket| socket.peer_addr().unwrap())
+            .map(|tcp| tcp.stream().peer_addr().unwrap())
     };
     dial("name.invalid").unwrap_err();
     known.set("name.invalid", address.port(), address);
@@ -178,7 +177,7 @@ fn the_users_addresses_take_the_place_of_a_lookup() {
     let settings = DialSettings { overrides, ..DialSettings::default() };
     let known = known();
     let stream = dial_with("h.invalid", address.port(), &known, &settings, &keep).unwrap();
-    assert_eq!(stream.peer_addr().unwrap(), address);
+    assert_eq!(stream.stream().peer_addr().unwrap(), address);
     dial_with("h.invalid", 1, &known, &settings, &keep).unwrap_err();
 }
 

@@ -14,6 +14,7 @@ use super::race::socket;
 use super::{Lookup, Register, Waiter};
 use crate::error::{Error, Result};
 use crate::net::TimeLeft;
+use crate::net::tcp::Tcp;
 
 /// The pause between two attempts while the queue of the server's socket is full. The system does not tell
 /// when there is room.
@@ -31,18 +32,14 @@ pub(crate) fn check_socket(path: &Path) -> Result<(), String> {
 }
 
 /// Connects to a Unix socket, while there is time. std's `TcpStream` is a stream socket of any family here.
-pub(in crate::net) fn unix(
-    path: &Path,
-    time: &dyn TimeLeft,
-    register: Register<'_>,
-) -> Result<Arc<TcpStream>> {
+pub(in crate::net) fn unix(path: &Path, time: &dyn TimeLeft, register: Register<'_>) -> Result<Arc<Tcp>> {
     let (sender, interruptions) = bounded(1);
     let wait = Arc::new(Lookup::new(sender));
     register(Waiter::Lookup(Arc::downgrade(&wait)))?;
     loop {
         match try_unix(path) {
             Ok(stream) => {
-                let stream = Arc::new(stream);
+                let stream = Arc::new(Tcp::new(stream).map_err(|e| refused(path, e))?);
                 register(Waiter::Connect(Arc::downgrade(&stream)))?;
                 return Ok(stream);
             }

@@ -33,12 +33,16 @@ struct Variable {
 impl Environment {
     pub(super) fn read() -> Self {
         // A value that is not UTF-8 is not a URL either, so the error is the same.
-        Self::from(|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
+        let get = |name: &str| env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        Self::from(get, cfg!(windows))
     }
 
-    pub(super) fn from(get: impl Fn(&str) -> Option<String>) -> Self {
+    /// Reads the variables with `get`, which finds a variable of any case on systems that ignore it.
+    pub(super) fn from(get: impl Fn(&str) -> Option<String>, ignores_case: bool) -> Self {
         // In a CGI program a request's header `Proxy` sets this variable.
-        let trusted = |name: &str| name != "HTTP_PROXY" || get("REQUEST_METHOD").is_none();
+        let from_request =
+            |name: &str| name == "HTTP_PROXY" || ignores_case && name.eq_ignore_ascii_case("HTTP_PROXY");
+        let trusted = |name: &str| !from_request(name) || get("REQUEST_METHOD").is_none();
         // An empty lower-case variable turns the proxy off for one command, whatever the upper-case one says.
         let counts =
             |name: &str, value: &str| name.starts_with(char::is_lowercase) || !value.trim().is_empty();

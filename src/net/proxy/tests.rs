@@ -175,8 +175,8 @@ proptest! {
         for url in [url.clone(), format!("http://{url}")] {
             let get = |name: &str| Some(if name == "no_proxy" { &list } else { &url }.clone());
             let _ = ProxySettings::Url(url.clone()).check();
-            let _ = Environment::from(get).find(&"http://a.example".parse().unwrap());
-            let _ = Environment::from(get).find(&"https://[::1]:80".parse().unwrap());
+            let _ = Environment::from(get, false).find(&"http://a.example".parse().unwrap());
+            let _ = Environment::from(get, false).find(&"https://[::1]:80".parse().unwrap());
         }
     }
 }
@@ -223,7 +223,7 @@ fn found(variables: &[(&str, &str)], url: &str) -> Result<Option<String>> {
     let get = |wanted: &str| {
         variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned())
     };
-    let found = Environment::from(get).find(&url.parse().unwrap())?;
+    let found = Environment::from(get, false).find(&url.parse().unwrap())?;
     Ok(found.map(|proxy| proxy.host().to_owned()))
 }
 
@@ -241,6 +241,21 @@ fn each_scheme_has_its_variable() {
     }
     assert_eq!(found(&[("HTTP_PROXY", ""), ("ALL_PROXY", "b")], "http://a").unwrap().as_deref(), Some("b"));
     assert_eq!(found(&[("HTTP_PROXY", "b"), ("REQUEST_METHOD", "GET")], "http://a").unwrap(), None);
+}
+
+/// On Windows the lower-case name finds the variable that a request's header has set.
+#[test]
+fn names_that_ignore_case_let_no_request_set_a_proxy() {
+    let target = "http://a".parse().unwrap();
+    for (in_cgi, expected) in [(false, Some("b")), (true, None)] {
+        let get = |wanted: &str| match wanted.to_ascii_uppercase().as_str() {
+            "HTTP_PROXY" => Some("b".to_owned()),
+            "REQUEST_METHOD" if in_cgi => Some("GET".to_owned()),
+            _ => None,
+        };
+        let found = Environment::from(get, true).find(&target).unwrap();
+        assert_eq!(found.as_ref().map(|proxy| proxy.host()), expected);
+    }
 }
 
 #[test]

@@ -18,16 +18,14 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
 use super::{Progress, Transport, TransportError, TransportKind, TrySend, Written};
-use crate::net::{LastActivity, TimeLeft, unacknowledged, wait_for};
+use crate::net::{LastActivity, Tcp, TimeLeft, unacknowledged};
 use crate::protocol::Packet;
 use crate::sync::after;
 
@@ -42,13 +40,12 @@ pub(crate) use opening::WebSocketSettings;
 /// is a `poll(2)` on the TCP socket. This works for TLS as well as for TCP: two threads cannot use a TLS
 /// session at the same time.
 pub(crate) struct WebSocket {
-    tcp: Arc<TcpStream>,
+    tcp: Arc<Tcp>,
     /// The socket under a fair lock, which is handed to a waiting thread within a millisecond. With the
     /// system's lock, a reader that is flooded with messages could take the lock again each time, and the
     /// writer could wait forever.
     frames: Mutex<Frames>,
     activity: Arc<LastActivity>,
-    closed: AtomicBool,
 }
 
 impl WebSocket {
@@ -72,7 +69,7 @@ impl WebSocket {
             if !packets.is_empty() {
                 return Ok(());
             }
-            if self.closed.load(Ordering::Acquire) {
+            if self.tcp.is_closed() {
                 // A closed socket stays readable for bytes that came before, which may be megabytes of
                 // websocket pings.
                 return Err(TransportError::Closed);
@@ -116,12 +113,12 @@ impl WebSocket {
 
     /// Replaces an error that follows from this side's `close`.
     fn own(&self, error: TransportError) -> TransportError {
-        if self.closed.load(Ordering::Acquire) { TransportError::Closed } else { error }
+        if self.tcp.is_closed() { TransportError::Closed } else { error }
     }
 
     /// Waits until the socket is ready, or until the deadline.
     fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> Result<(), TransportError> {
-        match wait_for(&self.tcp, flags, deadline) {
+        match self.tcp.wait(flags, deadline) {
             Err(e) if e.kind() != ErrorKind::TimedOut => Err(self.own(broken(e))),
             _ => Ok(()),
         }
@@ -172,9 +169,7 @@ impl Transport for WebSocket {
     }
 
     fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-        // This fails if the server has closed the connection first.
-        let _ = self.tcp.shutdown(Shutdown::Both);
+        self.tcp.close();
     }
 
     fn activity(&self) -> &Arc<LastActivity> {
@@ -186,7 +181,7 @@ impl Transport for WebSocket {
     }
 
     fn unconfirmed(&self) -> u64 {
-        match unacknowledged(&self.tcp) {
+        match unacknowledged(self.tcp.stream()) {
             None | Some(0) => 0,
             Some(bytes) => self.frames.lock().unconfirmed(bytes),
         }

@@ -1,7 +1,5 @@
 //! The opening of a websocket: the request, and the checks of its answer.
 
-use std::sync::atomic::AtomicBool;
-
 use parking_lot::Mutex;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
@@ -74,9 +72,7 @@ impl WebSocket {
         let reader = Reader::new(input, limits, inflater);
         let writer = Writer::new(settings.write_buffer, compressor);
         let frames = Mutex::new(Frames::new(upgraded.stream, reader, writer));
-        let websocket =
-            WebSocket { tcp, frames, activity: upgraded.activity, closed: AtomicBool::new(false) };
-        Ok((websocket, upgraded.place))
+        Ok((WebSocket { tcp, frames, activity: upgraded.activity }, upgraded.place))
     }
 }
 
