@@ -185,7 +185,8 @@
 //!     Reconnection::new().before_attempt(move |_| {
 //!         let bearer = format!("Bearer {}", fetch_token()?);
 //!         let options = ConnectOptions::new().header("Authorization", bearer);
-//!         Ok::<_, std::io::Error>(NextAttempt::connect("https://example.org", options))
+//!         let next = NextAttempt::connect("https://example.org", options);
+//!         Ok::<_, std::io::Error>(next)
 //!     })
 //! }
 //! ```

@@ -24,7 +24,12 @@ use crate::sync::LONGEST_WAIT;
 /// ```
 /// use std::time::Duration;
 ///
-/// let client = engineio::Client::builder().request_timeout(Duration::from_secs(10)).build()?;
+/// use engineio::{Client, Reconnection};
+///
+/// let client = Client::builder()
+///     .request_timeout(Duration::from_secs(10))
+///     .reconnection(Reconnection::new())
+///     .build()?;
 /// # Ok::<(), engineio::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -34,33 +39,23 @@ pub struct ClientBuilder {
     websocket: WebSocketOptions,
 }
 
-impl Client {
-    /// Makes a builder with default options.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let client = engineio::Client::builder().ssl_verify(false).build()?;
-    /// # Ok::<(), engineio::Error>(())
-    /// ```
-    pub fn builder() -> ClientBuilder {
+impl ClientBuilder {
+    pub(super) fn new() -> Self {
         ClientBuilder { options: Options::default(), websocket: WebSocketOptions::default() }
     }
-}
 
-impl ClientBuilder {
     /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
     /// answer, TLS, and the wait for the server's answer. The limit also applies to the server's answer to
     /// the upgrade's probe, and to a graceful disconnect as a whole. Default: 5 s; 49 days at most.
     ///
     /// An upload or a download may take longer, as long as it makes progress: only a stall of that length
-    /// ends it. A POST with a big message therefore gets through on a slow line. The system of the server, or
-    /// a proxy, may have taken the bytes of a request before the server reads them. For this reason the wait
-    /// for the answer is longer by the time that the request needs at 4000 bytes a second. An answer that
-    /// arrives more slowly than that counts as a stall in the end.
+    /// ends it. A POST with a big message therefore gets through on a slow line. The bytes of a request may
+    /// wait in the server's operating system, or in a proxy, before the server reads them. The limit for the
+    /// answer is therefore longer by one second for each 4000 bytes of the request. An answer that arrives
+    /// more slowly than 4000 bytes a second counts as a stall in the end.
     ///
-    /// A long poll has no such limit. It ends when the server has been silent for too long, also while the
-    /// poll is still being written.
+    /// A long poll has no such limit. It ends when the server has been silent for too long, even if its
+    /// request is still being written.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
@@ -90,8 +85,8 @@ impl ClientBuilder {
     }
 
     /// Sets the size limit of a received message, in bytes. A larger one ends the connection. A polling
-    /// response with several messages may be half as large again. Of a compressed message, the inflated size
-    /// counts. Default: 64 MiB.
+    /// response with several messages may have up to 1.5 times this size. For a compressed message, the
+    /// inflated size counts. Default: 64 MiB.
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.options.max_message_size = bytes;
         self
@@ -119,7 +114,10 @@ impl ClientBuilder {
     /// ```
     /// use engineio::{Client, Reconnection};
     ///
-    /// let client = Client::builder().reconnection(Reconnection::new()).remember_upgrade(true).build()?;
+    /// let client = Client::builder()
+    ///     .reconnection(Reconnection::new())
+    ///     .remember_upgrade(true)
+    ///     .build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn remember_upgrade(mut self, remember: bool) -> Self {
@@ -133,7 +131,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects again when a connection is lost, also if the server has ended it in order. Default: no
+    /// Connects again when a connection is lost, and also when the server has closed it in order. Default: no
     /// reconnection.
     ///
     /// The disconnect handler is called for each lost connection, and the connect handler for each new one.
@@ -150,7 +148,8 @@ impl ClientBuilder {
     /// ```
     /// use engineio::{Client, Reconnection};
     ///
-    /// let client = Client::builder().reconnection(Reconnection::new().max_attempts(10)).build()?;
+    /// let policy = Reconnection::new().max_attempts(10);
+    /// let client = Client::builder().reconnection(policy).build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn reconnection(mut self, policy: Reconnection) -> Self {
@@ -176,8 +175,9 @@ impl ClientBuilder {
     /// nests arrays and objects more than 127 levels deep. The memory is estimated before the text is
     /// decoded, by serde_json or by the codec of [`json`](Self::json): 32 bytes for each value and each
     /// string, 128 for an array that is not empty, and 640 for an object that is not empty and for each six
-    /// members beyond eleven. So a list of numbers, or of flat objects of 30 characters and more, always
-    /// arrives as JSON, and `[{"x":1,"y":2},...]` up to a length of about 700 kB.
+    /// members beyond eleven. A list of numbers, or of flat objects with at least 30 characters each,
+    /// therefore always arrives as JSON. A list such as `[{"x":1,"y":2},...]` does up to a length of about
+    /// 700 kB.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
         self
@@ -219,7 +219,9 @@ impl ClientBuilder {
     /// let client = Client::builder().handle_sigint(OnSigint::Return).build()?;
     /// let log = Arc::new(Mutex::new(String::new()));
     /// let lines = log.clone();
-    /// client.on_message(move |_, message| lines.lock().unwrap().push_str(&format!("{message}\n")));
+    /// client.on_message(move |_, message| {
+    ///     lines.lock().unwrap().push_str(&format!("{message}\n"));
+    /// });
     /// client.connect("http://localhost:5000")?;
     /// client.wait();
     /// std::fs::write("messages.txt", &*log.lock().unwrap())?;
@@ -281,7 +283,7 @@ impl ClientBuilder {
     /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
     /// at error.
     ///
-    /// Without this function, there is no cost. With it, every message is written by the writer thread, and
+    /// Without such a function, there is no cost. With it, every message is written by the writer thread, and
     /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the
     /// time that a thread needs to wake up.
     ///

@@ -8,6 +8,7 @@ use crate::protocol::Handshake;
 use crate::stats::Stats;
 use crate::transport::TransportKind;
 
+/// State, identity and statistics.
 impl Client {
     /// The transport of the current connection.
     ///

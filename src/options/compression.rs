@@ -19,7 +19,9 @@ use crate::transport::CompressionSettings;
 /// ```
 /// use engineio::{Client, Compression, WebSocketOptions};
 ///
-/// let compression = Compression::new().threshold(4096).server_no_context_takeover(true);
+/// let compression = Compression::new()
+///     .threshold(4096)
+///     .server_no_context_takeover(true);
 /// let options = WebSocketOptions::new().compression(compression);
 /// let client = Client::builder().websocket_options(options).build()?;
 /// # Ok::<(), engineio::Error>(())

@@ -232,8 +232,11 @@ impl<T> Queue<T> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// let queue = engineio::Client::new().create_queue::<String>(0);
-    /// assert_eq!(queue.get_timeout(Duration::from_millis(1)), Err(engineio::QueueEmpty));
+    /// use engineio::{Client, QueueEmpty};
+    ///
+    /// let queue = Client::new().create_queue::<String>(0);
+    /// let got = queue.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(got, Err(QueueEmpty));
     /// ```
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, QueueEmpty> {
         self.get_by(Instant::now().checked_add(timeout))
@@ -248,9 +251,12 @@ impl<T> Queue<T> {
     /// # Examples
     ///
     /// ```
-    /// let queue = engineio::Client::new().create_queue(0);
+    /// use engineio::{Client, QueueEmpty};
+    ///
+    /// let queue = Client::new().create_queue(0);
     /// queue.put(1);
-    /// assert_eq!((queue.get_nowait(), queue.get_nowait()), (Ok(1), Err(engineio::QueueEmpty)));
+    /// assert_eq!(queue.get_nowait(), Ok(1));
+    /// assert_eq!(queue.get_nowait(), Err(QueueEmpty));
     /// ```
     pub fn get_nowait(&self) -> Result<T, QueueEmpty> {
         self.get_by(Some(Instant::now()))
