@@ -77,7 +77,8 @@ fn one_thread_until_the_first_handler_runs() {
             client.send("the echo of this meets no handler").unwrap();
             client.flush(PATIENCE).unwrap();
             eventually("the echo", || client.stats().received.messages == 1);
-            assert_eq!(names(), ["eio-reader"]);
+            // The writer may have started, as the reader may have been at the socket.
+            assert!(!names().contains(&WATCHDOG.into()), "{:?}", names());
         }
         // The handler itself sees the watchdog.
         let (entered, enters) = bounded(1);
