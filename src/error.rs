@@ -77,11 +77,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// fn connect(client: &Client, url: &str) -> engineio::Result<()> {
 ///     loop {
 ///         match client.connect(url) {
-///             Err(Error::Timeout { .. } | Error::Connection { status: None, .. }) => {
-///                 client.sleep(Duration::from_secs(1));
-///             }
+///             Err(Error::Timeout { .. }) => {}
+///             // The server has not answered.
+///             Err(Error::Connection { status: None, .. }) => {}
 ///             connected => return connected,
 ///         }
+///         client.sleep(Duration::from_secs(1));
 ///     }
 /// }
 /// ```
@@ -95,9 +96,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// fn connect(client: &Client, url: &str) -> engineio::Result<()> {
 ///     let connected = client.connect(url);
-///     if let Err(Error::Connection { status: Some(401 | 403), body, .. }) = &connected {
-///         let message = body.as_ref().map(|body| &body["message"]);
-///         eprintln!("the server requires a login: {message:?}");
+///     if let Err(Error::Connection { status, body, .. }) = &connected {
+///         if matches!(status, Some(401 | 403)) {
+///             let message = body.as_ref().map(|body| &body["message"]);
+///             eprintln!("the server requires a login: {message:?}");
+///         }
 ///     }
 ///     connected
 /// }
