@@ -239,7 +239,7 @@ pub enum Error {
     #[error("the outbox is full")]
     QueueFull,
 
-    /// The message is larger than the server accepts. It was not sent. The connection stays open.
+    /// The message is larger than the server accepts, and was not sent. The connection stays open.
     #[error(
         "the message takes {size} bytes on the wire, but the server accepts at most {max}, its `maxPayload` \
          (`max_http_buffer_size` in Python, `maxHttpBufferSize` in JavaScript)"

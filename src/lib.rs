@@ -2,7 +2,7 @@
 //! polling, websocket, and the upgrade between them, without an async runtime.
 //!
 //! The client works with every Engine.IO v4 server, such as python-engineio, npm's `engine.io` and
-//! engineioxide. It is meant for programs that use threads. Socket.IO is another protocol, on top of
+//! engineioxide. This crate is for programs that use threads. Socket.IO is another protocol, on top of
 //! Engine.IO: for a Socket.IO server, use a Socket.IO client.
 //!
 //! | to | see |
@@ -60,8 +60,8 @@
 //! thread writes the close.
 //!
 //! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
-//! waits for Ctrl-C. It starts with the first connection of a client, unless `ClientBuilder::handle_sigint`
-//! is `Ignore`, and stays for the life of the process.
+//! waits for Ctrl-C. This thread starts with the first connection of a client, unless
+//! `ClientBuilder::handle_sigint` is `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
 //!

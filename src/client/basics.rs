@@ -96,8 +96,8 @@ impl Client {
 
     /// Blocks until the connection is over: its disconnect handler has run, and its threads have ended. If
     /// that handler connects again, or a [reconnection policy](ClientBuilder::reconnection) does, this call
-    /// waits for the end of the new connection too. It also waits for an attempt to connect on another
-    /// thread.
+    /// waits for the end of the new connection too. An attempt to connect on another thread is waited for,
+    /// too.
     ///
     /// Without a connection this call returns at once. In a handler it also returns at once, and logs an
     /// error, because it would wait for itself. There is no time limit;
@@ -119,11 +119,11 @@ impl Client {
     /// handler has run, or after the request timeout. Received messages that were not delivered yet are
     /// dropped.
     ///
-    /// This method can be called from any thread, at any time, and more than once. It also ends an attempt to
-    /// connect and the [reconnection policy](ClientBuilder::reconnection). A call while the disconnect
-    /// handler runs on another thread waits for that handler, whichever side has ended the connection.
-    /// Without a connection the call only returns the count of the last connection, if no earlier call has
-    /// returned it.
+    /// This method can be called from any thread, at any time, and more than once. A call also ends an
+    /// attempt to connect and the [reconnection policy](ClientBuilder::reconnection). A call while the
+    /// disconnect handler runs on another thread waits for that handler, whichever side has ended the
+    /// connection. Without a connection the call only returns the count of the last connection, if no earlier
+    /// call has returned it.
     ///
     /// In a handler of an open connection the call returns `Ok` at once. From then on nothing can be sent,
     /// and the disconnect handler runs when the current handler has returned. The number of unsent messages

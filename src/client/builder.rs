@@ -54,8 +54,8 @@ impl ClientBuilder {
     /// answer is therefore longer by one second for each 4000 bytes of the request. An answer that arrives
     /// more slowly than 4000 bytes a second counts as a stall in the end.
     ///
-    /// A long poll has no such limit. It ends when the server has been silent for too long, even if its
-    /// request is still being written.
+    /// A long poll has no such limit. Such a request ends when the server has been silent for too long, even
+    /// if its request is still being written.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.options.request_timeout = timeout;
         self
@@ -105,8 +105,8 @@ impl ClientBuilder {
     /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
     /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
     /// example because a proxy blocks it, the same attempt goes on as without this option, by polling and an
-    /// upgrade. That upgrade is not remembered, but the next one is. A failure costs at most one more
-    /// [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
+    /// upgrade. The upgrade of that attempt is not remembered, but the next one is. A failure costs at most
+    /// one more [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
     /// [transports](crate::ConnectOptions::transports) do not begin with polling or do not include websocket.
     ///
     /// # Examples
@@ -264,28 +264,27 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. It
-    /// gets the packet's direction, kind and size, and never its contents. Default: none.
+    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. The
+    /// function gets the packet's direction, kind and size, and never its contents. Default: none.
     ///
     /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
     /// The handshake and the probe of an upgrade come before the connection, and are not among them.
     ///
     /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
-    ///   is answered. The function runs on the thread that receives. That is the reader thread, or the
-    ///   watchdog while a handler occupies the reader, or the thread that connects for packets that came with
-    ///   the handshake. Received packets are shown in the server's order.
+    ///   is answered. The function runs on the thread that receives. This is the reader thread; the watchdog,
+    ///   while a handler occupies the reader; or the thread that connects, for packets that came with the
+    ///   handshake. Received packets are shown in the server's order.
     /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
     ///   function runs on the writer thread, or on the thread that calls `disconnect` for the close of an idle
     ///   polling connection. Sent packets are shown in the order of the wire, except for a pong, which may be
     ///   written ahead of packets that were shown before it. If the connection breaks, the last packets that
     ///   were shown may not have arrived.
     ///
-    /// The function can run on several threads at once. It must return soon, because nothing is received or
-    /// sent while it runs, and it must not wait for this client. A panic is caught; the first one is logged
-    /// at error.
+    /// The function can run on several threads at once. Nothing is received or sent while it runs, so it must
+    /// return soon, and must not wait for this client. A panic is caught; the first one is logged at error.
     ///
     /// Without such a function, there is no cost. With it, every message is written by the writer thread, and
-    /// [`Client::send`] never writes by itself. That makes the round trip of a single message longer by the
+    /// [`Client::send`] never writes by itself. The round trip of a single message then takes longer, by the
     /// time that a thread needs to wake up.
     ///
     /// # Examples

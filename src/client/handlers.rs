@@ -9,7 +9,7 @@ use crate::message::Message;
 
 /// Handlers and event channels.
 impl Client {
-    /// Sets the handler for the start of a connection. It replaces the previous one.
+    /// Sets the handler for the start of a connection, in place of the previous one.
     ///
     /// The handler may send. [`connect`](Self::connect) returns when it has run. If the handler fails or
     /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
@@ -42,7 +42,7 @@ impl Client {
         self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
     }
 
-    /// Sets the handler for messages. It replaces the previous one.
+    /// Sets the handler for messages, in place of the previous one.
     ///
     /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
     /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
@@ -71,12 +71,12 @@ impl Client {
             .set(Box::new(move |client, message| handler(client, message).into_result()));
     }
 
-    /// Sets the handler for the end of a connection. It replaces the previous one.
+    /// Sets the handler for the end of a connection, in place of the previous one.
     ///
-    /// The handler is called once per connection, after the last message. It may connect again;
+    /// The handler is called once per connection, after the last message, and may connect again:
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. It
-    /// returns `()` or a `Result`: see [`HandlerResult`].
+    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. The
+    /// handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -149,9 +149,8 @@ impl Client {
     /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
     /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
     /// once, so a capacity above 65,536 counts as 65,536. With capacity 0, each event is handed over directly
-    /// to the receiving thread. It does not mean "no limit", as it does for
-    /// [`create_queue`](Self::create_queue): the server decides how many events there are, and could fill the
-    /// memory.
+    /// to the receiving thread. Unlike for [`create_queue`](Self::create_queue), 0 does not mean "no limit":
+    /// the server decides how many events there are, and could fill the memory.
     ///
     /// When the client disconnects or its last handle is dropped, messages that find no room are dropped. The
     /// last event waits for room, for the request timeout at most. [`disconnect`](Self::disconnect) does not

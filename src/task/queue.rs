@@ -41,7 +41,7 @@ struct Contents<T> {
 #[error("the queue is empty")]
 pub struct QueueEmpty;
 
-/// The error for a queue that had no room in time, or is closed. It gives the item back.
+/// The error for a queue that had no room in time, or is closed, with the item that was not added.
 ///
 /// # Examples
 ///
@@ -170,7 +170,7 @@ impl<T> Queue<T> {
         self.0.changed.notify_all(contents);
     }
 
-    /// True if the queue is [closed](Self::close). It may still have items.
+    /// True if the queue is [closed](Self::close). A closed queue may still have items.
     ///
     /// # Examples
     ///
