@@ -8,6 +8,7 @@ use ureq::Agent;
 use super::ClientBuilder;
 use crate::net::{AgentSource, ClientIdentity, Override, ProxySettings, TlsVersion};
 
+/// The way to the server: TLS, proxies, addresses and the HTTP agent.
 impl ClientBuilder {
     /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
     /// true.
