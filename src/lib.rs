@@ -45,14 +45,16 @@
 //! handler has run and the other two threads have ended, for the request timeout at most. The reader ends
 //! right after that, unless it waits for room in an event channel.
 //!
-//! All handlers of a connection run on its reader thread, one after the other. If a disconnect handler
-//! connects again, or another thread connects and the disconnect handler runs for more than a second, the
-//! handlers of the new connection run on its own reader thread in the meantime. In both cases no handler runs
-//! twice at the same time. A handler may take as long as it likes: the heartbeat goes on, and messages wait,
-//! up to [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`,
-//! which can be used instead of handlers or beside them.
+//! All handlers of a connection run on its reader thread, one after the other. A handler may take as long as
+//! it likes: the heartbeat goes on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes.
+//! [`Client::events`] returns a channel for loops and `select!`, which can be used instead of handlers or
+//! beside them.
 //!
-//! The function of [`ClientBuilder::on_packet`] runs on the threads that receive and write.
+//! A new connection may begin while the disconnect handler of the old one is still running: if that handler
+//! has called `connect`, or if another thread has called `connect` and has waited for the handler for a
+//! second. The handlers of the new connection then run on its own reader thread at the same time, but no
+//! handler runs twice at the same time. The function of [`ClientBuilder::on_packet`] runs on the threads that
+//! receive and write.
 //!
 //! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
 //! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
@@ -69,8 +71,8 @@
 //! offers it, runs the connect handler and returns. If the disconnect handler of the previous connection is
 //! still running on another thread, `connect` first waits for it, for one second at most. The connection ends
 //! when the server or the client ends it, when it breaks, or when nothing has come from the server for
-//! `pingInterval + pingTimeout`. Time in which the inbox is full, so that the client itself has stopped
-//! reading, does not count as the server's silence; time in which the machine sleeps does.
+//! `pingInterval + pingTimeout`. The time while the inbox is full does not count as silence, because the
+//! client itself has stopped reading. The time while the machine sleeps does count.
 //!
 //! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
 //! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach
@@ -78,8 +80,8 @@
 //!
 //! # Delivery
 //!
-//! Messages arrive at most once, and in the order of the calls to `send`: nothing is ever sent twice. `Ok`
-//! from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
+//! Messages arrive in the order of the calls to `send`, and at most once, because nothing is ever sent twice.
+//! `Ok` from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
 //! together or not at all, and no message of another thread comes between them. [`Client::flush`] waits until
 //! all messages that were accepted before the call are written. [`Client::disconnect`] writes all accepted
 //! messages before it ends the connection, or returns [`Error::Unsent`] with the number of messages that are
