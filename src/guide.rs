@@ -353,7 +353,7 @@
 //!
 //! # See what happens
 //!
-//! Install any logger of the [`log`] facade, such as `env_logger`, with the filter
+//! Install any logger of the [`log`](https://docs.rs/log) facade, such as `env_logger`, with the filter
 //! `info,engineio=debug`. To see each packet without its contents, set a function with
 //! [`on_packet`](crate::ClientBuilder::on_packet). [`Client::stats`](crate::Client::stats) returns counters:
 //!

@@ -101,7 +101,7 @@
 //!
 //! Both transports connect in the same way. The system's TLS library checks certificates against the system's
 //! authorities and those added by [`ClientBuilder::ca_certificate`]. A proxy comes from
-//! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
+//! [`ClientBuilder::proxy`], from the `ureq::Agent` passed to [`ClientBuilder::http_agent`], or from the
 //! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An HTTP proxy forwards the
 //! requests of long polling to an `http://` server. All other connections through a proxy are tunnels (HTTP
 //! CONNECT or SOCKS5).
@@ -133,7 +133,7 @@
 //!
 //! # Logging
 //!
-//! The crate logs through the [`log`] facade, with the target `engineio`:
+//! The crate logs through the [`log`](https://docs.rs/log) facade, with the target `engineio`:
 //!
 //! | level | lines |
 //! |---|---|

@@ -141,7 +141,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns a channel of events, for loops and [`crossbeam_channel::select!`]. From now on, the channel
+    /// Returns a channel of events, for loops and `crossbeam_channel::select!`. From now on, the channel
     /// gets the events of all connections of this client, and of its reconnections. The handler for an event
     /// runs before the event is sent to the channel. Each call returns a new channel, and every channel gets
     /// every event.
