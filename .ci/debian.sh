@@ -42,6 +42,22 @@ unpack() {
     printf '%s' "$*" >"$root/unpacked"
 }
 
+# Unpacks packages of Debian for i386, like `unpack`, with package lists of their own.
+unpack_i386() {
+    local lists=$platforms/i386-lists
+    mkdir -p "$lists"/{lists/partial,cache/archives/partial}
+    touch "$lists/status"
+    cat >"$lists/apt.conf" <<CONF
+Dir::State "$lists";
+Dir::State::status "$lists/status";
+Dir::Cache "$lists/cache";
+APT::Architecture "i386";
+APT::Architectures { "i386"; };
+CONF
+    APT_CONFIG=$lists/apt.conf apt-get update -qq || true
+    APT_CONFIG=$lists/apt.conf unpack "$@"
+}
+
 # Uses the Rust compiler in the folder of that name below target/platforms.
 use_rust() {
     local usr=$platforms/$1/usr

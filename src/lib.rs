@@ -183,6 +183,7 @@ mod connect;
 mod error;
 mod event;
 mod guarded;
+pub mod guide;
 mod json;
 mod logger;
 mod message;
@@ -251,6 +252,6 @@ pub use transport::{TransportKind, UnknownTransport};
 pub use {bytes, crossbeam_channel, log, serde_json, ureq};
 
 /// Compiles the README's snippets.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sigint"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

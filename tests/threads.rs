@@ -79,7 +79,8 @@ fn one_thread_until_the_first_handler_runs() {
             client.send("the echo of this meets no handler").unwrap();
             client.flush(PATIENCE).unwrap();
             eventually("the echo", || client.stats().received.messages == 1);
-            assert_eq!(readers(), ["eio-reader"]);
+            // The writer may have started, as the reader may have been at the socket.
+            assert!(!names().contains(&WATCHDOG.into()), "{:?}", names());
         }
         // The handler itself sees the watchdog.
         let (entered, enters) = bounded(1);
@@ -216,11 +217,7 @@ fn a_lost_connection_keeps_nothing_while_the_policy_waits() {
     let before = descriptors();
     let server = Scripted::websocket(Exchange::reset);
     let policy = Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10);
-    let builder = Client::builder().reconnection(policy);
-    // The handler of Ctrl-C has file descriptors of its own.
-    #[cfg(feature = "sigint")]
-    let builder = builder.handle_sigint(false);
-    let client = builder.build().unwrap();
+    let client = Client::builder().reconnection(policy).build().unwrap();
     client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
     eventually("it is lost", || client.is_reconnecting());
     // The server keeps its ends of all connections until it is dropped.

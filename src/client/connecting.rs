@@ -38,6 +38,22 @@ impl From<Refusal> for Error {
     }
 }
 
+/// A thread that is about to connect again by the policy, until it is dropped.
+struct Reconnecting<'a>(&'a Core);
+
+impl<'a> Reconnecting<'a> {
+    fn begin(core: &'a Core) -> Self {
+        lock(&core.course).reconnecting += 1;
+        Reconnecting(core)
+    }
+}
+
+impl Drop for Reconnecting<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.course).reconnecting -= 1;
+    }
+}
+
 impl Core {
     pub(super) fn connect(self: &Arc<Self>, url: &str, options: &ConnectOptions) -> Result<()> {
         let plan = Plan::new(url, options, &self.options, &self.memory)?;
@@ -118,15 +134,13 @@ impl Core {
     /// no policy.
     fn connect_again(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
-        lock(&self.course).reconnecting += 1;
-        let connected = policy.run(
+        let _reconnecting = Reconnecting::begin(self);
+        Some(policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
             |next| self.attempt_again(epoch, next),
             |event| self.report_reconnection(event, turn),
-        );
-        lock(&self.course).reconnecting -= 1;
-        Some(connected)
+        ))
     }
 
     /// True if the user has neither connected nor disconnected since that epoch began.

@@ -147,7 +147,8 @@ mod tests {
             (r#"{"a":{}}"#, 100_000, true),
             (r#"{"":0}"#, 100_000, true),
             ("[0]", 100_000, false),
-            ("[0]", 2_000_000, true),
+            // Values are half as large on a 32-bit machine.
+            ("[0]", 2_000_000, cfg!(target_pointer_width = "64")),
         ];
         for (element, length, too_high) in table {
             assert_eq!(is_too_high(&list(element, length)), too_high, "{length} times {element}");

@@ -19,7 +19,7 @@ use crate::testing::hang::{Chance, Watchdog, give_up, seed, times};
 use crate::transport::TransportError;
 
 fn rounds() -> u64 {
-    times(20_000, 100_000)
+    times(5_000, 100_000)
 }
 
 const OPERATIONS: usize = 12;
