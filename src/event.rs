@@ -122,11 +122,15 @@ impl Event {
 ///
 /// let client = Client::new();
 /// client.on_connect(|client| client.send("a result"));
-/// client.on_message(|_, message| println!("no result: {message}"));
-/// client.on_disconnect(|_, _| std::process::exit(1));
+/// client.on_message(|client, message| -> engineio::Result<()> {
+///     client.send("a result, after `?`")?;
+///     client.send(message)?;
+///     Ok(())
+/// });
+/// client.on_disconnect(|_, reason| println!("no result: {reason}"));
 /// ```
 ///
-/// The value of any other expression is discarded with a semicolon:
+/// Any other value is an error of the compiler. A semicolon at the end discards it:
 ///
 /// ```compile_fail
 /// let client = engineio::Client::new();

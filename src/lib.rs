@@ -1,15 +1,17 @@
 //! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client: long
 //! polling, websocket, and the upgrade between them, without an async runtime.
 //!
-//! The client works with every Engine.IO 4 server: python-engineio, npm's `engine.io` (which is also the
-//! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
-//! program, use an async client.
+//! The client works with every Engine.IO v4 server, such as python-engineio, npm's `engine.io` and
+//! engineioxide. This crate is for programs that use threads. Socket.IO is another protocol, on top of
+//! Engine.IO: for a Socket.IO server, use a Socket.IO client.
 //!
-//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. A websocket of v3 begins
-//! like one of v4. If the server's first packet by websocket has no `maxPayload`, and has the default times
-//! of v3, the client therefore asks the server once by polling for its version. A v3 server with other times
-//! is only recognized later: it ends the connection, because in v3 the client has to ping, and
-//! [`Client::last_error`] says so.
+//! | to | see |
+//! |---|---|
+//! | find the code for a task | [`guide`] |
+//! | connect, send and receive | [`Client`] |
+//! | set options | [`ClientBuilder`], [`ConnectOptions`] |
+//! | react to errors | [`Error`] |
+//! | look up the error that you see, or a function of python-engineio | the README |
 //!
 //! # Quick start
 //!
@@ -58,8 +60,8 @@
 //! thread writes the close.
 //!
 //! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
-//! waits for Ctrl-C. It starts with the first connection of a client, unless `ClientBuilder::handle_sigint`
-//! is `Ignore`, and stays for the life of the process.
+//! waits for Ctrl-C. This thread starts with the first connection of a client, unless
+//! `ClientBuilder::handle_sigint` is `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
 //!
@@ -90,20 +92,8 @@
 //!
 //! # Errors
 //!
-//! | error | reaction |
-//! |---|---|
-//! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
-//! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
-//! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
-//! | [`Error::WebSocketClosed`] | read the server's close code and reason, then connect again |
-//! | [`Error::ConnectHandler`] | correct the cause in the handler, then connect again |
-//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect, or wait for the reconnection policy |
-//! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
-//! | [`Error::QueueFull`] | wait, or drop the message |
-//! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
-//!
-//! [`Error::kind`] is for comparisons and for labels of metrics. `From` and `?` convert an error into a
-//! [`std::io::Error`], and convert serde_json's errors and [`UnknownTransport`] into errors of this crate.
+//! [`Error`] has a table of all errors and of the reactions to them, with an example for each reaction. The
+//! error that ended a connection is in [`Client::last_error`].
 //!
 //! # TLS and proxies
 //!
@@ -116,11 +106,6 @@
 //!
 //! [`Client::connect_with`] also connects to Unix sockets. [`ClientBuilder::local_address`] sets the client's
 //! address of TCP connections, and [`ClientBuilder::resolve`] the server's.
-//!
-//! # Coming from Python
-//!
-//! The client mirrors the synchronous `Client` of python-engineio. The README has a table of the calls of
-//! both.
 //!
 //! # Limits
 //!
@@ -136,6 +121,13 @@
 //! | events in an event channel | at most 65,536 | [`Client::events`] |
 //! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
 //! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
+//!
+//! # Older servers
+//!
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. By polling, the
+//! client recognizes such a server at once. By websocket, v3 begins like v4: if the first packet looks like
+//! one of v3, the client asks the server by polling for its version. A v3 server with unusual settings is
+//! recognized only when it ends the connection, and [`Client::last_error`] says so then.
 //!
 //! # Logging
 //!
@@ -238,7 +230,8 @@ pub use transport::{TransportKind, UnknownTransport};
 /// use engineio::serde_json::json;
 /// use engineio::{Client, ureq};
 ///
-/// let agent = ureq::Agent::config_builder().user_agent("mine/1.0").build().new_agent();
+/// let config = ureq::Agent::config_builder().user_agent("mine/1.0").build();
+/// let agent = config.new_agent();
 /// let client = Client::builder().http_agent(agent).build()?;
 /// # let _ = client.send(json!({"x": 1}));
 /// let events = client.events(10);

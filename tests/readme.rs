@@ -162,11 +162,34 @@ fn every_example_is_listed() {
 }
 
 /// Wider code needs a scroll bar on most pages.
+fn is_not_wide(file: &Path, line: &str) {
+    assert!(line.chars().count() <= 80, "{}: more than 80 columns: {line}", file.display());
+}
+
 #[test]
 fn code_is_not_wide() {
     for block in parts().1 {
-        for line in block.lines() {
-            assert!(line.chars().count() <= 80, "more than 80 columns: {line}");
+        block.lines().for_each(|line| is_not_wide(Path::new("README.md"), line));
+    }
+}
+
+#[test]
+fn code_in_documentation_is_not_wide() {
+    let mut files = vec![root().join("src")];
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            files.extend(fs::read_dir(&file).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let (source, mut is_code) = (fs::read_to_string(&file).unwrap(), false);
+        for line in source.lines().map(str::trim_start) {
+            let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
+            let Some(line) = comment.map(|line| line.strip_prefix(' ').unwrap_or(line)) else { continue };
+            if line.starts_with("```") {
+                is_code = !is_code;
+            } else if is_code {
+                is_not_wide(&file, line);
+            }
         }
     }
 }
