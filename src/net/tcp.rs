@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::waker::{FDS, Waker};
+use super::waker::Waker;
 
 /// The longest single `poll(2)`. Where the timeout is a 32-bit number of milliseconds, as on Windows and
 /// macOS, `poll` fails above 24.8 days.
@@ -21,8 +21,8 @@ const HANG_UP_PAUSE: Duration = Duration::from_millis(50);
 /// A TCP socket in non-blocking mode, and whether this side has closed it.
 ///
 /// `shutdown` alone does not end the waits of other threads everywhere: a blocked `WSAPoll` of Windows does
-/// not notice it, and macOS refuses it for a socket that is still connecting. So there every wait also waits
-/// for `waker`.
+/// not notice it, and macOS refuses it for a socket that is still connecting. So every wait also waits for
+/// `waker`.
 pub(crate) struct Tcp {
     stream: TcpStream,
     closed: AtomicBool,
@@ -86,14 +86,14 @@ impl Tcp {
     fn pause(&self, deadline: Option<Instant>) -> io::Result<()> {
         let end = Instant::now() + HANG_UP_PAUSE;
         let deadline = deadline.filter(|deadline| *deadline <= end);
-        poll_until(&mut self.waker.alone(), deadline.or(Some(end)))?;
+        poll_until(&mut [self.waker.poll_fd()], deadline.or(Some(end)))?;
         self.check_open()?;
         if deadline.is_some() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
     /// What [`poll_until`] needs to wait for this socket among others: the socket itself, and its waker.
-    pub(super) fn poll_fds(&self, wanted: PollFlags) -> [PollFd<'_>; FDS] {
-        self.waker.beside(PollFd::new(&self.stream, wanted))
+    pub(super) fn poll_fds(&self, wanted: PollFlags) -> [PollFd<'_>; 2] {
+        [PollFd::new(&self.stream, wanted), self.waker.poll_fd()]
     }
 }
 

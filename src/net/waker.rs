@@ -1,37 +1,43 @@
-//! The end of the waits for a socket, where `shutdown` alone does not end them.
+//! A descriptor that wakes the threads that wait in `poll(2)`.
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) use loopback::{FDS, Waker};
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) use none::{FDS, Waker};
+use std::io;
 
-/// `shutdown` ends every wait on Linux, also for a socket that is still connecting. A descriptor for each
-/// connection would only cost time, and half of the process's descriptors.
+use rustix::event::{PollFd, PollFlags};
+
+/// A descriptor that becomes readable when [`wake`](Waker::wake) is called, and stays so.
+pub(super) struct Waker(handle::Handle);
+
+impl Waker {
+    pub(super) fn new() -> io::Result<Self> {
+        handle::new().map(Waker)
+    }
+
+    /// Wakes every thread that waits for this descriptor, now or later.
+    pub(super) fn wake(&self) {
+        handle::make_readable(&self.0);
+    }
+
+    pub(super) fn poll_fd(&self) -> PollFd<'_> {
+        PollFd::new(&self.0, PollFlags::IN)
+    }
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod none {
+mod handle {
     use std::io;
+    use std::os::fd::OwnedFd;
 
-    use rustix::event::PollFd;
+    use rustix::event::{EventfdFlags, eventfd};
 
-    pub(in crate::net) struct Waker;
+    pub(super) type Handle = OwnedFd;
 
-    /// The number of descriptors of a wait.
-    pub(in crate::net) const FDS: usize = 1;
+    pub(super) fn new() -> io::Result<Handle> {
+        Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)
+    }
 
-    impl Waker {
-        pub(in crate::net) fn new() -> io::Result<Self> {
-            Ok(Waker)
-        }
-
-        pub(in crate::net) fn wake(&self) {}
-
-        pub(in crate::net) fn beside<'a>(&'a self, socket: PollFd<'a>) -> [PollFd<'a>; FDS] {
-            [socket]
-        }
-
-        pub(in crate::net) fn alone(&self) -> [PollFd<'_>; FDS - 1] {
-            []
-        }
+    pub(super) fn make_readable(handle: &Handle) {
+        // This fails only if the counter is full, and then the descriptor is readable.
+        let _ = rustix::io::write(handle, &1_u64.to_ne_bytes());
     }
 }
 
@@ -41,69 +47,59 @@ mod loopback {
     use std::io;
     use std::net::{Ipv4Addr, UdpSocket};
 
-    use rustix::event::{PollFd, PollFlags};
+    pub(super) type Handle = UdpSocket;
 
-    /// A descriptor that becomes readable when [`wake`](Waker::wake) is called, and stays so.
-    pub(in crate::net) struct Waker(pub(super) UdpSocket);
+    pub(super) fn new() -> io::Result<Handle> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // From here on the system drops what other sockets send to this one.
+        socket.connect(socket.local_addr()?)?;
+        socket.set_nonblocking(true)?;
+        while socket.recv(&mut [0]).is_ok() {}
+        Ok(socket)
+    }
 
-    /// The number of descriptors of a wait.
-    #[cfg_attr(test, allow(dead_code, reason = "Linux has another waker"))]
-    pub(in crate::net) const FDS: usize = 2;
-
-    impl Waker {
-        pub(in crate::net) fn new() -> io::Result<Self> {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            // From here on the system drops what other sockets send to this one.
-            socket.connect(socket.local_addr()?)?;
-            socket.set_nonblocking(true)?;
-            while socket.recv(&mut [0]).is_ok() {}
-            Ok(Waker(socket))
-        }
-
-        /// Wakes every thread that waits for this descriptor, now or later.
-        pub(in crate::net) fn wake(&self) {
-            // The datagram stays in the socket, because nobody reads it. If its buffer is full, the socket is
-            // readable already.
-            let _ = self.0.send(&[1]);
-        }
-
-        /// The descriptors of a wait for a socket.
-        pub(in crate::net) fn beside<'a>(&'a self, socket: PollFd<'a>) -> [PollFd<'a>; FDS] {
-            let [waker] = self.alone();
-            [socket, waker]
-        }
-
-        /// The descriptors of a wait for nothing but the waker.
-        pub(in crate::net) fn alone(&self) -> [PollFd<'_>; FDS - 1] {
-            [PollFd::new(&self.0, PollFlags::IN)]
-        }
+    pub(super) fn make_readable(handle: &Handle) {
+        // The datagram stays in the socket, because nobody reads it. If its buffer is full, the socket is
+        // readable already.
+        let _ = handle.send(&[1]);
     }
 }
 
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use loopback as handle;
+
 #[cfg(test)]
 mod tests {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::event::{Timespec, poll};
 
-    use super::loopback::Waker;
+    use super::*;
 
     /// Returns the number of readable descriptors, without waiting.
-    fn readable(waker: &Waker) -> usize {
-        poll(&mut waker.alone(), Some(&Timespec::default())).unwrap()
+    fn readable(fd: PollFd<'_>) -> usize {
+        poll(&mut [fd], Some(&Timespec::default())).unwrap()
+    }
+
+    #[test]
+    fn a_waker_is_readable_from_its_first_wake_on() {
+        let waker = Waker::new().unwrap();
+        assert_eq!(readable(waker.poll_fd()), 0);
+        for _ in 0..3 {
+            waker.wake();
+            assert_eq!(readable(waker.poll_fd()), 1);
+        }
     }
 
     /// The waker of other systems works on Linux too.
     #[test]
     fn a_socket_that_is_connected_to_itself_wakes_and_hears_nobody_else() {
-        let waker = Waker::new().unwrap();
+        let socket = loopback::new().unwrap();
         let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         // Some systems refuse this, and others drop the datagram.
-        let _ = stranger.send_to(&[1], waker.0.local_addr().unwrap());
-        assert_eq!(readable(&waker), 0);
+        let _ = stranger.send_to(&[1], socket.local_addr().unwrap());
+        assert_eq!(readable(PollFd::new(&socket, PollFlags::IN)), 0);
         for _ in 0..3 {
-            waker.wake();
-            assert_eq!(readable(&waker), 1);
+            loopback::make_readable(&socket);
+            assert_eq!(readable(PollFd::new(&socket, PollFlags::IN)), 1);
         }
-        let mut fds = waker.beside(PollFd::new(&stranger, PollFlags::IN));
-        assert_eq!(poll(&mut fds, Some(&Timespec::default())).unwrap(), 1);
     }
 }

@@ -15,7 +15,6 @@ use super::{Register, Waiter};
 use crate::error::Error;
 use crate::net::TimeLeft;
 use crate::net::tcp::{Tcp, poll_until};
-use crate::net::waker::FDS;
 use crate::sync::after;
 
 /// The head start of an attempt before the next one ("Connection Attempt Delay"; RFC 8305, section 8).
@@ -100,7 +99,7 @@ impl Race<'_> {
         poll_until(&mut fds, Some(until))?;
         // An attempt is over if its socket is ready, or if its waker is.
         let is_over = |fds: &[PollFd<'_>]| fds.iter().any(|fd| !fd.revents().is_empty());
-        Ok(fds.chunks(FDS).map(is_over).collect())
+        Ok(fds.chunks(2).map(is_over).collect())
     }
 
     /// Takes out the attempts that are over, and returns the first one that has succeeded.
