@@ -100,7 +100,9 @@ impl Listener for ClientListener {
         if !self.refused {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
         }
-        self.record.open(result);
+        if self.has_connect_handler {
+            self.record.open(result);
+        }
         // `connect` may return from here on. The event comes after that, because the caller of `connect` may
         // be the thread that reads the channel.
         self.publish(&Event::Connect, Duration::ZERO, before);

@@ -119,6 +119,11 @@ impl HttpClient {
         &self.0
     }
 
+    /// True if the user has lent an agent. Requests then run its middleware, and take the lock of its jar.
+    pub(crate) fn has_users_agent(&self) -> bool {
+        self.0.settings.agent.is_some()
+    }
+
     /// The proxy that requests to `url` go through, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
         url.parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())

@@ -62,8 +62,10 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 
 /// Closes the outbox for messages, and writes the close or leaves that to the writer thread.
 pub(super) fn write_close(session: &Arc<Session>, closer: Closer) -> Result<()> {
-    // A websocket can refuse to be written at once, and would then be waited for without a limit.
-    let patient = closer == Closer::Waiting && session.transport.send_is_bounded();
+    // A websocket can refuse to be written at once, and would then be waited for without a limit. Code of the
+    // user's has no limit either.
+    let is_bounded = session.transport.send_is_bounded() && !session.transport.send_runs_user_code();
+    let patient = closer == Closer::Waiting && is_bounded && session.options.observer.is_none();
     match session.outbox.queue_close(closer != Closer::Ending, patient) {
         Admission::Direct(close) if patient => {
             write_batch(session, &mut VecDeque::from([close]), &mut Vec::new());

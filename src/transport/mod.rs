@@ -137,6 +137,11 @@ pub(crate) trait Transport: Send + Sync {
     /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
 
+    /// True if `send` runs code of the user's, or waits for a lock that the user may hold.
+    fn send_runs_user_code(&self) -> bool {
+        false
+    }
+
     /// The number of written messages that the server's system has not confirmed. The end of the connection
     /// may destroy them.
     fn unconfirmed(&self) -> u64 {

@@ -389,4 +389,8 @@ impl Transport for Polling {
         // The request timeout bounds a POST.
         true
     }
+
+    fn send_runs_user_code(&self) -> bool {
+        self.http.has_users_agent()
+    }
 }

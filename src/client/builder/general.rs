@@ -250,10 +250,9 @@ impl ClientBuilder {
     ///   while a handler occupies the reader; or the thread that connects, for packets that came with the
     ///   handshake. Received packets are shown in the server's order.
     /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
-    ///   function runs on the writer thread, or on the thread that calls `disconnect` for the close of an idle
-    ///   polling connection. Sent packets are shown in the order of the wire, except for a pong, which may be
-    ///   written ahead of packets that were shown before it. If the connection breaks, the last packets that
-    ///   were shown may not have arrived.
+    ///   function runs on the writer thread. Sent packets are shown in the order of the wire, except for a
+    ///   pong, which may be written ahead of packets that were shown before it. If the connection breaks, the
+    ///   last packets that were shown may not have arrived.
     ///
     /// The function can run on several threads at once. Nothing is received or sent while it runs, so it must
     /// return soon, and must not wait for this client. A panic is caught; the first one is logged at error.
