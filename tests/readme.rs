@@ -33,36 +33,12 @@ fn parts() -> (Vec<&'static str>, Vec<&'static str>) {
     (texts, blocks)
 }
 
-/// The first code block in that language.
-fn code(language: &str) -> &'static str {
-    let (_, blocks) = parts();
-    let block = blocks.iter().find_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
-    block.unwrap_or_else(|| panic!("the README has no code in {language}"))
-}
-
 /// The entry point of the child process. The parent process has no URL.
 #[test]
 fn child() {
     if std::env::var_os(URL).is_some() {
         first_program::main().expect("the first program works");
     }
-}
-
-/// Runs the first program until it prints the server's answer.
-fn greets(url: &str) {
-    let program = std::env::current_exe().expect("the test has a path");
-    let program = program.to_str().expect("a path in UTF-8");
-    let variable = format!("{URL}={url}");
-    let arguments = [&variable, program, "--exact", "child", "--nocapture"];
-    let mut client = harness::Example::start(Path::new("env"), &arguments);
-    client.stdout.wait_for("Server says: Hello Server!");
-}
-
-#[test]
-#[cfg(unix)]
-fn the_first_program_with_rust() {
-    let server = demo_server::Server::start(demo_server::Kind::Echo).expect("a port is free");
-    greets(server.url());
 }
 
 #[cfg(unix)]
@@ -72,6 +48,23 @@ mod servers {
     use common::{eventually, official};
 
     use super::*;
+
+    /// The first code block in that language.
+    fn code(language: &str) -> &'static str {
+        let (_, blocks) = parts();
+        let block = blocks.iter().find_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+        block.unwrap_or_else(|| panic!("the README has no code in {language}"))
+    }
+
+    /// Runs the first program until it prints the server's answer.
+    fn greets(url: &str) {
+        let program = std::env::current_exe().expect("the test has a path");
+        let program = program.to_str().expect("a path in UTF-8");
+        let variable = format!("{URL}={url}");
+        let arguments = [&variable, program, "--exact", "child", "--nocapture"];
+        let mut client = harness::Example::start(Path::new("env"), &arguments);
+        client.stdout.wait_for("Server says: Hello Server!");
+    }
 
     /// A server of the README as a child process. It ends when it is dropped, and with this process.
     struct Server {
@@ -106,6 +99,12 @@ mod servers {
             self.example.code();
             let _ = fs::remove_file(&self.file);
         }
+    }
+
+    #[test]
+    fn the_first_program_with_rust() {
+        let server = demo_server::Server::start(demo_server::Kind::Echo).expect("a port is free");
+        greets(server.url());
     }
 
     #[test]
