@@ -40,7 +40,7 @@ Examples:
   engineio-cat --path socket.io http://localhost:3000
         Talk to a Socket.IO server. The line 0 enters its namespace, 2[\"event\",\"data\"] emits.")]
 struct Arguments {
-    /// URL of the server: http, https, ws or wss
+    /// URL of the server: http, https, ws, wss or unix
     url: String,
 
     /// Use this transport, polling or websocket. If repeated, the transports are tried in that order
