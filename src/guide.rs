@@ -41,8 +41,8 @@
 //! }
 //! ```
 //!
-//! A handler gets the client, so it needs no clone of its own. It returns nothing, or a `Result` with any
-//! error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult).
+//! A handler gets the client, so it needs no clone of its own. A handler returns nothing, or a `Result` with
+//! any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult).
 //!
 //! [`Client::send`](crate::Client::send) can be called on any thread. `Ok` means that the message was
 //! accepted. Messages are written in the order of the calls.
@@ -153,7 +153,7 @@
 //! ```
 //!
 //! - With [`first_connect`](crate::Reconnection::first_connect), the policy also repeats the first `connect`.
-//! - The connect handler runs for each connection. It is the place for what the server has to hear first.
+//! - The connect handler runs for each connection. Send in it what the server has to hear first.
 //! - Between two connections, `send` returns [`Error::SocketIsClosed`](crate::Error::SocketIsClosed). No
 //!   message is kept for the next connection.
 //! - [`Client::disconnect`](crate::Client::disconnect) ends the policy.
@@ -185,7 +185,8 @@
 //!     Reconnection::new().before_attempt(move |_| {
 //!         let bearer = format!("Bearer {}", fetch_token()?);
 //!         let options = ConnectOptions::new().header("Authorization", bearer);
-//!         Ok::<_, std::io::Error>(NextAttempt::connect("https://example.org", options))
+//!         let next = NextAttempt::connect("https://example.org", options);
+//!         Ok::<_, std::io::Error>(next)
 //!     })
 //! }
 //! ```
@@ -352,7 +353,7 @@
 //!
 //! # See what happens
 //!
-//! Install any logger of the [`log`] facade, such as `env_logger`, with the filter
+//! Install any logger of the [`log`](https://docs.rs/log) facade, such as `env_logger`, with the filter
 //! `info,engineio=debug`. To see each packet without its contents, set a function with
 //! [`on_packet`](crate::ClientBuilder::on_packet). [`Client::stats`](crate::Client::stats) returns counters:
 //!

@@ -33,36 +33,12 @@ fn parts() -> (Vec<&'static str>, Vec<&'static str>) {
     (texts, blocks)
 }
 
-/// The first code block in that language.
-fn code(language: &str) -> &'static str {
-    let (_, blocks) = parts();
-    let block = blocks.iter().find_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
-    block.unwrap_or_else(|| panic!("the README has no code in {language}"))
-}
-
 /// The entry point of the child process. The parent process has no URL.
 #[test]
 fn child() {
     if std::env::var_os(URL).is_some() {
         first_program::main().expect("the first program works");
     }
-}
-
-/// Runs the first program until it prints the server's answer.
-fn greets(url: &str) {
-    let program = std::env::current_exe().expect("the test has a path");
-    let program = program.to_str().expect("a path in UTF-8");
-    let variable = format!("{URL}={url}");
-    let arguments = [&variable, program, "--exact", "child", "--nocapture"];
-    let mut client = harness::Example::start(Path::new("env"), &arguments);
-    client.stdout.wait_for("Server says: Hello Server!");
-}
-
-#[test]
-#[cfg(unix)]
-fn the_first_program_with_rust() {
-    let server = demo_server::Server::start(demo_server::Kind::Echo).expect("a port is free");
-    greets(server.url());
 }
 
 #[cfg(unix)]
@@ -72,6 +48,23 @@ mod servers {
     use common::{eventually, official};
 
     use super::*;
+
+    /// The first code block in that language.
+    fn code(language: &str) -> &'static str {
+        let (_, blocks) = parts();
+        let block = blocks.iter().find_map(|block| block.strip_prefix(language)?.strip_prefix('\n'));
+        block.unwrap_or_else(|| panic!("the README has no code in {language}"))
+    }
+
+    /// Runs the first program until it prints the server's answer.
+    fn greets(url: &str) {
+        let program = std::env::current_exe().expect("the test has a path");
+        let program = program.to_str().expect("a path in UTF-8");
+        let variable = format!("{URL}={url}");
+        let arguments = [&variable, program, "--exact", "child", "--nocapture"];
+        let mut client = harness::Example::start(Path::new("env"), &arguments);
+        client.stdout.wait_for("Server says: Hello Server!");
+    }
 
     /// A server of the README as a child process. It ends when it is dropped, and with this process.
     struct Server {
@@ -106,6 +99,12 @@ mod servers {
             self.example.code();
             let _ = fs::remove_file(&self.file);
         }
+    }
+
+    #[test]
+    fn the_first_program_with_rust() {
+        let server = demo_server::Server::start(demo_server::Kind::Echo).expect("a port is free");
+        greets(server.url());
     }
 
     #[test]
@@ -162,11 +161,34 @@ fn every_example_is_listed() {
 }
 
 /// Wider code needs a scroll bar on most pages.
+fn is_not_wide(file: &Path, line: &str) {
+    assert!(line.chars().count() <= 80, "{}: more than 80 columns: {line}", file.display());
+}
+
 #[test]
 fn code_is_not_wide() {
     for block in parts().1 {
-        for line in block.lines() {
-            assert!(line.chars().count() <= 80, "more than 80 columns: {line}");
+        block.lines().for_each(|line| is_not_wide(Path::new("README.md"), line));
+    }
+}
+
+#[test]
+fn code_in_documentation_is_not_wide() {
+    let mut files = vec![root().join("src")];
+    while let Some(file) = files.pop() {
+        if file.is_dir() {
+            files.extend(fs::read_dir(&file).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let (source, mut is_code) = (fs::read_to_string(&file).unwrap(), false);
+        for line in source.lines().map(str::trim_start) {
+            let comment = line.strip_prefix("///").or(line.strip_prefix("//!"));
+            let Some(line) = comment.map(|line| line.strip_prefix(' ').unwrap_or(line)) else { continue };
+            if line.starts_with("```") {
+                is_code = !is_code;
+            } else if is_code {
+                is_not_wide(&file, line);
+            }
         }
     }
 }

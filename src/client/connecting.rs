@@ -31,7 +31,7 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::NotDisconnected => Error::AlreadyConnected,
             Refusal::Superseded => Error::connection(
-                "the attempt was called off: the client has connected or disconnected since",
+                "the attempt was cancelled, because the client has connected or disconnected meanwhile",
             ),
             Refusal::Abandoned => Error::connection("every handle of the client was dropped"),
         }

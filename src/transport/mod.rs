@@ -26,7 +26,7 @@ pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 /// # Examples
 ///
 /// ```
-/// use engineio::TransportKind;
+/// use engineio::{ErrorKind, TransportKind};
 ///
 /// assert_eq!(TransportKind::WebSocket.to_string(), "websocket");
 /// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
@@ -36,7 +36,7 @@ pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 ///     names.split(',').map(|name| Ok(name.parse()?)).collect()
 /// }
 /// let error = parse("polling,carrier pigeon").unwrap_err();
-/// assert!(matches!(error, engineio::Error::InvalidOption { option: "transports", .. }));
+/// assert_eq!(error.kind(), ErrorKind::InvalidOption);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
