@@ -22,13 +22,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [try again](#try-again), or [give up](#give-up) | [`Connection`], [`Timeout`], [`Protocol`] |
 /// | [connect again](#connect-again) | [`SocketIsClosed`], [`NotConnected`], [`WebSocketClosed`] |
 /// | [wait, or drop the message](#wait-or-drop-the-message) | [`QueueFull`] |
-/// | send these messages again on the next connection | [`Unsent`] |
+/// | send the unsent messages again on the next connection | [`Unsent`] |
 /// | correct the connect handler, then connect again | [`ConnectHandler`] |
-/// | nothing, or disconnect first | [`AlreadyConnected`] |
+/// | use the open connection, or disconnect first | [`AlreadyConnected`] |
 ///
 /// `Display` shows the text of an error, and `Debug` the text and all causes. [`kind`](Self::kind) is for
-/// comparisons and for labels of metrics. `From` and `?` convert an error into a [`std::io::Error`], and
-/// convert serde_json's errors and [`UnknownTransport`](crate::UnknownTransport) into errors of this type.
+/// comparisons and for labels of metrics. `From` and `?` convert this type into a [`std::io::Error`]. They
+/// also convert serde_json's errors and [`UnknownTransport`](crate::UnknownTransport) into this type.
 ///
 /// # Correct the input
 ///
@@ -192,8 +192,8 @@ pub enum Error {
     #[error("the client is already connected")]
     AlreadyConnected,
 
-    /// The call needs a connection, and the client has none. [`Client::transport`](crate::Client::transport)
-    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed).
+    /// The client has no connection, and the call needs one. [`Client::transport`](crate::Client::transport)
+    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed) instead.
     #[error("the client is not connected")]
     NotConnected,
 
@@ -212,7 +212,7 @@ pub enum Error {
         source: Option<ErrorCause>,
     },
 
-    /// The connect handler failed, and the connection was closed for that reason.
+    /// The connect handler failed or panicked, so the connection was closed.
     #[error("the connect handler failed: {message}")]
     #[non_exhaustive]
     ConnectHandler {
@@ -221,8 +221,8 @@ pub enum Error {
     },
 
     /// Nothing can be sent, because there is no connection, or because it is closed or closing. With a
-    /// [reconnection policy](crate::ClientBuilder::reconnection) this is also the error between two
-    /// connections: unless the policy gives up, it connects again without a call of `connect`.
+    /// [reconnection policy](crate::ClientBuilder::reconnection), this is also the error between two
+    /// connections. The policy then connects again without a call of `connect`, unless it gives up.
     #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
@@ -253,8 +253,8 @@ pub enum Error {
     },
 
     /// The text contains U+001E, which separates packets on the polling transport and cannot be escaped. Such
-    /// a text can be sent by websocket, or as a binary message.
-    #[error("a text with U+001E cannot be sent by polling; send it as binary")]
+    /// a text can be sent over websocket, or as a binary message.
+    #[error("a text with U+001E cannot be sent over polling; send it as a binary message")]
     Separator,
 
     /// The connection ended before all messages that `send` had accepted were written. The unsent messages
@@ -291,7 +291,8 @@ pub enum Error {
     #[error("JSON conversion failed")]
     Json(#[source] ErrorCause),
 
-    /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
+    /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error,
+    /// and so does `connect` if the server closes the websocket before the session begins.
     #[error(
         "the server closed the websocket (code {}): \"{reason}\"",
         code.map_or("none".into(), |code| code.to_string())
@@ -304,7 +305,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The server broke the protocol. [`Client::last_error`](crate::Client::last_error) returns this error.
+    /// The server broke the protocol. `connect` returns this error, and so does
+    /// [`Client::last_error`](crate::Client::last_error) if the violation ended a connection.
     #[error("the server broke the protocol: {message}")]
     #[non_exhaustive]
     Protocol {
@@ -313,8 +315,8 @@ pub enum Error {
     },
 }
 
-/// Shows the text of the error and of its causes, without repetitions, because `unwrap` and a `main` that
-/// returns the error print this form. Control characters are shown as escapes.
+/// Shows the text of the error and of its causes, without repetitions. `unwrap`, and a `main` that returns
+/// the error, print this form. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Printable(with_causes(self)))
@@ -405,7 +407,7 @@ mod tests {
 
     #[test]
     fn debug_leads_with_the_text_and_repeats_nothing() {
-        // The systems have different texts for this number.
+        // The text for this error number differs between operating systems.
         let cause = std::io::Error::from_raw_os_error(1);
         let expected = format!("no way to the server: {cause}");
         let error = Error::connection_from("no way to the server", cause);
