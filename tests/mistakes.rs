@@ -36,7 +36,7 @@ fn says(url: &str, parts: &[&str]) {
 }
 
 /// Checks an error as a program prints it, with its causes: there is one question at most, no text goes on
-/// behind a question mark, and no cause is told twice.
+/// behind a question mark, and no cause is repeated.
 fn reads_well(error: &Error) {
     let shown = in_full(error);
     assert!(shown.matches('?').count() <= 1, "{shown}");
@@ -271,7 +271,7 @@ fn a_server_of_another_kind() {
     assert_eq!(old.requests().len(), 1);
 }
 
-/// It opens the connection like any Engine.IO server, and refuses the first message that is not Socket.IO.
+/// A Socket.IO server opens the connection like any Engine.IO server, and refuses the first other message.
 #[test]
 #[cfg(unix)]
 #[ignore = "needs node"]

@@ -41,9 +41,9 @@ pub(crate) enum EndpointError {
 }
 
 impl Endpoint {
-    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`, and for Unix
-    /// sockets `unix`, `http+unix` and `ws+unix`. With
-    /// `slash` the path of every request ends with a slash, and without it only the root path does.
+    /// Parses the user's URL. The schemes are `http` and `https`, their synonyms `ws` and `wss`, and `unix`,
+    /// `http+unix` and `ws+unix` for Unix sockets. With `slash`, the path of every request ends with a slash.
+    /// Without it, only the root path does.
     pub(crate) fn parse(url: &str, engineio_path: &str, slash: bool) -> Result<Endpoint, EndpointError> {
         let path = clean_path(engineio_path, slash)
             .map_err(|reason| EndpointError::Path { reason: reason.into() })?;
