@@ -1,8 +1,11 @@
 //! The end of a connection: its reason, the messages before it, the callers that are told, and the calls
 //! after it.
 
+mod deaf;
 mod endings;
 mod last_words;
+#[cfg(target_os = "linux")]
+mod waiters;
 mod waits;
 
 use std::io;

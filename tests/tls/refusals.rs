@@ -6,7 +6,8 @@ use openssl::symm::Cipher;
 use rcgen::KeyPair;
 
 use crate::builder;
-use crate::certificates::{Authority, Validity, rsa_key};
+use crate::certificates::{Authority, Validity};
+use crate::formats::rsa_key;
 
 fn assert_invalid(builder: ClientBuilder, expected_option: &str, expected: &str) {
     match builder.build() {

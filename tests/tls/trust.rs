@@ -7,7 +7,8 @@ use openssl::symm::Cipher;
 use rcgen::KeyPair;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
-use crate::certificates::{Authority, Identity, Validity, ec_key, rsa_key};
+use crate::certificates::{Authority, Identity, Validity};
+use crate::formats::{ec_key, rsa_key};
 use crate::server::{Server, Setup};
 use crate::{assert_refused, assert_works, builder};
 
