@@ -140,7 +140,7 @@ impl fmt::Display for ReconnectionEvent {
             Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
             Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempt(s) to connect again"),
             Self::Cancelled { attempts } => {
-                write!(f, "connecting again was called off after {attempts} attempt(s)")
+                write!(f, "connecting again was cancelled after {attempts} attempt(s)")
             }
         }
     }

@@ -86,7 +86,7 @@ fn the_scheme_lacks_a_slash_or_its_colon() {
         ("ws:/localhost", "ws"),
         ("wss:\\\\localhost", "wss"),
     ] {
-        says(url, &[&format!("two slashes behind {scheme}: {scheme}://")]);
+        says(url, &[&format!("two slashes after {scheme}: {scheme}://")]);
     }
 }
 
@@ -104,7 +104,7 @@ fn http_for_https_where_the_server_says_nothing_at_all() {
     let server = Scripted::start(|exchange| exchange.close());
     says(
         server.url(),
-        &[listed("the server closed the connection without an answer"), "is it https://", "path"],
+        &[listed("the server closed the connection without an answer"), "expect https://", "path"],
     );
 }
 
