@@ -50,7 +50,8 @@
 //! # JSON
 //!
 //! [`Message::json`](crate::Message::json) parses a message into any type that implements `Deserialize`, and
-//! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`:
+//! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`. The derive
+//! macros need `cargo add serde --features derive`.
 //!
 //! ```
 //! use engineio::Client;
