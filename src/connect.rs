@@ -138,7 +138,7 @@ impl Plan {
             log!(
                 self.options.logger,
                 Info,
-                "connecting to {} by websocket, as after the last upgrade",
+                "connecting to {} by websocket, because the last connection was upgraded",
                 self.endpoint
             );
             match self.websocket(&http) {
@@ -148,7 +148,12 @@ impl Plan {
                     return Err(failed.error);
                 }
                 Err(failed) => {
-                    log!(self.options.logger, Warn, "no connection by websocket alone: {}", failed.error);
+                    log!(
+                        self.options.logger,
+                        Warn,
+                        "no connection by websocket, so polling is next: {}",
+                        failed.error
+                    );
                     let connected = self.by_transports(&http, attempt);
                     // An upgrade of this attempt does not count: the next attempt would fail first, too.
                     self.memory.upgraded.store(false, Ordering::Relaxed);
@@ -414,6 +419,10 @@ impl Progress for Unwatched {
     fn written(&self, _: Written) {}
 
     fn urgent(&self) -> Option<Packet> {
+        None
+    }
+
+    fn deadline(&self) -> Option<Instant> {
         None
     }
 }

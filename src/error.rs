@@ -13,18 +13,150 @@ pub use kind::ErrorKind;
 /// The result type of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Every error of this crate, grouped by what the caller can do about it. Clones share the causes.
+/// Every error of this crate. Clones share the causes.
 ///
-/// # Examples
+/// | reaction | errors |
+/// |---|---|
+/// | [correct the input](#correct-the-input) | [`InvalidUrl`], [`InvalidOption`], [`InvalidEvent`] |
+/// | [change the message](#change-the-message) | [`Separator`], [`MessageTooLarge`], [`Json`] |
+/// | [try again](#try-again), or [give up](#give-up) | [`Connection`], [`Timeout`], [`Protocol`] |
+/// | [connect again](#connect-again) | [`SocketIsClosed`], [`NotConnected`], [`WebSocketClosed`] |
+/// | [wait, or drop the message](#wait-or-drop-the-message) | [`QueueFull`] |
+/// | send these messages again on the next connection | [`Unsent`] |
+/// | correct the connect handler, then connect again | [`ConnectHandler`] |
+/// | nothing, or disconnect first | [`AlreadyConnected`] |
+///
+/// `Display` shows the text of an error, and `Debug` the text and all causes. [`kind`](Self::kind) is for
+/// comparisons and for labels of metrics. `From` and `?` convert an error into a [`std::io::Error`], and
+/// convert serde_json's errors and [`UnknownTransport`](crate::UnknownTransport) into errors of this type.
+///
+/// # Correct the input
+///
+/// The text says what is wrong with the URL or the option:
 ///
 /// ```
 /// use engineio::{Client, Error};
 ///
-/// match Client::new().connect("localhost:5000") {
-///     Err(Error::InvalidUrl { reason, .. }) => println!("{reason}"),
-///     other => panic!("a URL needs a scheme: {other:?}"),
+/// let error = Client::new().connect("localhost:5000").unwrap_err();
+/// if let Error::InvalidUrl { reason, .. } = &error {
+///     println!("check the URL: {reason}");
+/// }
+/// # assert!(error.to_string().contains("add http:// or https://"));
+/// ```
+///
+/// # Change the message
+///
+/// The connection stays open, so another message can follow:
+///
+/// ```
+/// use engineio::{Client, Error};
+///
+/// fn send(client: &Client, text: &str) -> engineio::Result<()> {
+///     match client.send(text) {
+///         // By polling, such a text can only be sent as bytes.
+///         Err(Error::Separator) => client.send(text.as_bytes()),
+///         Err(Error::MessageTooLarge { max, .. }) => {
+///             eprintln!("left out: the server takes {max} bytes");
+///             Ok(())
+///         }
+///         sent => sent,
+///     }
 /// }
 /// ```
+///
+/// # Try again
+///
+/// The server may not be up yet. [`Reconnection::first_connect`](crate::Reconnection::first_connect) repeats
+/// `connect` in this way, with growing pauses:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use engineio::{Client, Error};
+///
+/// fn connect(client: &Client, url: &str) -> engineio::Result<()> {
+///     loop {
+///         match client.connect(url) {
+///             Err(Error::Timeout { .. }) => {}
+///             // The server has not answered.
+///             Err(Error::Connection { status: None, .. }) => {}
+///             connected => return connected,
+///         }
+///         client.sleep(Duration::from_secs(1));
+///     }
+/// }
+/// ```
+///
+/// # Give up
+///
+/// The status and the JSON body of a refusal tell whether another attempt makes sense:
+///
+/// ```
+/// use engineio::{Client, Error};
+///
+/// fn connect(client: &Client, url: &str) -> engineio::Result<()> {
+///     let connected = client.connect(url);
+///     if let Err(Error::Connection { status, body, .. }) = &connected {
+///         if matches!(status, Some(401 | 403)) {
+///             let message = body.as_ref().map(|body| &body["message"]);
+///             eprintln!("the server requires a login: {message:?}");
+///         }
+///     }
+///     connected
+/// }
+/// ```
+///
+/// # Connect again
+///
+/// A [reconnection policy](crate::ClientBuilder::reconnection) connects again by itself. Without one:
+///
+/// ```
+/// use engineio::{Client, Error};
+///
+/// fn send(client: &Client, url: &str, text: &str) -> engineio::Result<()> {
+///     match client.send(text) {
+///         Err(Error::SocketIsClosed) => {
+///             client.connect(url)?;
+///             client.send(text)
+///         }
+///         sent => sent,
+///     }
+/// }
+/// ```
+///
+/// # Wait, or drop the message
+///
+/// [`Client::send`](crate::Client::send) waits for room. [`Client::try_send`](crate::Client::try_send) leaves
+/// the choice to you:
+///
+/// ```
+/// use engineio::{Client, Error};
+///
+/// fn report(client: &Client, temperature: f64) -> engineio::Result<()> {
+///     match client.try_send(temperature.to_string()) {
+///         // The next report comes soon.
+///         Err(Error::QueueFull) => Ok(()),
+///         sent => sent,
+///     }
+/// }
+/// ```
+///
+/// [`InvalidUrl`]: Self::InvalidUrl
+/// [`InvalidOption`]: Self::InvalidOption
+/// [`InvalidEvent`]: Self::InvalidEvent
+/// [`Separator`]: Self::Separator
+/// [`MessageTooLarge`]: Self::MessageTooLarge
+/// [`Json`]: Self::Json
+/// [`Connection`]: Self::Connection
+/// [`Timeout`]: Self::Timeout
+/// [`Protocol`]: Self::Protocol
+/// [`SocketIsClosed`]: Self::SocketIsClosed
+/// [`NotConnected`]: Self::NotConnected
+/// [`WebSocketClosed`]: Self::WebSocketClosed
+/// [`QueueFull`]: Self::QueueFull
+/// [`Unsent`]: Self::Unsent
+/// [`ConnectHandler`]: Self::ConnectHandler
+/// [`AlreadyConnected`]: Self::AlreadyConnected
 #[derive(Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -107,7 +239,7 @@ pub enum Error {
     #[error("the outbox is full")]
     QueueFull,
 
-    /// The message is larger than the server accepts. It was not sent. The connection stays open.
+    /// The message is larger than the server accepts, and was not sent. The connection stays open.
     #[error(
         "the message takes {size} bytes on the wire, but the server accepts at most {max}, its `maxPayload` \
          (`max_http_buffer_size` in Python, `maxHttpBufferSize` in JavaScript)"

@@ -24,10 +24,10 @@ pub enum Reason {
     /// The connection broke, or the server violated the protocol.
     /// [`Client::last_error`](crate::Client::last_error) has the details.
     TransportError,
-    /// Nothing came from the server for `pingInterval + pingTimeout`. Time in which the client itself stopped
-    /// reading, because the inbox was full, does not count; time in which the machine sleeps does. This is
-    /// also the reason if both sides are stuck in writing: for `pingInterval + pingTimeout` the server has
-    /// read nothing, and the client has not read either, because its inbox was full.
+    /// Nothing came from the server for `pingInterval + pingTimeout`. The time while the inbox is full does
+    /// not count, because the client itself has stopped reading. The time while the machine sleeps does
+    /// count. This is also the reason if both sides are stuck in writing for that long: the server reads
+    /// nothing, and the client does not read either, because its inbox is full.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),
@@ -122,11 +122,15 @@ impl Event {
 ///
 /// let client = Client::new();
 /// client.on_connect(|client| client.send("a result"));
-/// client.on_message(|_, message| println!("no result: {message}"));
-/// client.on_disconnect(|_, _| std::process::exit(1));
+/// client.on_message(|client, message| -> engineio::Result<()> {
+///     client.send("a result, after `?`")?;
+///     client.send(message)?;
+///     Ok(())
+/// });
+/// client.on_disconnect(|_, reason| println!("no result: {reason}"));
 /// ```
 ///
-/// The value of any other expression is discarded with a semicolon:
+/// Any other value is an error of the compiler. A semicolon at the end discards it:
 ///
 /// ```compile_fail
 /// let client = engineio::Client::new();

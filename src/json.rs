@@ -19,18 +19,18 @@ use crate::message::Message;
 /// A codec that writes indented JSON:
 ///
 /// ```
-/// use std::error::Error;
-///
 /// use engineio::{Client, JsonCodec};
 /// use serde_json::Value;
 ///
 /// struct Pretty;
 ///
+/// type Error = Box<dyn std::error::Error + Send + Sync>;
+///
 /// impl JsonCodec for Pretty {
-///     fn dumps(&self, value: &Value) -> Result<String, Box<dyn Error + Send + Sync>> {
+///     fn dumps(&self, value: &Value) -> Result<String, Error> {
 ///         Ok(serde_json::to_string_pretty(value)?)
 ///     }
-///     fn loads(&self, text: &str) -> Result<Value, Box<dyn Error + Send + Sync>> {
+///     fn loads(&self, text: &str) -> Result<Value, Error> {
 ///         Ok(serde_json::from_str(text)?)
 ///     }
 /// }

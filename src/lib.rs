@@ -1,15 +1,17 @@
 //! A blocking, thread-based [Engine.IO](https://socket.io/docs/v4/engine-io-protocol/) v4 client: long
 //! polling, websocket, and the upgrade between them, without an async runtime.
 //!
-//! The client works with every Engine.IO 4 server: python-engineio, npm's `engine.io` (which is also the
-//! transport of Socket.IO servers) and engineioxide. It is meant for programs that have threads. In an async
-//! program, use an async client.
+//! The client works with every Engine.IO v4 server, such as python-engineio, npm's `engine.io` and
+//! engineioxide. This crate is for programs that use threads. Socket.IO is another protocol, on top of
+//! Engine.IO: for a Socket.IO server, use a Socket.IO client.
 //!
-//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. A websocket of v3 begins
-//! like one of v4. If the server's first packet by websocket has no `maxPayload`, and has the default times
-//! of v3, the client therefore asks the server once by polling for its version. A v3 server with other times
-//! is only recognized later: it ends the connection, because in v3 the client has to ping, and
-//! [`Client::last_error`] says so.
+//! | to | see |
+//! |---|---|
+//! | find the code for a task | [`guide`] |
+//! | connect, send and receive | [`Client`] |
+//! | set options | [`ClientBuilder`], [`ConnectOptions`] |
+//! | react to errors | [`Error`] |
+//! | look up the error that you see, or a function of python-engineio | the README |
 //!
 //! # Quick start
 //!
@@ -38,26 +40,30 @@
 //! | `eio-writer` | writes queued messages, many at a time; it starts when a message first has to wait |
 //! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
-//! All of them have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
+//! The watchdog starts before the first handler runs, or before the first event goes into a channel. All
+//! threads have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
 //! handler has run and the other two threads have ended, for the request timeout at most. The reader ends
 //! right after that, unless it waits for room in an event channel.
 //!
-//! All handlers of a connection run on its reader thread, one after the other. If a disconnect handler
-//! connects again, or another thread connects and the disconnect handler runs for more than a second, the
-//! handlers of the new connection run on its own reader thread in the meantime. In both cases no handler runs
-//! twice at the same time. A handler may take as long as it likes: the heartbeat goes on, and messages wait,
-//! up to [`ClientBuilder::inbox_limit`] bytes. [`Client::events`] returns a channel, for loops and `select!`,
-//! which can be used instead of handlers or beside them.
+//! All handlers of a connection run on its reader thread, one after the other. A handler may take as long as
+//! it likes: the heartbeat goes on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes.
+//! [`Client::events`] returns a channel for loops and `select!`, which can be used instead of handlers or
+//! beside them.
 //!
-//! The function of [`ClientBuilder::on_packet`] runs on the threads that receive and write.
+//! A new connection may begin while the disconnect handler of the old one is still running: if that handler
+//! has called `connect`, or if another thread has called `connect` and has waited for the handler for a
+//! second. The handlers of the new connection then run on its own reader thread at the same time, but no
+//! handler runs twice at the same time. The function of [`ClientBuilder::on_packet`] runs on the threads that
+//! receive and write.
 //!
-//! [`Client::send`] writes from the calling thread if the connection is idle. Dropping the last handle never
+//! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
+//! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
 //! writes on the dropping thread, so a client may be dropped anywhere, even when a thread ends: the writer
 //! thread writes the close.
 //!
 //! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
-//! waits for Ctrl-C. It starts with the first connection of a client, unless `ClientBuilder::handle_sigint`
-//! is `Ignore`, and stays for the life of the process.
+//! waits for Ctrl-C. This thread starts with the first connection of a client, unless
+//! `ClientBuilder::handle_sigint` is `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
 //!
@@ -65,8 +71,8 @@
 //! offers it, runs the connect handler and returns. If the disconnect handler of the previous connection is
 //! still running on another thread, `connect` first waits for it, for one second at most. The connection ends
 //! when the server or the client ends it, when it breaks, or when nothing has come from the server for
-//! `pingInterval + pingTimeout`. Time in which the inbox is full, so that the client itself has stopped
-//! reading, does not count as the server's silence; time in which the machine sleeps does.
+//! `pingInterval + pingTimeout`. The time while the inbox is full does not count as silence, because the
+//! client itself has stopped reading. The time while the machine sleeps does count.
 //!
 //! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
 //! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach
@@ -74,8 +80,8 @@
 //!
 //! # Delivery
 //!
-//! Messages arrive at most once, and in the order of the calls to `send`: nothing is ever sent twice. `Ok`
-//! from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
+//! Messages arrive in the order of the calls to `send`, and at most once, because nothing is ever sent twice.
+//! `Ok` from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
 //! together or not at all, and no message of another thread comes between them. [`Client::flush`] waits until
 //! all messages that were accepted before the call are written. [`Client::disconnect`] writes all accepted
 //! messages before it ends the connection, or returns [`Error::Unsent`] with the number of messages that are
@@ -88,37 +94,20 @@
 //!
 //! # Errors
 //!
-//! | error | reaction |
-//! |---|---|
-//! | [`Error::InvalidUrl`], [`Error::InvalidOption`], [`Error::InvalidEvent`] | correct the input |
-//! | [`Error::Separator`], [`Error::MessageTooLarge`], [`Error::Json`] | correct the message |
-//! | [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] | try again later, or tell the user |
-//! | [`Error::WebSocketClosed`] | read the server's close code and reason, then connect again |
-//! | [`Error::ConnectHandler`] | correct the cause in the handler, then connect again |
-//! | [`Error::SocketIsClosed`], [`Error::NotConnected`] | connect, or wait for the reconnection policy |
-//! | [`Error::AlreadyConnected`] | nothing, or disconnect first |
-//! | [`Error::QueueFull`] | wait, or drop the message |
-//! | [`Error::Unsent`] | send the messages again on the next connection, if they matter |
-//!
-//! [`Error::kind`] is for comparisons and for labels of metrics. `From` and `?` convert an error into a
-//! [`std::io::Error`], and convert serde_json's errors and [`UnknownTransport`] into errors of this crate.
+//! [`Error`] has a table of all errors and of the reactions to them, with an example for each reaction. The
+//! error that ended a connection is in [`Client::last_error`].
 //!
 //! # TLS and proxies
 //!
 //! Both transports connect in the same way. The system's TLS library checks certificates against the system's
 //! authorities and those added by [`ClientBuilder::ca_certificate`]. A proxy comes from
-//! [`ClientBuilder::proxy`], from the [`ureq::Agent`] passed to [`ClientBuilder::http_agent`], or from the
+//! [`ClientBuilder::proxy`], from the `ureq::Agent` passed to [`ClientBuilder::http_agent`], or from the
 //! environment variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An HTTP proxy forwards the
 //! requests of long polling to an `http://` server. All other connections through a proxy are tunnels (HTTP
 //! CONNECT or SOCKS5).
 //!
 //! [`Client::connect_with`] also connects to Unix sockets. [`ClientBuilder::local_address`] sets the client's
 //! address of TCP connections, and [`ClientBuilder::resolve`] the server's.
-//!
-//! # Coming from Python
-//!
-//! The client mirrors the synchronous `Client` of python-engineio. The README has a table of the calls of
-//! both.
 //!
 //! # Limits
 //!
@@ -135,9 +124,16 @@
 //! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
 //! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
 //!
+//! # Older servers
+//!
+//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. By polling, the
+//! client recognizes such a server at once. By websocket, v3 begins like v4: if the first packet looks like
+//! one of v3, the client asks the server by polling for its version. A v3 server with unusual settings is
+//! recognized only when it ends the connection, and [`Client::last_error`] says so then.
+//!
 //! # Logging
 //!
-//! The crate logs through the [`log`] facade, with the target `engineio`:
+//! The crate logs through the [`log`](https://docs.rs/log) facade, with the target `engineio`:
 //!
 //! | level | lines |
 //! |---|---|
@@ -181,6 +177,7 @@ mod connect;
 mod error;
 mod event;
 mod guarded;
+pub mod guide;
 mod json;
 mod logger;
 mod message;
@@ -235,7 +232,8 @@ pub use transport::{TransportKind, UnknownTransport};
 /// use engineio::serde_json::json;
 /// use engineio::{Client, ureq};
 ///
-/// let agent = ureq::Agent::config_builder().user_agent("mine/1.0").build().new_agent();
+/// let config = ureq::Agent::config_builder().user_agent("mine/1.0").build();
+/// let agent = config.new_agent();
 /// let client = Client::builder().http_agent(agent).build()?;
 /// # let _ = client.send(json!({"x": 1}));
 /// let events = client.events(10);
@@ -249,6 +247,6 @@ pub use transport::{TransportKind, UnknownTransport};
 pub use {bytes, crossbeam_channel, log, serde_json, ureq};
 
 /// Compiles the README's snippets.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "sigint"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

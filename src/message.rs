@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 /// use engineio::Message;
 ///
 /// assert_eq!(Message::from("hi"), Message::Text("hi".into()));
-/// assert_eq!(Message::from(&[1u8, 2][..]).as_bytes(), [1, 2]);
+/// assert_eq!(Message::from("hi").as_text(), Some("hi"));
 /// let point: (i32, i32) = Message::from("[3, 4]").json()?;
 /// assert_eq!(point, (3, 4));
 /// # Ok::<(), engineio::Error>(())
@@ -31,7 +32,8 @@ pub enum Message {
 }
 
 impl Message {
-    /// The text of a text message; `None` for any other.
+    /// The text of a text message; `None` for any other. The text of a JSON value is its
+    /// [`to_string`](ToString::to_string).
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Message::Text(text) => Some(text),
@@ -39,13 +41,24 @@ impl Message {
         }
     }
 
-    /// The bytes of a binary message, or the UTF-8 bytes of a text message. A JSON value has no bytes before
-    /// it is sent: the result is then empty.
-    pub fn as_bytes(&self) -> &[u8] {
+    /// The bytes of a binary message, the UTF-8 bytes of a text message, or those of the text of a JSON value
+    /// as serde_json writes it. Only a JSON value takes an allocation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::Message;
+    /// use serde_json::json;
+    ///
+    /// assert_eq!(*Message::from(vec![1, 2]).as_bytes(), [1, 2]);
+    /// assert_eq!(*Message::from("ab").as_bytes(), *b"ab");
+    /// assert_eq!(*Message::from(json!([1, 2])).as_bytes(), *b"[1,2]");
+    /// ```
+    pub fn as_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Message::Text(text) => text.as_bytes(),
-            Message::Binary(bytes) => bytes,
-            Message::Json(_) => &[],
+            Message::Text(text) => text.as_bytes().into(),
+            Message::Binary(bytes) => Cow::Borrowed(bytes),
+            Message::Json(value) => value.to_string().into_bytes().into(),
         }
     }
 

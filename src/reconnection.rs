@@ -212,10 +212,10 @@ impl Reconnection {
     /// ([`first_connect`](Self::first_connect)) returns the last error.
     ///
     /// The function runs on the thread that makes the attempts: the reader thread of the lost connection, or
-    /// the thread that has called `connect`. It may block, for example in an HTTP request, and call the
-    /// client. [`Client::disconnect`](crate::Client::disconnect) does not wait for the function. If you have
-    /// disconnected or connected while it ran, the attempt is not made. The function is called only for the
-    /// attempts of the policy, not for your own call of `connect`.
+    /// the thread that has called `connect`. The function may block, for example in an HTTP request, and may
+    /// call the client. [`Client::disconnect`](crate::Client::disconnect) does not wait for the function. If
+    /// you have disconnected or connected while it ran, the attempt is not made. The function is called only
+    /// for the attempts of the policy, not for your own call of `connect`.
     ///
     /// # Examples
     ///

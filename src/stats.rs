@@ -15,7 +15,7 @@ use crate::sync::RelaxedU64;
 /// let stats = engineio::Client::new().stats();
 /// assert_eq!((stats.sent.messages, stats.pings), (0, 0));
 /// if stats.last_ping.is_some_and(|age| age.as_secs() > 60) {
-///     println!("the server has sent {} pings, and none for a minute", stats.pings);
+///     println!("no ping for a minute, after {}", stats.pings);
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

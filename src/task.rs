@@ -11,6 +11,7 @@ use crate::sync::{Mutex, Signal, lock};
 
 pub use queue::{Queue, QueueEmpty, QueueFull, QueueItems};
 
+/// Helpers for programs with threads, as in python-engineio.
 impl Client {
     /// Runs `task` on a new thread named `eio-task`. The task does not end with the connection.
     ///
@@ -44,8 +45,11 @@ impl Client {
         std::thread::sleep(duration);
     }
 
-    /// Creates a queue for at most `capacity` items; 0 means no limit. The queue's memory grows with its
-    /// items.
+    /// Creates a queue for at most `capacity` items. The queue's memory grows with its items.
+    ///
+    /// A capacity of 0 means no limit, as in Python. Use another one for a queue that a handler fills:
+    /// otherwise a fast server could fill the memory. For [`events`](Self::events), 0 means that nothing
+    /// waits in the channel.
     ///
     /// # Examples
     ///

@@ -1,15 +1,26 @@
-//! Common mistakes of new users. The error says what has happened and what to try.
+//! Common mistakes of new users. The error says what has happened and what to try, and the README lists it
+//! under "Troubleshooting".
 
 use std::net::TcpListener;
 use std::time::Duration;
 
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, PATIENCE, in_full, only};
-use engineio::{Client, Disconnect, Error, Reconnection, TransportKind};
+use common::{Lines, PATIENCE, connected, in_full, only};
+use engineio::{Client, ConnectOptions, Disconnect, Error, Reconnection, TransportKind};
 use log::Level;
 
 use TransportKind::{Polling, WebSocket};
+
+/// Returns a text of an error, which must be a symptom in the README.
+fn listed(symptom: &str) -> &str {
+    let (_, entries) = include_str!("../README.md").split_once("## Troubleshooting").unwrap();
+    let (entries, _) = entries.split_once("\n## ").unwrap();
+    let mut symptoms = entries.split("**`").skip(1).filter_map(|entry| entry.split('`').next());
+    let is_listed = symptoms.any(|text| text.replace("\n ", "").starts_with(symptom));
+    assert!(is_listed, "the README does not list {symptom:?}");
+    symptom
+}
 
 /// Checks that the error has all of these texts, by each transport.
 fn says(url: &str, parts: &[&str]) {
@@ -49,7 +60,10 @@ fn answering(status: &'static str, body: &'static str) -> Scripted {
 fn the_server_is_not_running() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let port = address.port().to_string();
-    says(&format!("http://{address}"), &["127.0.0.1", &port, "refused", "is the server running?"]);
+    says(
+        &format!("http://{address}"),
+        &["127.0.0.1", &port, listed("connection refused (is the server running?)")],
+    );
 }
 
 #[test]
@@ -57,7 +71,7 @@ fn the_scheme_is_missing_or_unknown() {
     says("localhost:5000", &["localhost:5000", "add http:// or https://"]);
     says("ftp://localhost", &["ftp", "http"]);
     for url in ["localhost", "http:8080", "https:443", "ws.example.org", "http"] {
-        says(url, &["it has no scheme", "add http:// or https://"]);
+        says(url, &[listed("it has no scheme"), "add http:// or https://"]);
     }
 }
 
@@ -79,16 +93,19 @@ fn the_scheme_lacks_a_slash_or_its_colon() {
 #[test]
 fn http_for_https_and_the_other_way_round() {
     let tls = Server::with(Options { tls: true, ..Options::default() });
-    says(&tls.url().replace("https", "http"), &["TLS", "https://"]);
+    says(&tls.url().replace("https", "http"), &[listed("the server speaks TLS on this port"), "https://"]);
     let plain = Server::start();
-    says(&plain.url().replace("http", "https"), &["does not speak TLS", "http://"]);
+    says(&plain.url().replace("http", "https"), &[listed("does not speak TLS on this port"), "http://"]);
 }
 
 #[test]
 fn http_for_https_where_the_server_says_nothing_at_all() {
     // Node's and Python's TLS servers answer a plain request in this way.
     let server = Scripted::start(|exchange| exchange.close());
-    says(server.url(), &["closed the connection without an answer", "is it https://", "path"]);
+    says(
+        server.url(),
+        &[listed("the server closed the connection without an answer"), "is it https://", "path"],
+    );
 }
 
 #[test]
@@ -99,6 +116,7 @@ fn a_server_that_does_not_answer_at_this_path() {
         let options = only(transport);
         let error = client.connect_with(server.url(), options).unwrap_err();
         assert!(error.is_timeout() && error.to_string().contains("socket.io"), "{error}");
+        assert!(error.to_string().contains(listed("waiting for the server's HTTP response")), "{error}");
     }
 }
 
@@ -106,13 +124,16 @@ fn a_server_that_does_not_answer_at_this_path() {
 fn a_certificate_that_nobody_knows() {
     let tls = Server::with(Options { tls: true, ..Options::default() });
     let url = tls.url().replace("127.0.0.1", "localhost");
-    says(&url, &["the certificate of localhost", "not signed by a known authority", "ca_certificate"]);
+    says(
+        &url,
+        &["the certificate of localhost", listed("is not signed by a known authority"), "ca_certificate"],
+    );
 }
 
 #[test]
 fn the_wrong_path() {
     let server = answering("404 Not Found", "");
-    says(server.url(), &["/engine.io/", "404", "path"]);
+    says(server.url(), &["/engine.io/", listed("status 404"), "path"]);
     let error = Client::new().connect(server.url()).unwrap_err().to_string();
     assert!(!error.contains("URL"), "{error}");
     // A path in the URL is the likely mistake then.
@@ -124,7 +145,18 @@ fn sending_without_a_connection() {
     let client = Client::new();
     let error = client.send("hi").unwrap_err();
     assert!(matches!(error, Error::SocketIsClosed));
+    assert!(error.to_string().contains(listed("there is no open connection")), "{error}");
     assert!(error.to_string().contains("call `connect` first"), "{error}");
+}
+
+#[test]
+fn connecting_twice() {
+    let server = Server::start();
+    let client = Client::new();
+    client.connect(server.url()).unwrap();
+    let error = client.connect(server.url()).unwrap_err();
+    assert_eq!(error.to_string(), listed("the client is already connected"));
+    client.disconnect().unwrap();
 }
 
 #[test]
@@ -135,7 +167,13 @@ fn a_message_above_the_limit_of_the_server() {
     let error = client.send("x".repeat(2000)).unwrap_err();
     reads_well(&error);
     let error = error.to_string();
-    for part in ["2001 bytes", "1000", "`max_http_buffer_size`", "`maxHttpBufferSize`"] {
+    for part in [
+        "2001 bytes",
+        "1000",
+        listed("the server accepts at most"),
+        "`max_http_buffer_size`",
+        "`maxHttpBufferSize`",
+    ] {
         assert!(error.contains(part), "{part:?} is not in: {error}");
     }
     client.disconnect().unwrap();
@@ -197,8 +235,8 @@ fn a_path_in_the_url() {
 
 #[test]
 fn credentials_are_missing() {
-    says(answering("401 Unauthorized", "").url(), &["401", "credentials"]);
-    says(answering("403 Forbidden", "no").url(), &["403", "credentials"]);
+    says(answering("401 Unauthorized", "").url(), &[listed("status 401"), "credentials"]);
+    says(answering("403 Forbidden", "no").url(), &[listed("status 403"), "credentials"]);
 }
 
 #[test]
@@ -215,6 +253,7 @@ fn several_workers_without_sticky_sessions() {
         client.wait();
         let error = client.last_error().unwrap().to_string();
         assert!(error.contains("400") && error.contains("sticky sessions"), "{error}");
+        assert!(["Session ID unknown", "Invalid session"].iter().any(|said| error.contains(listed(said))));
         assert!(!error.contains("abc"), "the session's id: {error}");
     }
 }
@@ -223,11 +262,24 @@ fn several_workers_without_sticky_sessions() {
 fn a_server_of_another_kind() {
     let page = answering("200 OK", "<html>hello</html>");
     let error = Client::new().connect(page.url()).unwrap_err().to_string();
-    assert!(error.contains("not the answer of an Engine.IO v4 server"), "{error}");
+    assert!(error.contains(listed("not the answer of an Engine.IO v4 server")), "{error}");
     let packet = r#"0{"sid":"abc","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":5000}"#;
     let old = Scripted::start(move |exchange| exchange.payload(format!("{}:{packet}", packet.len())));
     let error = Client::new().connect(old.url()).unwrap_err().to_string();
-    assert!(error.contains("v3"), "{error}");
+    assert!(error.contains(listed("the server speaks Engine.IO v3")), "{error}");
     // No websocket is tried, because it would seem to work until a ping is overdue.
     assert_eq!(old.requests().len(), 1);
+}
+
+/// It opens the connection like any Engine.IO server, and refuses the first message that is not Socket.IO.
+#[test]
+#[cfg(unix)]
+#[ignore = "needs node"]
+fn a_socketio_server() {
+    use common::official;
+
+    let server = official::Server::start(official::Kind::SocketIo, &official::Options::default());
+    let (client, watch) = connected(&server.url(), ConnectOptions::new().path("socket.io"));
+    client.send("hello").unwrap();
+    assert_eq!(watch.disconnected().to_string(), listed("server disconnect"));
 }

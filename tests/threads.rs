@@ -10,7 +10,13 @@ use common::process::{alone, descriptors, sleeps, threads, ticks};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, OPEN_UPGRADE, Scripted};
 use common::{PATIENCE, Stuck, WAYS, Watch, abort, by, carrier, connected, eventually, only, within};
-use engineio::{Client, Disconnect, Message, Reconnection, TransportKind};
+use crossbeam_channel::{Receiver, bounded, unbounded};
+use engineio::{Client, Disconnect, Event, Message, Reconnection, TransportKind};
+
+const WATCHDOG: &str = "eio-watchdog";
+
+/// Registers a handler, or subscribes to the events.
+type Register = fn(&Client) -> Option<Receiver<Event>>;
 
 fn names() -> Vec<String> {
     threads().into_iter().map(|(name, _)| name).collect()
@@ -45,6 +51,79 @@ fn at_most_three_threads_for_a_connection_and_none_after_it() {
         client.disconnect().unwrap();
         eventually("no threads after the end", || threads().is_empty());
     }
+}
+
+/// The watchdog starts before the first handler, or before the first event goes into a channel.
+#[test]
+fn one_thread_until_the_first_handler_runs() {
+    let _alone = alone();
+    let server = Server::start();
+    let users: [Register; 3] = [
+        |client| {
+            client.on_connect(|_| {});
+            None
+        },
+        |client| {
+            client.on_message(|_, _| {});
+            None
+        },
+        |client| Some(client.events(8)),
+    ];
+    for way in WAYS {
+        let client = Client::new();
+        client.connect_with(server.url(), by(way)).unwrap();
+        // The writer may have started for the answer to the server's first ping.
+        let readers = || names().into_iter().filter(|name| name != "eio-writer").collect::<Vec<_>>();
+        eventually("its reader", || readers() == ["eio-reader"]);
+        if carrier(way) == TransportKind::WebSocket {
+            client.send("the echo of this meets no handler").unwrap();
+            client.flush(PATIENCE).unwrap();
+            eventually("the echo", || client.stats().received.messages == 1);
+            // The writer may have started, as the reader may have been at the socket.
+            assert!(!names().contains(&WATCHDOG.into()), "{:?}", names());
+        }
+        // The handler itself sees the watchdog.
+        let (entered, enters) = bounded(1);
+        client.on_message(move |_, _| {
+            eventually("the watchdog", || names().contains(&WATCHDOG.into()));
+            entered.send(())
+        });
+        client.send("x").unwrap();
+        enters.recv_timeout(PATIENCE).unwrap();
+        client.disconnect().unwrap();
+        eventually("no threads after the end", || threads().is_empty());
+        for user in users {
+            let client = Client::new();
+            let _user = user(&client);
+            client.connect_with(server.url(), by(way)).unwrap();
+            client.send("x").unwrap();
+            eventually("the watchdog", || names().contains(&WATCHDOG.into()));
+            client.disconnect().unwrap();
+            eventually("no threads after the end", || threads().is_empty());
+        }
+    }
+}
+
+/// A thread takes longer to start than the server to answer.
+#[test]
+fn an_idle_polling_client_says_goodbye_on_the_thread_that_disconnects() {
+    let _alone = alone();
+    let (sender, goodbyes) = unbounded();
+    let server = Scripted::start(move |exchange| {
+        if exchange.request.is_poll() {
+            return exchange.hold();
+        }
+        if exchange.request.is_post() {
+            sender.send((exchange.request.text().to_owned(), names())).unwrap();
+        }
+        exchange.answer(OPEN)
+    });
+    let client = Client::new();
+    client.connect_with(server.url(), only(TransportKind::Polling)).unwrap();
+    client.disconnect().unwrap();
+    let (packet, threads) = goodbyes.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(packet, "1");
+    assert!(!threads.contains(&"eio-writer".to_owned()), "{threads:?}");
 }
 
 /// The threads of a connection wake at most some 40 times a second, whatever the server announces: while it
@@ -120,16 +199,25 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
 }
 
 #[test]
+fn a_websocket_client_has_two_file_descriptors() {
+    let _alone = alone();
+    let server = Server::start();
+    let connect = || connected(server.url(), only(TransportKind::WebSocket)).0;
+    // The first client opens what all clients of the process share.
+    let _first = connect();
+    let before = descriptors();
+    let clients: Vec<_> = (0..10).map(|_| connect()).collect();
+    // The client's are the socket and its waker; the third is the server's end.
+    eventually("three file descriptors each", || descriptors() == before + 3 * clients.len());
+}
+
+#[test]
 fn a_lost_connection_keeps_nothing_while_the_policy_waits() {
     let _alone = alone();
     let before = descriptors();
     let server = Scripted::websocket(Exchange::reset);
     let policy = Reconnection::new().delay(PATIENCE * 10).max_delay(PATIENCE * 10);
-    let builder = Client::builder().reconnection(policy);
-    // The handler of Ctrl-C has file descriptors of its own.
-    #[cfg(feature = "sigint")]
-    let builder = builder.handle_sigint(false);
-    let client = builder.build().unwrap();
+    let client = Client::builder().reconnection(policy).build().unwrap();
     client.connect_with(server.url(), only(TransportKind::WebSocket)).unwrap();
     eventually("it is lost", || client.is_reconnecting());
     // The server keeps its ends of all connections until it is dropped.
@@ -173,7 +261,7 @@ fn an_idle_connection_takes_no_cpu() {
         client.connect_with(server.url(), by(way)).unwrap();
         client.send("x").unwrap();
         client.flush(PATIENCE).unwrap();
-        eventually("its threads", || threads().len() >= 2);
+        eventually("its threads", || !threads().is_empty());
         let all = threads();
         let usages = || all.iter().map(|(_, id)| usage(id)).collect::<Vec<_>>();
         // The threads come to rest some time after the start.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded, select};
 
 use crate::event::Event;
+use crate::session::BeforeHandler;
 use crate::sync::{AtomicBool, Mutex, Ordering, Signal, lock};
 
 /// The largest capacity of a channel, in events. The memory of a channel is allocated at once.
@@ -110,12 +111,12 @@ pub(super) struct Turn {
 
 impl Turn {
     /// Sends the event to every channel. If a channel is full, this waits for room, without a time limit.
-    /// Once the connection's hold is released, it waits for `grace` at most. Returns the number of channels
-    /// that missed the event.
-    pub(super) fn publish(&self, event: &Event, grace: Duration) -> usize {
+    /// Once the connection's hold is released, it waits for `grace` at most. Calls `before` ahead of any
+    /// wait. Returns the number of channels that missed the event.
+    pub(super) fn publish(&self, event: &Event, grace: Duration, before: BeforeHandler<'_>) -> usize {
         let mut missed = 0;
         let mut gone = Vec::new();
-        for channel in self.channels() {
+        for channel in self.channels(before) {
             if lock(&self.left_out).iter().any(|other| other.same_channel(&channel)) {
                 missed += 1;
                 continue;
@@ -139,7 +140,11 @@ impl Turn {
 
     /// Waits for this turn if there are channels, and returns them. The wait is as bounded as the turns
     /// before this one: a disconnect releases their holds too.
-    fn channels(&self) -> Vec<Sender<Event>> {
+    fn channels(&self, before: BeforeHandler<'_>) -> Vec<Sender<Event>> {
+        if lock(&self.subscriptions.state).channels.is_empty() {
+            return Vec::new();
+        }
+        before();
         let waits =
             |state: &Subscribed| !state.channels.is_empty() && state.turns.front() != Some(&self.number);
         let state = lock(&self.subscriptions.state);
@@ -188,7 +193,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn publish(turn: &Turn, event: &Event) -> usize {
-        turn.publish(event, Duration::ZERO)
+        turn.publish(event, Duration::ZERO, &mut || {})
     }
 
     #[test]

@@ -31,10 +31,26 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::NotDisconnected => Error::AlreadyConnected,
             Refusal::Superseded => Error::connection(
-                "the attempt was called off: the client has connected or disconnected since",
+                "the attempt was cancelled, because the client has connected or disconnected meanwhile",
             ),
             Refusal::Abandoned => Error::connection("every handle of the client was dropped"),
         }
+    }
+}
+
+/// A thread that is about to connect again by the policy, until it is dropped.
+struct Reconnecting<'a>(&'a Core);
+
+impl<'a> Reconnecting<'a> {
+    fn begin(core: &'a Core) -> Self {
+        lock(&core.course).reconnecting += 1;
+        Reconnecting(core)
+    }
+}
+
+impl Drop for Reconnecting<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.course).reconnecting -= 1;
     }
 }
 
@@ -118,15 +134,13 @@ impl Core {
     /// no policy.
     fn connect_again(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) -> Option<Result<(), Option<Error>>> {
         let policy = self.options.reconnection.as_ref()?;
-        lock(&self.course).reconnecting += 1;
-        let connected = policy.run(
+        let _reconnecting = Reconnecting::begin(self);
+        Some(policy.run(
             || self.is_in(epoch),
             |pause| self.sleep_in(epoch, pause),
             |next| self.attempt_again(epoch, next),
             |event| self.report_reconnection(event, turn),
-        );
-        lock(&self.course).reconnecting -= 1;
-        Some(connected)
+        ))
     }
 
     /// True if the user has neither connected nor disconnected since that epoch began.
@@ -203,6 +217,7 @@ impl Core {
         let reconnect = Box::new(move |turn: Option<&Turn>| core.reconnect(epoch, turn));
         let listener =
             ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
+        listener.open_without_handler();
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());
         // The session id is enough to take the session over, so it is only logged at debug.
         log!(self.options.logger, Debug, "the session is {}", session.handshake().sid());

@@ -82,9 +82,10 @@ impl Record {
         self.change(|state| state.opened = Some(result));
     }
 
-    /// Records the result of the connection, before its disconnect handler runs.
+    /// Records the result of the connection, before its disconnect handler runs. Nobody waits for this step.
     pub(super) fn end(&self, error: Option<Arc<Error>>, unsent: usize) {
-        self.change(|state| (state.error, state.unsent) = (error, unsent));
+        let mut state = lock(&self.state);
+        (state.error, state.unsent) = (error, unsent);
     }
 
     pub(super) fn set_handled(&self) {

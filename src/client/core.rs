@@ -241,7 +241,8 @@ impl Core {
         let grace = if event.is_last() { self.options.request_timeout } else { Duration::ZERO };
         let event = Event::Reconnection(event.clone());
         let missed = match turn {
-            Some(turn) => turn.publish(&event, grace),
+            // The connection is over, so nobody has to receive during a wait.
+            Some(turn) => turn.publish(&event, grace, &mut || {}),
             None => self.subscriptions.announce(&event, ROOM_DURING_CONNECT),
         };
         self.report_missed(missed, &event);

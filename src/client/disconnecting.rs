@@ -47,13 +47,18 @@ impl Ending {
 impl Core {
     pub(super) fn disconnect(&self, options: Disconnect) -> Result<()> {
         let deadline = now().checked_add(self.options.request_timeout);
+        let on_own_thread = is_thread_of(self.id());
         let ending = self.begin_disconnect(lock(&self.course));
         let reason = options.reason.map_or(Reason::ClientDisconnect, Reason::Other);
         if let Some(connection) = &ending.connection {
-            if options.abort { connection.session.abort(reason) } else { connection.session.close(reason) }
+            match (options.abort, on_own_thread) {
+                (true, _) => connection.session.abort(reason),
+                (false, true) => connection.session.close(reason),
+                (false, false) => connection.session.close_by_waiter(reason),
+            }
         }
         ending.release_channels();
-        match is_thread_of(self.id()) {
+        match on_own_thread {
             // Queued messages are written, and the disconnect handler runs, when this handler has returned.
             true if !options.abort && ending.connection.is_some() => return Ok(()),
             false if !options.abort => self.wait_ended(&ending, deadline),
@@ -80,14 +85,22 @@ impl Core {
         Ending { connection: found.connection, attempt: found.attempt, record, is_told, unfinished }
     }
 
-    /// Waits until the attempt is over and the disconnect handler has run. Aborts the session at the
-    /// deadline.
+    /// Waits until the attempt is over and the disconnect handler has run. Ends a close that takes too long,
+    /// and aborts the session at the deadline.
     fn wait_ended(&self, ending: &Ending, deadline: Option<Instant>) {
         if let Some(attempt) = &ending.attempt {
             let at_work = |course: &Course| course.life.is_at_work(attempt);
             drop(self.changed.wait_while(lock(&self.course), deadline, at_work));
         }
-        if ending.record.as_ref().is_none_or(|record| record.wait_handled(deadline)) {
+        let handled = |by| ending.record.as_ref().is_none_or(|record| record.wait_handled(by));
+        if let Some(connection) = &ending.connection {
+            let closed_by = connection.session.close_deadline();
+            if handled(closed_by.into_iter().chain(deadline).min()) {
+                return;
+            }
+            connection.session.end_if_overdue();
+        }
+        if handled(deadline) {
             return;
         }
         if let Some(connection) = &ending.connection {

@@ -9,7 +9,7 @@ use crate::message::Message;
 
 /// Handlers and event channels.
 impl Client {
-    /// Sets the handler for the start of a connection. It replaces the previous one.
+    /// Sets the handler for the start of a connection, in place of the previous one.
     ///
     /// The handler may send. [`connect`](Self::connect) returns when it has run. If the handler fails or
     /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
@@ -21,6 +21,17 @@ impl Client {
     ///
     /// ```
     /// let client = engineio::Client::new();
+    /// client.on_connect(|client| -> engineio::Result<()> {
+    ///     client.send("Hello Server!")?;
+    ///     client.send_json(&("room", 7))?;
+    ///     Ok(())
+    /// });
+    /// ```
+    ///
+    /// A handler with a single call can return its result:
+    ///
+    /// ```
+    /// # let client = engineio::Client::new();
     /// client.on_connect(|client| client.send("Hello Server!"));
     /// ```
     pub fn on_connect<F, R, Kind>(&self, mut handler: F)
@@ -31,7 +42,7 @@ impl Client {
         self.core.handlers.connect.set(Box::new(move |client, ()| handler(client).into_result()));
     }
 
-    /// Sets the handler for messages. It replaces the previous one.
+    /// Sets the handler for messages, in place of the previous one.
     ///
     /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
     /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
@@ -42,13 +53,9 @@ impl Client {
     /// ```
     /// let client = engineio::Client::new();
     /// let mut count = 0;
-    /// client.on_message(move |client, message| {
+    /// client.on_message(move |client, message| -> engineio::Result<()> {
     ///     count += 1;
-    ///     client.send(format!("{count}: {message}"))
-    /// });
-    /// // A handler with more than one `?` names its error.
-    /// client.on_message(|client, message| -> engineio::Result<()> {
-    ///     client.send("received")?;
+    ///     client.send(format!("message {count} has arrived"))?;
     ///     client.send(message)?;
     ///     Ok(())
     /// });
@@ -64,18 +71,26 @@ impl Client {
             .set(Box::new(move |client, message| handler(client, message).into_result()));
     }
 
-    /// Sets the handler for the end of a connection. It replaces the previous one.
+    /// Sets the handler for the end of a connection, in place of the previous one.
     ///
-    /// The handler is called once per connection, after the last message. It may connect again;
+    /// The handler is called once per connection, after the last message, and may connect again:
     /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. It
-    /// returns `()` or a `Result`: see [`HandlerResult`].
+    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. The
+    /// handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
     /// ```
-    /// let client = engineio::Client::new();
-    /// client.on_disconnect(|_, reason| println!("gone: {reason}"));
+    /// use engineio::{Client, Reason};
+    ///
+    /// let client = Client::new();
+    /// client.on_disconnect(|client, reason| -> engineio::Result<()> {
+    ///     println!("gone: {reason}");
+    ///     if reason == Reason::ServerDisconnect {
+    ///         client.connect("http://localhost:5000")?;
+    ///     }
+    ///     Ok(())
+    /// });
     /// ```
     pub fn on_disconnect<F, R, Kind>(&self, mut handler: F)
     where
@@ -102,10 +117,11 @@ impl Client {
     /// use engineio::{Client, Event};
     ///
     /// let client = Client::new();
-    /// client.on("message", |_, event| {
+    /// client.on("message", |client, event| -> engineio::Result<()> {
     ///     if let Event::Message(message) = event {
-    ///         println!("{message}");
+    ///         client.send(message)?;
     ///     }
+    ///     Ok(())
     /// })?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
@@ -125,14 +141,16 @@ impl Client {
         Ok(())
     }
 
-    /// Returns a channel with the events of all of this client's connections, and of its reconnections, from
-    /// now on, for loops and [`crossbeam_channel::select!`]. Handlers run before their event is sent to the
-    /// channel. Each call returns a new channel, and every channel gets every event.
+    /// Returns a channel of events, for loops and `crossbeam_channel::select!`. From now on, the channel
+    /// gets the events of all connections of this client, and of its reconnections. The handler for an event
+    /// runs before the event is sent to the channel. Each call returns a new channel, and every channel gets
+    /// every event.
     ///
     /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
     /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
     /// once, so a capacity above 65,536 counts as 65,536. With capacity 0, each event is handed over directly
-    /// to the receiving thread.
+    /// to the receiving thread. Unlike for [`create_queue`](Self::create_queue), 0 does not mean "no limit":
+    /// the server decides how many events there are, and could fill the memory.
     ///
     /// When the client disconnects or its last handle is dropped, messages that find no room are dropped. The
     /// last event waits for room, for the request timeout at most. [`disconnect`](Self::disconnect) does not
@@ -181,7 +199,8 @@ impl Client {
     /// ```no_run
     /// use engineio::{Client, Event, Reconnection, ReconnectionEvent};
     ///
-    /// let client = Client::builder().reconnection(Reconnection::new().max_attempts(5)).build()?;
+    /// let policy = Reconnection::new().max_attempts(5);
+    /// let client = Client::builder().reconnection(policy).build()?;
     /// let events = client.events(100);
     /// client.connect("http://localhost:5000")?;
     /// for event in events {

@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::logger::log;
 use crate::message::Message;
 use crate::protocol::Packet;
-use crate::session::{Ending, Listener};
+use crate::session::{BeforeHandler, Ending, Listener};
 
 pub(super) type Reconnect = Box<dyn FnOnce(Option<&Turn>) + Send>;
 
@@ -23,6 +23,8 @@ pub(super) struct ClientListener {
     /// The client that is passed to handlers. It does not count as a handle.
     client: Client,
     record: Arc<Record>,
+    /// Set if a connect handler was registered before the session started.
+    has_connect_handler: bool,
     /// Connects again by the reconnection policy, whose events belong to the connection's turn.
     reconnect: Option<Reconnect>,
     /// True if the caller of `connect` gets the error of the connect handler.
@@ -43,16 +45,24 @@ impl ClientListener {
         reconnect: Reconnect,
         is_returned: bool,
     ) -> Self {
-        let reconnect = Some(reconnect);
+        let has_connect_handler = core.handlers.connect.is_set();
         ClientListener {
             core,
             client,
             record,
-            reconnect,
+            has_connect_handler,
+            reconnect: Some(reconnect),
             is_returned,
             refused: false,
             last: None,
             turn: None,
+        }
+    }
+
+    /// Lets `connect` return at once if there is no connect handler: a wait for the reader thread takes time.
+    pub(super) fn open_without_handler(&self) {
+        if !self.has_connect_handler {
+            self.record.open(Ok(()));
         }
     }
 
@@ -69,15 +79,19 @@ impl ClientListener {
     }
 
     /// Sends the event to the channels, after its handler has run.
-    fn publish(&self, event: &Event, grace: Duration) {
+    fn publish(&self, event: &Event, grace: Duration, before: BeforeHandler<'_>) {
         let Some(turn) = &self.turn else { return };
-        self.core.report_missed(turn.publish(event, grace), event);
+        self.core.report_missed(turn.publish(event, grace, before), event);
     }
 }
 
 impl Listener for ClientListener {
-    fn connected(&mut self) -> bool {
-        let result = self.core.handlers.connect.call(&self.client, ());
+    fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
+        let result = match self.has_connect_handler {
+            true => self.core.handlers.connect.call(&self.client, (), before),
+            // `connect` may have returned, so a handler that was registered since is for the next connection.
+            false => Ok(()),
+        };
         self.refused = result.is_err();
         // A program that prints the error of `connect` would print it twice.
         if !(self.is_returned && self.core.options.logger.uses_stderr()) {
@@ -86,31 +100,40 @@ impl Listener for ClientListener {
         if !self.refused {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
         }
-        self.record.open(result);
+        if self.has_connect_handler {
+            self.record.open(result);
+        }
         // `connect` may return from here on. The event comes after that, because the caller of `connect` may
         // be the thread that reads the channel.
-        self.publish(&Event::Connect, Duration::ZERO);
+        self.publish(&Event::Connect, Duration::ZERO, before);
         !self.refused
     }
 
-    fn message(&mut self, packet: Packet) {
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
+        let json = &self.core.options.json;
         let message = match packet {
-            Packet::Text(text) => self.core.options.json.message(text),
+            Packet::Text(text) => {
+                if json.decode {
+                    // The codec is the user's, or has a text of any length to read.
+                    before();
+                }
+                json.message(text)
+            }
             Packet::Binary(bytes) => Message::Binary(bytes),
             _ => return,
         };
         let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
-        let result = self.core.handlers.message.call(&self.client, message);
+        let result = self.core.handlers.message.call(&self.client, message, before);
         self.report("message", result);
         if let Some(event) = event {
-            self.publish(&event, Duration::ZERO);
+            self.publish(&event, Duration::ZERO, before);
         }
     }
 
     fn ended(&mut self, ending: Ending) {
         self.core.end(&self.record, ending.error, ending.unsent);
         if !self.refused {
-            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone());
+            let result = self.core.handlers.disconnect.call(&self.client, ending.reason.clone(), &mut || {});
             self.report("disconnect", result);
             self.last = Some(Event::Disconnect(ending.reason));
         }
@@ -121,7 +144,7 @@ impl Listener for ClientListener {
         // `disconnect` may return from here on. The event comes after that, because the caller of
         // `disconnect` may be the thread that reads the channel.
         if let Some(last) = self.last.take() {
-            self.publish(&last, self.core.options.request_timeout);
+            self.publish(&last, self.core.options.request_timeout, &mut || {});
         }
         if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {
             reconnect(self.turn.as_ref());

@@ -9,6 +9,7 @@ use crate::guarded::{drop_guarded, guarded};
 use crate::logger::{Logger, log};
 use crate::message::Message;
 use crate::observation::{Direction, PacketHook, PacketInfo, PacketObserver};
+use crate::session::BeforeHandler;
 use crate::sync::{Mutex, Signal, lock};
 
 type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
@@ -67,16 +68,28 @@ impl<T> Slot<T> {
         drop(former);
     }
 
-    /// Runs the handler, if there is one. Returns its failure.
+    /// True if a call would run a handler, or wait for one.
+    pub(super) fn is_set(&self) -> bool {
+        let state = lock(&self.state);
+        state.handler.is_some() || state.running
+    }
+
+    /// Runs the handler, if there is one, and `before` ahead of it. Returns its failure.
     ///
     /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
     /// This happens when a disconnect handler has connected again, or runs longer than `connect` waits for
     /// it.
-    pub(super) fn call(&self, client: &Client, event: T) -> Result<(), Failure> {
-        let mut state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+    pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), Failure> {
+        let mut state = lock(&self.state);
+        if state.running {
+            drop(state);
+            before();
+            state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+        }
         let Some(mut handler) = state.handler.take() else { return Ok(()) };
         state.running = true;
         drop(state);
+        before();
         let result = guarded(|| handler(client, event)).map_err(Failure::Panic);
         let mut state = lock(&self.state);
         state.running = false;
@@ -133,6 +146,41 @@ mod tests {
         slot
     }
 
+    fn call<T>(slot: &Slot<T>, client: &Client, event: T) -> Result<(), Failure> {
+        slot.call(client, event, &mut || {})
+    }
+
+    #[test]
+    fn before_is_called_for_a_handler_and_for_a_wait_for_one() {
+        let (client, entered) = (Client::new(), std::sync::Barrier::new(2));
+        let slot = Slot::new();
+        assert_eq!(slot.call(&client, 1, &mut || panic!("there is no handler")), Ok(()));
+        let (slot, entered) = (std::sync::Arc::new(slot), std::sync::Arc::new(entered));
+        let (inner, enters) = (slot.clone(), entered.clone());
+        slot.set(Box::new(move |_, first| {
+            if first == 1 {
+                enters.wait();
+                // The handler of the other call does not run before this one returns.
+                enters.wait();
+                inner.set(Box::new(|_, _| Ok(())));
+            }
+            Ok(())
+        }));
+        std::thread::scope(|scope| {
+            scope.spawn(|| call(&slot, &client, 1));
+            entered.wait();
+            let mut calls = 0;
+            let mut before = || {
+                if calls == 0 {
+                    entered.wait();
+                }
+                calls += 1;
+            };
+            assert_eq!(slot.call(&client, 2, &mut before), Ok(()));
+            assert_eq!(calls, 2, "once for the wait, and once for the handler");
+        });
+    }
+
     #[test]
     fn a_handler_keeps_its_state_between_calls() {
         let mut sum = 0;
@@ -141,16 +189,16 @@ mod tests {
             if sum == 5 { Err(sum.to_string()) } else { Ok(()) }
         });
         let client = Client::new();
-        assert_eq!(slot.call(&client, 2), Ok(()));
-        assert_eq!(slot.call(&client, 3), Err(Failure::Error("5".into())));
+        assert_eq!(call(&slot, &client, 2), Ok(()));
+        assert_eq!(call(&slot, &client, 3), Err(Failure::Error("5".into())));
     }
 
     #[test]
     fn a_panic_is_told_and_the_handler_stays() {
         let slot = slot_with(|_, n| if n == 1 { panic!("no {n}") } else { Ok(()) });
         let client = Client::new();
-        assert_eq!(slot.call(&client, 1), Err(Failure::Panic("panicked: no 1".into())));
-        assert_eq!(slot.call(&client, 2), Ok(()));
+        assert_eq!(call(&slot, &client, 1), Err(Failure::Panic("panicked: no 1".into())));
+        assert_eq!(call(&slot, &client, 2), Ok(()));
     }
 
     #[test]
@@ -169,8 +217,8 @@ mod tests {
             Ok(())
         }));
         let panic = Failure::Panic("panicked: what the handler held".into());
-        assert_eq!(slot.call(&Client::new(), ()), Err(panic));
-        assert_eq!(slot.call(&Client::new(), ()), Ok(()));
+        assert_eq!(call(&slot, &Client::new(), ()), Err(panic));
+        assert_eq!(call(&slot, &Client::new(), ()), Ok(()));
     }
 
     #[test]
@@ -182,7 +230,7 @@ mod tests {
             Ok(())
         }));
         let client = Client::new();
-        assert_eq!(slot.call(&client, ()), Ok(()));
-        assert_eq!(slot.call(&client, ()), Err(Failure::Error("the successor".into())));
+        assert_eq!(call(&slot, &client, ()), Ok(()));
+        assert_eq!(call(&slot, &client, ()), Err(Failure::Error("the successor".into())));
     }
 }

@@ -8,6 +8,7 @@ use crate::protocol::Handshake;
 use crate::stats::Stats;
 use crate::transport::TransportKind;
 
+/// State, identity and statistics.
 impl Client {
     /// The transport of the current connection.
     ///
@@ -60,8 +61,8 @@ impl Client {
     }
 
     /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in
-    /// its pauses, in which the state is [`State::Disconnected`], and in its attempts. It is still false in
-    /// the disconnect handler, which may connect by itself.
+    /// its pauses, in which the state is [`State::Disconnected`], and in its attempts. The result is still
+    /// false in the disconnect handler, which may connect by itself.
     ///
     /// # Examples
     ///

@@ -14,7 +14,8 @@ use crate::printable::BoxError;
 /// ```
 /// use engineio::{Client, Error};
 ///
-/// if let Err(Error::Connection { source: Some(cause), .. }) = Client::new().connect("http://localhost:1") {
+/// let connected = Client::new().connect("http://localhost:1");
+/// if let Err(Error::Connection { source: Some(cause), .. }) = connected {
 ///     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
 ///         println!("the system says: {error}");
 ///     }

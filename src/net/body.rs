@@ -60,7 +60,7 @@ fn of_ureqs_decoder(error: &ureq::Error, body: &[u8]) -> Option<Result<Vec<u8>, 
 }
 
 fn broken(encodings: &str, what: impl std::fmt::Display) -> Error {
-    Error::protocol(format!("the server's response is not {encodings}, as it says: {what}"))
+    Error::protocol(format!("the server's response is not {encodings}, although its header says so: {what}"))
 }
 
 /// Reads at most `max` bytes of the body of a refusal, which may be broken.

@@ -179,6 +179,7 @@ mod tests {
         assert_eq!(without("a b+c", "a b c"), "***");
         assert_eq!(without("abc", ""), "abc");
         assert_eq!(without("xéy", "é"), "x***y");
+        assert_eq!(without("\u{dcf}", "\u{dcf}"), "***");
         assert_eq!(without("x%C3%A9y", "é"), "x***y");
     }
 

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ureq::Agent;
 use ureq::http::header::{
@@ -118,6 +119,11 @@ impl HttpClient {
         &self.0
     }
 
+    /// True if the user has lent an agent. Requests then run its middleware, and take the lock of its jar.
+    pub(crate) fn has_users_agent(&self) -> bool {
+        self.0.settings.agent.is_some()
+    }
+
     /// The proxy that requests to `url` go through, for the log.
     pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
         url.parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())
@@ -162,14 +168,16 @@ impl HttpClient {
         }
     }
 
-    /// Sends a POST, which may take as long as each of its steps ends within the request timeout.
+    /// Sends a POST, which may take as long as each of its steps ends within the request timeout, but only
+    /// until `deadline`.
     pub(crate) fn post(
         &self,
         url: &str,
         content_type: &'static str,
         body: &[u8],
+        deadline: Option<Instant>,
     ) -> Result<Response, HttpError> {
-        let request = Request { post: Some((content_type, body)), ..Request::default() };
+        let request = Request { post: Some((content_type, body)), deadline, ..Request::default() };
         let answer = self.0.send(url, &request).map_err(|failure| failure.told(failed));
         let read = answer.and_then(|answer| read(answer, POST_BODY)?.map_err(|failure| failure.told(failed)));
         read.map_err(|e| e.without_sid(url))

@@ -106,7 +106,7 @@ impl HttpTransport {
 /// server is silent.
 fn unsent(error: io::Error, is_poll: bool) -> ureq::Error {
     if error.kind() == ErrorKind::TimedOut && !is_poll {
-        let what = "sending the request: the server, or the network, takes no more of it";
+        let what = "sending the request (the server or the network accepts no more data)";
         return ureq::Error::Other(Box::new(Error::Timeout { what }));
     }
     error.into()

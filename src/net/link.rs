@@ -54,9 +54,10 @@ pub(super) struct Zone {
 
 impl Zone {
     fn new(url: &Url, zone: Option<&str>) -> Option<Self> {
+        let zone = zone?;
         let uri: Uri = url.as_str().parse().ok()?;
         let host = host(&uri).to_owned();
-        let zoned = format!("{host}%{}", zone?);
+        let zoned = format!("{host}%{zone}");
         Some(Zone { host, zoned })
     }
 

@@ -38,12 +38,14 @@ pub(super) fn target(status: u16, is_post: bool, from: &Url, location: &[u8]) ->
     };
     let there = redacted(&to);
     if is_downgrade(from, &to) {
-        let what = format!("{here} redirects to {there}, without encryption: that is not followed");
+        let what = format!(
+            "{here} redirects to {there}, which is without encryption; the client does not follow that"
+        );
         return Err(refused(status, what));
     }
     if is_post && !keeps_method(status) {
-        let what = "a redirect that asks for a GET, so that the messages would be lost";
-        return Err(refused(status, format!("{here} answered a POST with {status} and {there}, {what}")));
+        let what = "which turns the POST into a GET and would lose its messages";
+        return Err(refused(status, format!("{here} redirects to {there} with status {status}, {what}")));
     }
     Ok(to)
 }

@@ -41,6 +41,8 @@ pub(super) struct Request<'a> {
     /// Set if the response may take as long as the server lives. Otherwise the request timeout bounds each of
     /// its steps.
     pub(super) while_alive: bool,
+    /// The time at which all of the request must be over.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// A response, and the place that it came from.
@@ -154,10 +156,11 @@ impl UserAgent {
         }
     }
 
-    /// The deadline for all of a request, if the user's agent sets one. A poll has none.
+    /// The deadline for all of a request: its own, or that of the user's agent if that is sooner. A poll has
+    /// none.
     fn deadline(&self, request: &Request<'_>) -> Option<Instant> {
         let global = self.lanes.config().timeouts().global.filter(|_| !request.while_alive);
-        global.map(after)
+        global.map(after).into_iter().chain(request.deadline).min()
     }
 
     /// Sends a request to one place, without following a redirect.

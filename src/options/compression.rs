@@ -10,16 +10,18 @@ use crate::transport::CompressionSettings;
 /// within the offer, the websocket is not used, and the error is [`Error::Protocol`].
 ///
 /// Compression costs CPU time for each message, and memory for each connection: about 300 KiB from the first
-/// sent message that is compressed, and about 50 KiB from the first received one. It pays for texts of a
-/// kilobyte or more on a slow or metered line. Do not compress a secret together with text that someone else
-/// chooses: the size of the result would tell about the secret.
+/// sent message that is compressed, and about 50 KiB from the first received one. The gain is worth it for
+/// texts of a kilobyte or more, on a slow or metered line. Do not compress a secret together with text that
+/// someone else chooses: the size of the result would tell about the secret.
 ///
 /// # Examples
 ///
 /// ```
 /// use engineio::{Client, Compression, WebSocketOptions};
 ///
-/// let compression = Compression::new().threshold(4096).server_no_context_takeover(true);
+/// let compression = Compression::new()
+///     .threshold(4096)
+///     .server_no_context_takeover(true);
 /// let options = WebSocketOptions::new().compression(compression);
 /// let client = Client::builder().websocket_options(options).build()?;
 /// # Ok::<(), engineio::Error>(())
@@ -41,7 +43,7 @@ impl Compression {
         self
     }
 
-    /// Sets the effort, from 1 (fast) to 9 (small). Default: 6, as in zlib. Another value is refused when the
+    /// Sets the effort, from 1 (fast) to 9 (small). Default: 6, as in zlib. Other values are refused when the
     /// client is built.
     pub fn level(mut self, level: u32) -> Self {
         self.0.level = level;
@@ -62,7 +64,7 @@ impl Compression {
     }
 
     /// Sets the largest window for sent messages, as a power of two: from 9 (512 bytes) to 15 (32 KiB).
-    /// Default: 15. Another value is refused when the client is built. A smaller window takes less memory on
+    /// Default: 15. Other values are refused when the client is built. A smaller window takes less memory on
     /// both sides, and makes messages longer.
     ///
     /// The server may choose a smaller one. If it chooses 8, which zlib does not support, sent messages are
@@ -73,7 +75,7 @@ impl Compression {
     }
 
     /// Asks the server for a window of at most this size for received messages, as a power of two from 8 to
-    /// 15. Default: the server's choice. Another value is refused when the client is built. A server that
+    /// 15. Default: the server's choice. Other values are refused when the client is built. A server that
     /// cannot limit its window declines the compression.
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.0.server_max_window_bits = Some(bits);

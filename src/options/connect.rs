@@ -68,7 +68,9 @@ impl ConnectOptions {
     /// use engineio::ConnectOptions;
     ///
     /// let tokens = HashMap::from([("X-Tenant", "acme"), ("X-Token", "secret")]);
-    /// let options = ConnectOptions::new().headers(tokens).headers([("X-Trace", "1".to_owned())]);
+    /// let options = ConnectOptions::new()
+    ///     .headers(tokens)
+    ///     .headers([("X-Trace", "1".to_owned())]);
     /// ```
     pub fn headers<N: Into<String>, V: Into<String>>(
         mut self,

@@ -22,7 +22,7 @@ pub enum OnSigint {
     /// its own end, for example to write data that it has in memory. If several clients have different
     /// values, `Return` prevails over `Exit`.
     Return,
-    /// The client stays connected. It neither installs a handler nor starts a thread for the signal.
+    /// The client stays connected, and neither installs a handler nor starts a thread for the signal.
     Ignore,
 }
 

@@ -19,7 +19,9 @@ const LARGEST_BUFFER: usize = 1 << 30;
 /// ```
 /// use engineio::{Client, WebSocketOptions};
 ///
-/// let options = WebSocketOptions::new().origin("https://example.org").max_message_size(1 << 20);
+/// let options = WebSocketOptions::new()
+///     .origin("https://example.org")
+///     .max_message_size(1 << 20);
 /// let client = Client::builder().websocket_options(options).build()?;
 /// # Ok::<(), engineio::Error>(())
 /// ```

@@ -84,7 +84,7 @@ impl Endpoint {
         };
         // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
         if endpoint.origin.parse::<Uri>().is_err() {
-            return Err("its host has a character that no host's name has".into());
+            return Err("its host has a character that is not allowed in the name of a host".into());
         }
         endpoint.request_url("", None, None).parse::<Uri>().map_err(|e| e.to_string())?;
         Ok(endpoint)

@@ -17,7 +17,7 @@ use super::packet::excerpt;
 /// let client = Client::new();
 /// client.connect("http://localhost:5000")?;
 /// if let Some(handshake) = client.handshake() {
-///     println!("{}: a ping every {:?}", handshake.sid(), handshake.ping_interval());
+///     println!("a ping every {:?}", handshake.ping_interval());
 /// }
 /// # Ok::<(), engineio::Error>(())
 /// ```

@@ -25,7 +25,7 @@ pub(crate) enum Packet {
 }
 
 /// The text for a server of another version.
-pub(crate) const VERSION_3: &str = "the server speaks Engine.IO v3, but this client only v4";
+pub(crate) const VERSION_3: &str = "the server speaks Engine.IO v3, and this client only speaks v4";
 
 /// The server's data is not Engine.IO v4.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,7 @@ pub struct UpcomingAttempt<'a> {
 }
 
 impl UpcomingAttempt<'_> {
-    /// The number of the attempt. It starts with 1 each time that the policy begins.
+    /// The number of the attempt, which starts with 1 each time that the policy begins.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

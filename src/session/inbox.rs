@@ -209,6 +209,11 @@ impl Inbox {
         self.changed.notify_all(state);
     }
 
+    /// The deadline for receiving, in a session that is closing or broken.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        lock(&self.state).receive.deadline()
+    }
+
     /// Ends all delivery, because the client closes or its connect handler has refused the connection.
     pub(super) fn mute(&self) {
         let mut state = lock(&self.state);

@@ -12,9 +12,10 @@
 //! A step does nothing if the session is already in a later phase.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Ending, Session, writer};
+use super::writer::{self, Closer};
+use super::{Ending, Session};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Reason;
@@ -117,26 +118,51 @@ impl LifeState {
 
 impl Session {
     /// Closes gracefully: no more messages are accepted, the queued ones are written, and then the server is
-    /// told. Returns at once, unless the connection is idle and this thread writes the close itself. The
-    /// reader or the watchdog ends a close that takes longer than `close_timeout`. If the watchdog is
-    /// receiving in the reader's place at that time, it ends the session after its current receive, which the
-    /// server's ping timeout bounds.
+    /// told. Returns at once, unless the connection is idle and this thread can write the close itself
+    /// without waiting. The watchdog ends a close that takes longer than `close_timeout`. If it is receiving
+    /// in the reader's place at that time, it ends the session after its current receive, which the server's
+    /// ping timeout bounds.
     pub(crate) fn close(self: &Arc<Self>, reason: Reason) {
-        self.close_by(reason, true);
+        self.close_by(reason, Closer::Leaving);
+    }
+
+    /// Closes like [`close`](Self::close), for a thread that then waits for the end of the session. On an
+    /// idle connection it writes the close itself, even if this takes time, until [`close_deadline`]. Then it
+    /// waits, and calls [`end_if_overdue`] at that time.
+    ///
+    /// [`close_deadline`]: Self::close_deadline
+    /// [`end_if_overdue`]: Self::end_if_overdue
+    pub(crate) fn close_by_waiter(self: &Arc<Self>, reason: Reason) {
+        self.close_by(reason, Closer::Waiting);
     }
 
     /// Closes like [`close`](Self::close), but leaves the write to the writer thread. For a thread that may
     /// be ending: tungstenite and native-tls use thread-locals, which may be destroyed already.
     pub(crate) fn close_elsewhere(self: &Arc<Self>, reason: Reason) {
-        self.close_by(reason, false);
+        self.close_by(reason, Closer::Ending);
     }
 
-    fn close_by(self: &Arc<Self>, reason: Reason, directly: bool) {
+    fn close_by(self: &Arc<Self>, reason: Reason, closer: Closer) {
         if self.begin_close(reason) {
+            if closer != Closer::Waiting {
+                self.watchdog.start(self);
+            }
             // If the write fails, it ends the session by itself.
-            let _ = writer::write(self, self.outbox.queue_close(directly));
+            let _ = writer::write_close(self, closer);
         }
         self.inbox.mute();
+    }
+
+    /// The time at which a session that is closing or broken must be over; `None` in any other phase.
+    pub(crate) fn close_deadline(&self) -> Option<Instant> {
+        self.inbox.deadline()
+    }
+
+    /// Ends the session if its close takes too long.
+    pub(crate) fn end_if_overdue(&self) {
+        if self.close_deadline().is_some_and(|by| now() >= by) {
+            self.end_overdue();
+        }
     }
 
     /// True if the close is to be written now.
@@ -180,7 +206,7 @@ impl Session {
 
     /// Records that nothing can be written any more. If the server may have sent last words, they are still
     /// received, and may become the reason for the end.
-    pub(super) fn break_off(&self, error: Error, last_words: bool) {
+    fn break_off(self: &Arc<Self>, error: Error, last_words: bool) {
         let mut state = lock(&self.life.state);
         match state.take(Step::Break) {
             Some(Phase::Broken) => state.broken_by = Some(Arc::new(error)),
@@ -199,11 +225,12 @@ impl Session {
         let unwritten = self.outbox.close();
         self.outbox.freeze();
         self.limit_receiving(LAST_WORDS.min(self.options.close_timeout));
+        self.watchdog.start(self);
         unwritten.into_iter().for_each(drop_guarded);
     }
 
     /// Ends the session because of an error from the transport.
-    pub(super) fn fail(&self, error: TransportError) {
+    pub(super) fn fail(self: &Arc<Self>, error: TransportError) {
         match error {
             // A transport that is closed was closed by a thread that ends the session, or by the transport
             // itself after it wrote the close.
@@ -299,7 +326,7 @@ impl Session {
 
     /// Waits until the session is finished. Returns false at the deadline.
     #[cfg(test)]
-    pub(super) fn wait_finished(&self, deadline: Option<std::time::Instant>) -> bool {
+    pub(super) fn wait_finished(&self, deadline: Option<Instant>) -> bool {
         let unfinished = |state: &LifeState| state.phase != Phase::Finished;
         self.life.changed.wait_while(lock(&self.life.state), deadline, unfinished).phase == Phase::Finished
     }

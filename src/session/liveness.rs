@@ -158,7 +158,10 @@ impl Liveness {
         let never_pinged = self.last_ping.load(Ordering::Relaxed) == 0;
         let overdue = now.since(self.started) >= self.interval.saturating_add(self.timeout / 2);
         (self.unlimited && never_pinged && overdue).then(|| {
-            Error::connection(format!("{}: it has sent no ping, and missed those of the client", VERSION_3))
+            Error::connection(format!(
+                "{}: it has sent no pings, but expected some from the client",
+                VERSION_3
+            ))
         })
     }
 

@@ -10,14 +10,16 @@
 //!
 //! The transport moves packets. The outbox holds packets that wait to be written, and the inbox holds
 //! messages that wait for a handler. Three threads work on them: the reader receives and runs the handlers,
-//! the writer writes, and the watchdog receives in the reader's place while a handler runs.
+//! the writer writes, and the watchdog receives in the reader's place while a handler runs. The writer and
+//! the watchdog start when they are needed for the first time.
 //!
 //! Lock order: a thread that holds one of the session's locks (life, outbox, inbox, writer, watchdog) takes
-//! no other one, and calls neither the transport nor user code. There is one exception: the writer thread
-//! starts while the writer's lock is held. A transport may hold a lock of its own while it reports progress,
+//! no other one, and calls neither the transport nor user code. There is one exception: a late thread starts
+//! while its own lock is held. A transport may hold a lock of its own while it reports progress,
 //! which takes the outbox's lock.
 
 mod inbox;
+mod late_thread;
 mod ledger;
 mod life;
 mod line;
@@ -51,11 +53,11 @@ use crate::sync::{AtomicBool, thread, thread_local};
 use crate::transport::{Transport, TransportError, TransportKind};
 
 use inbox::Inbox;
+use late_thread::LateThread;
 use life::Life;
 use liveness::Liveness;
 use outbox::{Admission, Outbox, Parcel};
 use watchdog::Watchdog;
-use writer::Writer;
 
 pub(crate) use outbox::WhenFull;
 
@@ -73,13 +75,17 @@ pub(crate) fn is_thread_of(owner: usize) -> bool {
     OWNER.with(Cell::get) == Some(owner)
 }
 
+/// A function that a listener calls each time before it does anything that may take long: before it runs a
+/// handler, or waits for one. The first call starts the watchdog.
+pub(crate) type BeforeHandler<'a> = &'a mut dyn FnMut();
+
 /// The receiver of a session's events. All methods are called on the reader thread, in the order in which
 /// they stand here.
 pub(crate) trait Listener: Send + 'static {
     /// Called when the connection is up. `false` refuses the connection: it then delivers no messages.
-    fn connected(&mut self) -> bool;
+    fn connected(&mut self, before: BeforeHandler<'_>) -> bool;
     /// Called for each text or binary message.
-    fn message(&mut self, packet: Packet);
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>);
     /// Called when the connection is over.
     fn ended(&mut self, ending: Ending);
     /// Called when the session's other threads have ended too.
@@ -120,7 +126,8 @@ pub(crate) struct Session {
     liveness: Arc<Liveness>,
     outbox: Outbox,
     inbox: Inbox,
-    writer: Writer,
+    /// The writer, which starts when a packet has to wait for the first time.
+    writer: LateThread,
     watchdog: Watchdog,
     /// Set when a packet that the server has no reason to send was logged at warn.
     unexpected_told: AtomicBool,
@@ -141,7 +148,7 @@ impl Session {
             liveness: Arc::new(Liveness::new(&handshake, transport.activity().clone(), Moment::now())),
             outbox: Outbox::new(options.outbox_limit, direct),
             inbox: Inbox::new(options.inbox_limit),
-            writer: Writer::default(),
+            writer: LateThread::default(),
             watchdog: Watchdog::default(),
             unexpected_told: AtomicBool::new(false),
             transport,
@@ -152,12 +159,9 @@ impl Session {
         session
     }
 
-    /// Starts the watchdog and the reader. The writer starts when a packet has to wait for the first time.
-    /// Returns the reader thread.
+    /// Starts the reader, and returns its thread. The other threads start when they are needed.
     pub(crate) fn start(self: &Arc<Self>, listener: Box<dyn Listener>) -> Result<Thread> {
-        let started = self
-            .spawn("eio-watchdog", |session| watchdog::run(&session))
-            .and_then(|watchdog| self.spawn("eio-reader", move |s| reader::run(s, listener, watchdog)));
+        let started = self.spawn("eio-reader", move |session| reader::run(session, listener));
         if started.is_err() {
             self.end(Reason::TransportError, None);
         }

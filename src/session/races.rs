@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Ending, Listener, Session, SessionOptions, WhenFull};
+use super::{BeforeHandler, Ending, Listener, Session, SessionOptions, WhenFull};
 use crate::error::Error;
 use crate::event::Reason;
 use crate::logger::Logger;
@@ -19,7 +19,7 @@ use crate::testing::hang::{Chance, Watchdog, give_up, seed, times};
 use crate::transport::TransportError;
 
 fn rounds() -> u64 {
-    times(20_000, 100_000)
+    times(5_000, 100_000)
 }
 
 const OPERATIONS: usize = 12;
@@ -54,10 +54,11 @@ struct Handlers {
 }
 
 impl Handlers {
-    fn tell(&mut self, told: Told) {
+    fn tell(&mut self, told: Told, before: BeforeHandler<'_>) {
         lock(&self.told).push(told);
         // The operations are rare, and the last call makes none, because the round may be over then.
         if self.chance.below(8) == 0 {
+            before();
             if let Some(round) = self.round.upgrade() {
                 round.operate(&mut self.chance, "handler", &mut self.sent);
             }
@@ -66,18 +67,18 @@ impl Handlers {
 }
 
 impl Listener for Handlers {
-    fn connected(&mut self) -> bool {
-        self.tell(Told::Connected);
+    fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
+        self.tell(Told::Connected, before);
         self.chance.below(16) != 0
     }
 
-    fn message(&mut self, packet: Packet) {
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
         let Packet::Text(number) = packet else { panic!("{packet:?}") };
-        self.tell(Told::Message(number.parse().unwrap()));
+        self.tell(Told::Message(number.parse().unwrap()), before);
     }
 
     fn ended(&mut self, ending: Ending) {
-        self.tell(Told::Ended(ending.reason, ending.unsent));
+        self.tell(Told::Ended(ending.reason, ending.unsent), &mut || {});
     }
 
     fn finished(&mut self) {
@@ -128,7 +129,7 @@ impl Round {
     /// Performs a random operation.
     fn operate(&self, chance: &mut Chance, name: &str, sent: &mut usize) {
         let session = &self.session;
-        match chance.below(49) {
+        match chance.below(50) {
             0..9 => self.send(1, WhenFull::Wait, name, sent),
             9..12 => self.send(2 + chance.below(3) as usize, WhenFull::Wait, name, sent),
             12..16 => self.send(1, WhenFull::Fail, name, sent),
@@ -148,8 +149,16 @@ impl Round {
             45 => self.server.fail(TransportError::Failed(Error::connection("broken"))),
             46 => self.server.fail(TransportError::Silent),
             47 => self.server.break_writes(),
+            48 if name != "handler" => self.close_and_wait(),
             _ => thread::sleep(Duration::from_micros(chance.below(300))),
         }
+    }
+
+    /// Closes as `disconnect` does: the caller writes the close if it can, and ends one that takes too long.
+    fn close_and_wait(&self) {
+        self.session.close_by_waiter(Reason::ClientDisconnect);
+        self.session.wait_finished(self.session.close_deadline());
+        self.session.end_if_overdue();
     }
 
     /// Sends a group. Each text has the sender's name and number, and the number of texts that follow in its
@@ -244,7 +253,10 @@ fn run(seed: u64) {
         round.session.start(handlers).unwrap();
         scope.spawn(|| {
             thread::sleep(Duration::from_micros(chance.below(2_000)));
-            round.session.close(Reason::ClientDisconnect);
+            match chance.below(2) {
+                0 => round.session.close(Reason::ClientDisconnect),
+                _ => round.close_and_wait(),
+            }
         });
     });
     if !round.session.wait_finished(Some(Instant::now() + PATIENCE)) {

@@ -1,10 +1,11 @@
 //! The reader thread, which runs the handlers, and all that is done with a received packet.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Ending, Listener, Session, Thread, panicked, report, writer};
+use super::{Ending, Listener, Session, panicked, report, writer};
 use crate::clock::Moment;
 use crate::event::Reason;
 use crate::guarded::guarded;
@@ -17,7 +18,7 @@ use crate::stats::Traffic;
 use crate::sync::{Ordering, thread};
 
 /// Runs the reader thread: the connect handler, every message in order, the disconnect handler.
-pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>, watchdog: Thread) {
+pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>) {
     // A panic here must not keep the end from the listener.
     if let Err(panic) = guarded(|| deliver(&session, listener.as_mut())) {
         session.end(Reason::TransportError, Some(panicked(panic)));
@@ -27,7 +28,7 @@ pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>, watchd
     listener.ended(ending);
     // The writer and the watchdog have been told to end, so these waits are short.
     session.writer.join();
-    let _ = watchdog.join();
+    session.watchdog.join();
     session.finish();
     // The session is freed first: the listener may connect again, and return only after that connection's
     // end.
@@ -50,7 +51,13 @@ fn log_end(session: &Session, ending: &Ending) {
 
 /// Runs the connect handler, then delivers messages until no more can come.
 fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
-    if !listener.connected() {
+    let mut is_watched = false;
+    let mut before_handler = || {
+        if !mem::replace(&mut is_watched, true) {
+            session.watchdog.start(session);
+        }
+    };
+    if !listener.connected(&mut before_handler) {
         // A connection that the connect handler refuses delivers no messages.
         session.close(Reason::ClientDisconnect);
     }
@@ -77,7 +84,7 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
         }
         while let Some(packet) = batch.pop_front() {
             if session.inbox.deliver(&packet) {
-                listener.message(packet);
+                listener.message(packet, &mut before_handler);
             }
         }
         if session.outbox.bytes() > 0 {

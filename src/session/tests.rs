@@ -1,6 +1,7 @@
 //! Tests of a session and its threads over a fake transport, for which the test plays the server.
 
 mod inbox;
+mod late_watchdog;
 mod outbox;
 mod waits;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Ending, Listener, Session, SessionOptions, WhenFull};
+use super::{BeforeHandler, Ending, Listener, Session, SessionOptions, WhenFull};
 use crate::error::Error;
 use crate::event::Reason;
 use crate::logger::Logger;
@@ -35,15 +36,26 @@ struct Reporter {
     happened: Sender<Happened>,
     on_message: OnMessage,
     accept: bool,
+    has_handlers: bool,
+}
+
+impl Reporter {
+    fn prepare(&self, before: BeforeHandler<'_>) {
+        if self.has_handlers {
+            before();
+        }
+    }
 }
 
 impl Listener for Reporter {
-    fn connected(&mut self) -> bool {
+    fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
+        self.prepare(before);
         self.happened.send(Happened::Connected).unwrap();
         self.accept
     }
 
-    fn message(&mut self, packet: Packet) {
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
+        self.prepare(before);
         (self.on_message)(&self.session, &packet);
         self.happened.send(Happened::Message(packet)).unwrap();
     }
@@ -71,6 +83,8 @@ struct Setup {
     inbox: usize,
     close_timeout: Duration,
     accept: bool,
+    /// Set if the listener runs handlers.
+    has_handlers: bool,
 }
 
 const QUIET: Setup = Setup {
@@ -80,6 +94,7 @@ const QUIET: Setup = Setup {
     inbox: 1 << 20,
     close_timeout: PATIENCE,
     accept: true,
+    has_handlers: true,
 };
 
 fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 'static) -> Fixture {
@@ -102,6 +117,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
         happened: sender,
         on_message: Box::new(on_message),
         accept: setup.accept,
+        has_handlers: setup.has_handlers,
     };
     session.start(Box::new(listener)).unwrap();
     Fixture { session, server, happened }

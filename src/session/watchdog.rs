@@ -1,5 +1,8 @@
 //! The watchdog thread. It receives in the reader's place while a handler runs and a ping is due, so that
 //! pongs are sent however slow the handlers are, and it ends a session that takes too long to close.
+//!
+//! It starts before the first handler runs. Until then the reader is always receiving, and notices the
+//! server's silence itself. It also starts for a deadline that no other thread waits for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,17 +10,20 @@ use std::time::Instant;
 
 use super::Session;
 use super::inbox::StandIn;
+use super::late_thread::LateThread;
 use super::reader;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::event::Reason;
 use crate::sync::{Mutex, Signal, after, lock, now};
 
-/// The orders of other threads to the watchdog thread.
+/// The watchdog thread, and the orders of other threads to it. It carries out orders that came before it
+/// started.
 #[derive(Default)]
 pub(super) struct Watchdog {
     orders: Mutex<Orders>,
     changed: Signal,
+    thread: LateThread,
 }
 
 #[derive(Default)]
@@ -38,6 +44,24 @@ enum Duty {
 }
 
 impl Watchdog {
+    /// Starts the thread, unless it runs already or the session is over. If that fails, the session ends.
+    pub(super) fn start(&self, session: &Arc<Session>) {
+        let over = lock(&self.orders).stop;
+        if !over {
+            self.thread.start(session, "eio-watchdog", run);
+        }
+    }
+
+    #[cfg(all(test, not(shuttle)))]
+    pub(super) fn is_running(&self) -> bool {
+        self.thread.is_running()
+    }
+
+    /// Joins the thread, which ends when the session is over.
+    pub(super) fn join(&self) {
+        self.thread.join();
+    }
+
     fn order(&self, give: impl FnOnce(&mut Orders)) {
         let mut orders = lock(&self.orders);
         give(&mut orders);
@@ -81,7 +105,7 @@ impl Watchdog {
 }
 
 /// Runs the watchdog thread.
-pub(super) fn run(session: &Arc<Session>) {
+fn run(session: &Arc<Session>) {
     loop {
         let rest = session.liveness.next_check(Moment::now());
         match session.watchdog.wait(after(rest)) {

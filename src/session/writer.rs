@@ -3,54 +3,27 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::outbox::Admission;
-use super::{Session, Thread, panicked, report};
+use super::{Session, panicked, report};
 use crate::error::{Error, Result};
 use crate::guarded::{drop_guarded, guarded};
 use crate::observation::Direction;
 use crate::protocol::Packet;
-use crate::sync::{Mutex, lock, thread_local};
+use crate::sync::thread_local;
 use crate::transport::{Progress, TransportError, Written};
 
-/// The writer thread. It starts when a packet has to wait for the first time.
-#[derive(Default)]
-pub(super) struct Writer(Mutex<WriterThread>);
-
-#[derive(Default)]
-enum WriterThread {
-    #[default]
-    NotStarted,
-    Running(Thread),
-    /// The thread has been joined, or never started, and no other one starts.
-    Ended,
-}
-
-impl Writer {
-    /// Starts the thread. If that fails, the session ends.
-    fn start(&self, session: &Arc<Session>) {
-        let mut thread = lock(&self.0);
-        if !matches!(*thread, WriterThread::NotStarted) {
-            return;
-        }
-        match session.spawn("eio-writer", |session| run(&session)) {
-            Ok(started) => *thread = WriterThread::Running(started),
-            Err(e) => {
-                drop(thread);
-                session.fail(TransportError::Failed(e));
-            }
-        }
-    }
-
-    /// Joins the writer thread, which ends when the outbox is closed.
-    pub(super) fn join(&self) {
-        let thread = mem::replace(&mut *lock(&self.0), WriterThread::Ended);
-        if let WriterThread::Running(thread) = thread {
-            let _ = thread.join();
-        }
-    }
+/// The thread that closes a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closer {
+    /// It waits for the end of the session, and may take its time to write the close.
+    Waiting,
+    /// It has other things to do.
+    Leaving,
+    /// It may be ending, and writes nothing.
+    Ending,
 }
 
 /// The transport's calls back while it writes.
@@ -63,6 +36,10 @@ impl Progress for Session {
         let pong = self.outbox.take_pong()?;
         report(self, Direction::Sent, [&pong]);
         Some(pong)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.close_deadline()
     }
 }
 
@@ -78,17 +55,32 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
         admission = write_direct(session, packet)?;
     }
     if matches!(admission, Admission::First) {
-        session.writer.start(session);
+        session.writer.start(session, "eio-writer", run);
     }
     Ok(())
 }
 
+/// Closes the outbox for messages, and writes the close or leaves that to the writer thread.
+pub(super) fn write_close(session: &Arc<Session>, closer: Closer) -> Result<()> {
+    // A websocket can refuse to be written at once, and would then be waited for without a limit. Code of the
+    // user's has no limit either.
+    let is_bounded = session.transport.send_is_bounded() && !session.transport.send_runs_user_code();
+    let patient = closer == Closer::Waiting && is_bounded && session.options.observer.is_none();
+    match session.outbox.queue_close(closer != Closer::Ending, patient) {
+        Admission::Direct(close) if patient => {
+            write_batch(session, &mut VecDeque::from([close]), &mut Vec::new());
+            Ok(())
+        }
+        admission => write(session, admission),
+    }
+}
+
 /// Writes a packet from the calling thread, which has the turn.
-fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
+fn write_direct(session: &Arc<Session>, mut packet: Packet) -> Result<Admission> {
     // A packet that is refused, because the reader is at work, is logged by the writer once more.
     report(session, Direction::Sent, [&packet]);
     let message = packet.is_message();
-    let tried = guarded(|| session.transport.try_send(&mut packet, session));
+    let tried = guarded(|| session.transport.try_send(&mut packet, &**session));
     match tried.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
         Ok(done) => Ok(session.outbox.direct_done(done, packet)),
         Err(e) => refuse(session, message, e),
@@ -97,7 +89,7 @@ fn write_direct(session: &Session, mut packet: Packet) -> Result<Admission> {
 
 /// Ends the session because the packet that has the turn cannot be written. The turn is kept, so that nothing
 /// else is written.
-pub(super) fn refuse(session: &Session, message: bool, error: TransportError) -> Result<Admission> {
+pub(super) fn refuse(session: &Arc<Session>, message: bool, error: TransportError) -> Result<Admission> {
     let refused = session.outbox.withdraw(message);
     session.fail(error);
     // A message that counts as unsent was accepted, so its sender gets `Ok`.
@@ -118,13 +110,19 @@ fn run(session: &Arc<Session>) {
     IS_WRITER.with(|is_writer| is_writer.set(true));
     let (mut batch, mut spent) = (VecDeque::new(), Vec::new());
     while session.outbox.take(&mut batch) {
-        report(session, Direction::Sent, &batch);
-        let sent = guarded(|| session.transport.send(&mut batch, &mut spent, &**session));
-        if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
-            session.fail(e);
-        }
-        session.outbox.batch_done();
-        // Behind the turn and the end, as the messages are the user's: their destructors may do anything.
-        batch.drain(..).chain(spent.drain(..)).for_each(drop_guarded);
+        write_batch(session, &mut batch, &mut spent);
     }
+}
+
+/// Writes a batch from the calling thread, which has the turn. `spent` is empty before and after the call; it
+/// is passed in to spare an allocation.
+fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut Vec<Packet>) {
+    report(session, Direction::Sent, &*batch);
+    let sent = guarded(|| session.transport.send(batch, spent, &**session));
+    if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
+        session.fail(e);
+    }
+    session.outbox.batch_done();
+    // Behind the turn and the end, as the messages are the user's: their destructors may do anything.
+    batch.drain(..).chain(spent.drain(..)).for_each(drop_guarded);
 }

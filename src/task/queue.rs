@@ -41,7 +41,7 @@ struct Contents<T> {
 #[error("the queue is empty")]
 pub struct QueueEmpty;
 
-/// The error for a queue that had no room in time, or is closed. It gives the item back.
+/// The error for a queue that had no room in time, or is closed, with the item that was not added.
 ///
 /// # Examples
 ///
@@ -170,7 +170,7 @@ impl<T> Queue<T> {
         self.0.changed.notify_all(contents);
     }
 
-    /// True if the queue is [closed](Self::close). It may still have items.
+    /// True if the queue is [closed](Self::close). A closed queue may still have items.
     ///
     /// # Examples
     ///
@@ -232,8 +232,11 @@ impl<T> Queue<T> {
     /// ```
     /// use std::time::Duration;
     ///
-    /// let queue = engineio::Client::new().create_queue::<String>(0);
-    /// assert_eq!(queue.get_timeout(Duration::from_millis(1)), Err(engineio::QueueEmpty));
+    /// use engineio::{Client, QueueEmpty};
+    ///
+    /// let queue = Client::new().create_queue::<String>(0);
+    /// let got = queue.get_timeout(Duration::from_millis(1));
+    /// assert_eq!(got, Err(QueueEmpty));
     /// ```
     pub fn get_timeout(&self, timeout: Duration) -> Result<T, QueueEmpty> {
         self.get_by(Instant::now().checked_add(timeout))
@@ -248,9 +251,12 @@ impl<T> Queue<T> {
     /// # Examples
     ///
     /// ```
-    /// let queue = engineio::Client::new().create_queue(0);
+    /// use engineio::{Client, QueueEmpty};
+    ///
+    /// let queue = Client::new().create_queue(0);
     /// queue.put(1);
-    /// assert_eq!((queue.get_nowait(), queue.get_nowait()), (Ok(1), Err(engineio::QueueEmpty)));
+    /// assert_eq!(queue.get_nowait(), Ok(1));
+    /// assert_eq!(queue.get_nowait(), Err(QueueEmpty));
     /// ```
     pub fn get_nowait(&self) -> Result<T, QueueEmpty> {
         self.get_by(Some(Instant::now()))

@@ -211,8 +211,12 @@ impl Transport for Fake {
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
         let stalled = |line: &Line| line.stalled && !line.closed;
-        let mut line = self.0.changed.wait_while(lock(&self.0.line), None, stalled);
+        let mut line = self.0.changed.wait_while(lock(&self.0.line), progress.deadline(), stalled);
         line.check_writable()?;
+        if line.stalled {
+            let error = Error::Timeout { what: "writing" };
+            return Err(TransportError::Unwritable { error, last_words: false });
+        }
         if let Some(packet) = line.half.take() {
             line.accept(packet, progress);
         }

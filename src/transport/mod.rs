@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Add;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::net::{LastActivity, TimeLeft};
@@ -26,7 +26,7 @@ pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 /// # Examples
 ///
 /// ```
-/// use engineio::TransportKind;
+/// use engineio::{ErrorKind, TransportKind};
 ///
 /// assert_eq!(TransportKind::WebSocket.to_string(), "websocket");
 /// assert_eq!("polling".parse(), Ok(TransportKind::Polling));
@@ -36,7 +36,7 @@ pub(crate) use websocket::{CompressionSettings, WebSocket, WebSocketSettings};
 ///     names.split(',').map(|name| Ok(name.parse()?)).collect()
 /// }
 /// let error = parse("polling,carrier pigeon").unwrap_err();
-/// assert!(matches!(error, engineio::Error::InvalidOption { option: "transports", .. }));
+/// assert_eq!(error.kind(), ErrorKind::InvalidOption);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -137,6 +137,11 @@ pub(crate) trait Transport: Send + Sync {
     /// True if `send` ends by itself when the server stops reading.
     fn send_is_bounded(&self) -> bool;
 
+    /// True if `send` runs code of the user's, or waits for a lock that the user may hold.
+    fn send_runs_user_code(&self) -> bool {
+        false
+    }
+
     /// The number of written messages that the server's system has not confirmed. The end of the connection
     /// may destroy them.
     fn unconfirmed(&self) -> u64 {
@@ -154,6 +159,9 @@ pub(crate) trait Progress: Sync {
     /// Returns a packet that goes ahead of the rest of the batch. A transport asks after each wait for the
     /// server.
     fn urgent(&self) -> Option<Packet>;
+
+    /// The time at which a request that begins now must be over.
+    fn deadline(&self) -> Option<Instant>;
 }
 
 /// Packets that were written together.

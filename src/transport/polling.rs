@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::ops::Add;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     BURST, BURST_BYTES, Progress, Transport, TransportError, TransportKind, TrySend, Written, check_size,
@@ -193,7 +193,7 @@ impl Polling {
         let stamp = timestamps.then(timestamp);
         let url = endpoint.request_url(TransportKind::Polling.as_str(), Some(sid), stamp.as_deref());
         let (body, _) = payload::encode(&VecDeque::from([Packet::Close]), 1, None);
-        http.reopened().post(&url, CONTENT_TYPE, &body).map(drop)
+        http.reopened().post(&url, CONTENT_TYPE, &body, None).map(drop)
     }
 
     fn set_last_post(&self, last: bool) {
@@ -251,8 +251,8 @@ impl Polling {
 
     /// Sends packets. Servers answer with `ok`, and any other answer is fine as well, but for an HTML page:
     /// it comes from something in front of the server, which has not got the packets.
-    fn post(&self, body: &[u8]) -> Result<(), TransportError> {
-        let answer = self.http.post(&self.request_url(), CONTENT_TYPE, body);
+    fn post(&self, body: &[u8], deadline: Option<Instant>) -> Result<(), TransportError> {
+        let answer = self.http.post(&self.request_url(), CONTENT_TYPE, body, deadline);
         match answer.map_err(|e| self.unwritable(e.error))?.as_page() {
             Some(page) => Err(self.unwritable(Error::protocol(format!("the answer to a POST is {page}")))),
             None => Ok(()),
@@ -358,7 +358,7 @@ impl Transport for Polling {
                 self.set_last_post(true);
             }
             // A failed POST is not repeated, because it may have arrived.
-            self.post(&body).inspect_err(|_| self.set_last_post(false))?;
+            self.post(&body, progress.deadline()).inspect_err(|_| self.set_last_post(false))?;
             let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
             spent.extend(batch.drain(..count).filter(Packet::is_message));
@@ -388,5 +388,9 @@ impl Transport for Polling {
     fn send_is_bounded(&self) -> bool {
         // The request timeout bounds a POST.
         true
+    }
+
+    fn send_runs_user_code(&self) -> bool {
+        self.http.has_users_agent()
     }
 }

@@ -108,14 +108,16 @@ impl Watch {
     /// A watch whose message handler calls `first` before anything else.
     pub fn after(client: &Client, mut first: impl FnMut(&Client, &Message) + Send + 'static) -> Self {
         let (sender, receiver) = unbounded();
-        let connect = sender.clone();
-        client.on_connect(move |_| connect.send(Seen::Connect));
-        let message = sender.clone();
+        // The receiver may be gone when the connection of a finished test ends.
+        let tell = move |seen| drop(sender.send(seen));
+        let connect = tell.clone();
+        client.on_connect(move |_| connect(Seen::Connect));
+        let message = tell.clone();
         client.on_message(move |client, m| {
             first(client, &m);
-            message.send(Seen::Message(m))
+            message(Seen::Message(m));
         });
-        client.on_disconnect(move |_, reason| sender.send(Seen::Disconnect(reason)));
+        client.on_disconnect(move |_, reason| tell(Seen::Disconnect(reason)));
         Watch(receiver)
     }
 

@@ -204,15 +204,25 @@ fn command(kind: Kind) -> Command {
 
 fn node_command(script: &str) -> Command {
     let mut command = Command::new("node");
-    command.arg(sources().join("node").join(script)).env("NODE_PATH", node_home().join("node_modules"));
+    command.arg(sources().join("node").join(script)).env("NODE_PATH", node_packages());
     command
 }
 
+/// The directory with npm's packages, for `NODE_PATH`.
+pub fn node_packages() -> PathBuf {
+    node_home().join("node_modules")
+}
+
 fn python_command(script: &str) -> Command {
-    let mut command = Command::new(python_home().join("bin/python"));
+    let mut command = Command::new(python());
     // The scripts lie in the source tree, which Python must not change.
     command.arg(sources().join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
     command
+}
+
+/// The path of a Python that has the packages.
+pub fn python() -> PathBuf {
+    python_home().join("bin/python")
 }
 
 fn sources() -> PathBuf {

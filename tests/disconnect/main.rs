@@ -17,7 +17,11 @@ use std::time::{Duration, Instant};
 use common::real::Server;
 use common::scripted::{Exchange, OPEN, Scripted};
 use common::{PATIENCE, Stuck, WAYS, Watch, abort, by, connected, only, within};
-use engineio::{Client, Disconnect, Error, Reason, TransportKind};
+use crossbeam_channel::{Receiver, bounded};
+use engineio::{Client, Direction, Disconnect, Error, PacketInfo, Reason, TransportKind};
+use ureq::http::{Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::{Agent, Body, SendBody};
 
 use Reason::{ClientDisconnect, ServerDisconnect};
 use TransportKind::{Polling, WebSocket};
@@ -241,10 +245,56 @@ fn what_was_queued_for_one_connection_is_not_sent_by_the_next() {
     assert_eq!(sent, ["4new", "1"]);
 }
 
+/// Answers a request byte by byte, without an end.
+fn trickle(exchange: &mut Exchange) -> io::Result<()> {
+    exchange.raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+    loop {
+        exchange.raw("x")?;
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Answers a request with a body that moves, and that is long.
+fn stream(exchange: &mut Exchange) -> io::Result<()> {
+    exchange.raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
+    loop {
+        exchange.raw("x".repeat(200))?;
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An idle polling client writes its close on the thread that disconnects.
+#[test]
+fn a_goodbye_that_is_not_answered_ends_in_time() {
+    for answer in [Exchange::hold as Script, trickle, stream] {
+        let server = polling(Exchange::hold, answer);
+        let client = Client::builder().request_timeout(Duration::from_millis(500)).build().unwrap();
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        within(PATIENCE, "disconnect", move || client.disconnect().unwrap());
+    }
+}
+
+#[test]
+fn an_abort_interrupts_a_disconnect_that_waits_for_the_answer() {
+    for answer in [Exchange::hold as Script, trickle] {
+        let server = polling(Exchange::hold, answer);
+        let client = Client::builder().request_timeout(60 * PATIENCE).build().unwrap();
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        let waiting = client.clone();
+        let waiting = thread::spawn(move || waiting.disconnect());
+        server.wait_for("the goodbye", |request| request.is_post());
+        within(PATIENCE, "both", move || {
+            client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+            waiting.join().unwrap().unwrap();
+            assert!(client.wait_timeout(PATIENCE));
+        });
+    }
+}
+
 #[test]
 fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
     // The server notices nothing before the test is over.
-    let (over, test) = crossbeam_channel::bounded::<()>(0);
+    let (over, test) = bounded::<()>(0);
     let deaf = Scripted::websocket(move |_| test.recv().map_err(io::Error::other));
     let silent = polling(Exchange::hold, Exchange::hold);
     for (transport, server) in [(WebSocket, &deaf), (Polling, &silent)] {
@@ -258,4 +308,51 @@ fn a_disconnect_is_bounded_whatever_the_server_and_the_handlers_do() {
         assert_eq!(watch.disconnected(), ClientDisconnect);
     }
     drop(over);
+}
+
+/// A middleware that holds every POST until its channel ends.
+struct Holds(Receiver<()>);
+
+impl Middleware for Holds {
+    fn handle(
+        &self,
+        request: Request<SendBody>,
+        next: MiddlewareNext,
+    ) -> Result<Response<Body>, ureq::Error> {
+        if request.method() == "POST" {
+            let _ = self.0.recv();
+        }
+        next.handle(request)
+    }
+}
+
+/// No code of the user's runs on the thread that disconnects, except for a log.
+#[test]
+fn a_disconnect_is_bounded_whatever_the_users_code_does_meanwhile() {
+    let server =
+        polling(Exchange::hold, |exchange| exchange.respond_with("200 OK", "Set-Cookie: a=1\r\n", "ok"));
+    let (release, released) = bounded(0);
+    let builder = || Client::builder().request_timeout(Duration::from_millis(300));
+    let middleware: Agent = Agent::config_builder().middleware(Holds(released.clone())).build().into();
+    let observed = released.clone();
+    let observer = move |direction, _: &PacketInfo| {
+        if direction == Direction::Sent {
+            let _ = observed.recv();
+        }
+    };
+    for (what, client) in [
+        ("observer", builder().on_packet(observer).build().unwrap()),
+        ("middleware", builder().http_agent(middleware).build().unwrap()),
+    ] {
+        client.connect_with(server.url(), only(Polling)).unwrap();
+        within(PATIENCE, what, move || client.disconnect().unwrap());
+    }
+    let agent = Agent::new_with_defaults();
+    let client = builder().http_agent(agent.clone()).build().unwrap();
+    client.connect_with(server.url(), only(Polling)).unwrap();
+    within(PATIENCE, "a lock of the user's", move || {
+        let _held = agent.cookie_jar_lock();
+        client.disconnect().unwrap();
+    });
+    drop(release);
 }

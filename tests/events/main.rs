@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::real::Server;
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, PATIENCE, Watch, only, within};
+use common::{Lines, PATIENCE, Watch, abort, only, within};
 use crossbeam_channel::{Receiver, never, select, unbounded};
 use engineio::{
     Client, EVENT_NAMES, Error, Event, JsonCodec, Message, QueueEmpty, Reason, Reconnection, TransportKind,
@@ -131,7 +131,49 @@ fn one_channel_lasts_over_many_connections() {
     assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
 }
 
-/// This is so even if the disconnect handler connects again before the channel gets the end.
+/// The documentation of both says why.
+#[test]
+fn a_capacity_of_zero_is_no_limit_for_a_queue_and_no_room_for_a_channel() {
+    let server = Server::start();
+    let client = Client::new();
+    let (events, queue) = (client.events(0), client.create_queue(0));
+    let filled = queue.clone();
+    client.on_message(move |_, message| filled.put(message));
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.send("cmd:burst 100 m").unwrap();
+    assert_eq!(next(&events), Event::Connect);
+    // The handler runs for the first message, which then waits for a receiver, with all others behind it.
+    assert_eq!(queue.get_timeout(PATIENCE).unwrap(), Message::from("m0"));
+    assert!(events.is_full() && events.is_empty() && queue.is_empty());
+    assert_eq!(next(&events), text("m0"));
+    (1..100).for_each(|i| assert_eq!(next(&events), text(&format!("m{i}"))));
+    assert_eq!(queue.len(), 99, "nobody takes them, and none is refused");
+    abort(&client);
+}
+
+#[test]
+fn a_json_message_has_a_text_bytes_and_a_value() {
+    let server = Server::start();
+    let client = Client::builder().decode_json(true).build().unwrap();
+    let watch = Watch::new(&client);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    watch.connected();
+    let value = json!({"key": ["ü", 1, null]});
+    client.send(value.clone()).unwrap();
+    let message = watch.message();
+    assert_eq!(message, Message::Json(value.clone()));
+    assert_eq!(message.to_string(), value.to_string());
+    assert_eq!(*message.as_bytes(), *value.to_string().as_bytes());
+    assert_eq!(message.json::<Value>().unwrap(), value);
+    assert_eq!(message.as_text(), None, "a JSON value is not a text message");
+    // These do not allocate.
+    for message in [Message::from("ü"), Message::from(&[0, 255])] {
+        assert!(matches!(message.as_bytes(), std::borrow::Cow::Borrowed(_)));
+    }
+    abort(&client);
+}
+
+/// The order is kept even if the disconnect handler connects again before the channel gets the end.
 #[test]
 fn connections_follow_each_other_in_a_channel() {
     let server = Server::start();

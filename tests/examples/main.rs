@@ -55,6 +55,19 @@ fn quickstart() {
 }
 
 #[test]
+fn echo_server() {
+    let mut server = start("echo_server", &["0"]);
+    server.stdout.wait_for("listening at http://");
+    let line = server.stdout.text();
+    let url = line.split_whitespace().find_map(|word| word.strip_suffix(';')).expect("a URL");
+    run("quickstart", &[url], &["received Text(\"Hello Server!\")"]);
+    // The port is taken.
+    let port = url.rsplit(':').next().expect("a port");
+    let example = run_for("echo_server", &[port], 1);
+    assert!(example.stderr.text().contains(port), "{}", example.report());
+}
+
+#[test]
 fn custom_headers() {
     let example = run("custom_headers", &[], &["received welcome, ann", "received hello"]);
     assert!(!example.stdout.text().contains("a-secret"), "{}", example.report());

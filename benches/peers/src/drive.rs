@@ -150,35 +150,46 @@ fn name_of(who: Who) -> String {
 /// Runs a case once, with a server and a client of its own. `None` if the client fails, which reports to
 /// stderr.
 fn once(who: Who, case: &Case, server: usize, client: usize) -> Option<Figures> {
-    let program = std::env::current_exe().expect("this program");
-    let mut server = Server(
-        Command::new(&program)
-            .args(["server", "--cpu", &server.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program runs"),
-    );
-    let mut lines = BufReader::new(server.0.stdout.take().expect("piped")).lines();
-    let mut url = || lines.next().expect("a URL").expect("text");
-    let (plain, tls) = (url(), url());
-    let output = Command::new(&program)
+    let server = Server::start(Some(server));
+    let output = this_program()
         .args(["client", &name(who), &name(case.scenario), "--carrier", &name(case.carrier)])
         .args(["--size", &case.size.to_string(), "--count", &case.count.to_string()])
         .args(["--packets", &case.packets.to_string(), "--cpu", &client.to_string()])
-        .args(["--url", if case.carrier == Carrier::Tls { &tls } else { &plain }])
+        .args(["--url", if case.carrier == Carrier::Tls { &server.tls } else { &server.plain }])
         .stderr(Stdio::inherit())
         .output()
         .expect("this program runs");
     Figures::parse(&String::from_utf8_lossy(&output.stdout))
 }
 
+fn this_program() -> Command {
+    Command::new(std::env::current_exe().expect("this program"))
+}
+
 /// A server process, which ends when its stdin is closed.
-struct Server(Child);
+pub(crate) struct Server {
+    process: Child,
+    /// The URLs.
+    pub(crate) plain: String,
+    tls: String,
+}
+
+impl Server {
+    /// Starts a server, pinned to that CPU.
+    pub(crate) fn start(cpu: Option<usize>) -> Self {
+        let mut command = this_program();
+        command.arg("server").args(cpu.map(|cpu| format!("--cpu={cpu}")));
+        let mut process =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program runs");
+        let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let mut url = || lines.next().expect("a URL").expect("text");
+        Server { plain: url(), tls: url(), process }
+    }
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
     }
 }

@@ -32,7 +32,7 @@ struct Socket<S>(WebSocket<S>);
 
 impl<S: Read + Write + 'static> Socket<S> {
     fn open(stream: S, url: &str, sid: Option<&str>) -> Self {
-        let (_, address) = url.split_once("://").expect("a URL");
+        let address = without_scheme(url);
         let sid = sid.map_or(String::new(), |sid| format!("&sid={sid}"));
         let url = format!("ws://{address}/engine.io/?EIO=4&transport=websocket{sid}");
         let (mut socket, _) = client::client(url, stream).expect("the server is up");
@@ -78,6 +78,7 @@ impl<S: Read + Write + 'static> Wire for Socket<S> {
     fn close(&mut self) {
         self.0.write(Message::text("1")).expect("connected");
         let _ = self.0.close(None);
+        // A client waits for the server's goodbye, so that it knows that its messages have arrived.
         while self.0.read().is_ok() {}
     }
 }
@@ -170,14 +171,24 @@ impl Wire for Polling {
     }
 
     fn close(&mut self) {
+        // A client has a poll in flight all the time. ureq would wait for its answer, so this one is written
+        // by hand. Its connection is the one that a client needs for a POST beside its poll.
+        let (address, path) = without_scheme(&self.url).split_once('/').expect("a path");
+        let mut poll = TcpStream::connect(address).expect("the server is up");
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        poll.write_all(request.as_bytes()).expect("connected");
         self.post(b"1");
     }
+}
+
+fn without_scheme(url: &str) -> &str {
+    url.split_once("://").expect("a URL").1
 }
 
 /// Connects. All connections of a process share the TLS connector.
 fn open(case: &Case, url: &str, tls: &TlsConnector) -> Box<dyn Wire> {
     let tcp = || {
-        let stream = TcpStream::connect(url.split_once("://").expect("a URL").1).expect("the server is up");
+        let stream = TcpStream::connect(without_scheme(url)).expect("the server is up");
         stream.set_nodelay(true).expect("a socket");
         stream
     };

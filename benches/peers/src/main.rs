@@ -5,6 +5,7 @@
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- rtt send --carrier websocket --repeats 9
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- scale 1000 10000
 //! ```
 
 mod drive;
@@ -12,6 +13,7 @@ mod limit;
 mod measure;
 mod ours;
 mod peer;
+mod scale;
 mod server;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -25,9 +27,11 @@ struct Arguments {
     drive: drive::Options,
 }
 
-/// The role of a process that the main process starts.
+/// The role of a process. The main process starts the servers and the clients.
 #[derive(Subcommand)]
 enum Role {
+    /// Connect many idle websocket clients in one process, and print what they take
+    Scale(scale::Options),
     /// Serve until stdin ends. Prints two URLs, plain and TLS
     Server {
         #[arg(long)]
@@ -105,7 +109,9 @@ fn main() {
     let arguments = Arguments::parse();
     match arguments.role {
         None => drive::run(&arguments.drive),
+        Some(Role::Scale(options)) => scale::run(&options),
         Some(Role::Server { cpu }) => {
+            measure::raise_descriptor_limit();
             measure::pin(cpu);
             server::run();
         }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -14,6 +15,12 @@ pub(crate) fn pin(cpu: Option<usize>) {
     set.set(cpu);
     // Not every machine allows this. The figures are comparable without it.
     let _ = sched_setaffinity(None, &set);
+}
+
+/// Raises the limit of open files as far as the system allows.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 /// The figures of one run, in ns: the median time of an operation, its 99th percentile, and the client's CPU
@@ -88,15 +95,24 @@ fn nanos(duration: Duration) -> f64 {
 }
 
 /// The CPU time of all threads of this process.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// The resident memory of this process, in bytes.
-fn resident() -> f64 {
+pub(crate) fn resident() -> f64 {
+    1024.0 * status("VmRSS:")
+}
+
+/// The number of threads of this process.
+pub(crate) fn threads() -> f64 {
+    status("Threads:")
+}
+
+/// The number behind that name in the status of this process.
+fn status(name: &str) -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
-    let kib: f64 = line.split_whitespace().next().expect("a number").parse().expect("a number");
-    kib * 1024.0
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux");
+    line.split_whitespace().next().expect("a number").parse().expect("a number")
 }

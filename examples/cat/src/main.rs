@@ -27,7 +27,7 @@ Messages go to stdout, everything else to stderr. On a terminal, control charact
 tabs and line ends are shown as escapes.
 
 Exit code: 0 if all of the input was sent and the connection ended in order; 1 if no connection could be \
-made, or if the connection broke or ended before the input; 2 for invalid arguments. \
+made, or if it broke or ended before the end of the input; 2 for invalid arguments. \
 Ctrl-C disconnects, and then ends the program as usual.
 
 Examples:
@@ -40,10 +40,10 @@ Examples:
   engineio-cat --path socket.io http://localhost:3000
         Talk to a Socket.IO server. The line 0 enters its namespace, 2[\"event\",\"data\"] emits.")]
 struct Arguments {
-    /// URL of the server: http, https, ws or wss
+    /// URL of the server: http, https, ws, wss or unix
     url: String,
 
-    /// Use this transport, polling or websocket. May be repeated: the transports are tried in that order
+    /// Use this transport, polling or websocket. If repeated, the transports are tried in that order
     /// [default: polling, then an upgrade to websocket]
     #[arg(short, long, value_name = "NAME")]
     transport: Vec<TransportKind>,
@@ -60,8 +60,8 @@ struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Send lines as binary messages, including their line ends, and write received bytes unchanged. Without
-    /// this option received bytes are printed in hexadecimal
+    /// Send each line as a binary message, with its line end, and write received bytes unchanged. Without
+    /// this option, received bytes are printed in hexadecimal
     #[arg(long)]
     binary: bool,
 
@@ -69,11 +69,11 @@ struct Arguments {
     #[arg(short = 'k', long)]
     insecure: bool,
 
-    /// Accept certificates of this authority too, a PEM file
+    /// PEM file with an authority to accept in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Connect through this proxy (http://, https:// or socks5://), and not through the environment's
+    /// Connect through this proxy (http://, https:// or socks5://), instead of the one from the environment
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
 

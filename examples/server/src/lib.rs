@@ -77,7 +77,7 @@ impl Front {
     }
 }
 
-/// A server on a free port of the loopback interface. The server lives as long as the process.
+/// A server on the loopback interface. The server lives as long as the process.
 pub struct Server {
     url: String,
     handler: Arc<Handler>,
@@ -96,13 +96,22 @@ enum Line {
 }
 
 impl Server {
-    /// Starts a server with engineioxide's default ping interval and timeout, 25 s and 20 s.
+    /// Starts a server on a free port, with engineioxide's default ping interval and timeout, 25 s and 20 s.
     pub fn start(kind: Kind) -> io::Result<Self> {
-        Self::start_with(kind, Duration::from_secs(25), Duration::from_secs(20))
+        Self::start_at(0, kind)
     }
 
-    /// Starts a server with these intervals.
+    /// Starts a server like [`start`](Self::start), on this port.
+    pub fn start_at(port: u16, kind: Kind) -> io::Result<Self> {
+        Self::listen(port, kind, Duration::from_secs(25), Duration::from_secs(20))
+    }
+
+    /// Starts a server on a free port, with these intervals.
     pub fn start_with(kind: Kind, ping_interval: Duration, ping_timeout: Duration) -> io::Result<Self> {
+        Self::listen(0, kind, ping_interval, ping_timeout)
+    }
+
+    fn listen(port: u16, kind: Kind, ping_interval: Duration, ping_timeout: Duration) -> io::Result<Self> {
         let config = EngineIoConfig::builder()
             .req_path(if kind == Kind::SocketIo { "/socket.io" } else { "/engine.io" })
             .ping_interval(ping_interval)
@@ -114,7 +123,7 @@ impl Server {
         let handler = Arc::new(Handler::new(kind));
         let service = EngineIoService::with_config(handler.clone(), config);
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port)))?;
         let url = format!("http://{}", listener.local_addr()?);
         let (line, state) = watch::channel(Line::Open);
         let handle = runtime.handle().clone();

@@ -8,6 +8,7 @@ use ureq::Agent;
 use super::ClientBuilder;
 use crate::net::{AgentSource, ClientIdentity, Override, ProxySettings, TlsVersion};
 
+/// The way to the server: TLS, proxies, addresses and the HTTP agent.
 impl ClientBuilder {
     /// Sets whether the server's certificate must be valid and match its host, on both transports. Default:
     /// true.
@@ -27,7 +28,11 @@ impl ClientBuilder {
     /// # Examples
     ///
     /// ```no_run
-    /// let client = engineio::Client::builder().ca_certificate(std::fs::read("ca.pem")?).build()?;
+    /// use std::fs::read;
+    ///
+    /// use engineio::Client;
+    ///
+    /// let client = Client::builder().ca_certificate(read("ca.pem")?).build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
@@ -48,8 +53,11 @@ impl ClientBuilder {
     /// ```no_run
     /// use std::fs::read;
     ///
-    /// let client =
-    ///     engineio::Client::builder().client_certificate(read("client.pem")?, read("client.key")?).build()?;
+    /// use engineio::Client;
+    ///
+    /// let client = Client::builder()
+    ///     .client_certificate(read("client.pem")?, read("client.key")?)
+    ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client_certificate(mut self, cert_pem: impl AsRef<[u8]>, key_pem: impl AsRef<[u8]>) -> Self {
@@ -75,9 +83,12 @@ impl ClientBuilder {
     /// ```no_run
     /// use std::fs::read;
     ///
+    /// use engineio::Client;
+    ///
+    /// let (cert, key) = (read("client.pem")?, read("client.key")?);
     /// let password = std::env::var("KEY_PASSWORD")?;
-    /// let client = engineio::Client::builder()
-    ///     .client_certificate_with_password(read("client.pem")?, read("client.key")?, password)
+    /// let client = Client::builder()
+    ///     .client_certificate_with_password(cert, key, password)
     ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -107,7 +118,9 @@ impl ClientBuilder {
     ///
     /// ```no_run
     /// let archive = std::fs::read("client.p12")?;
-    /// let client = engineio::Client::builder().client_identity(archive, "password").build()?;
+    /// let client = engineio::Client::builder()
+    ///     .client_identity(archive, "password")
+    ///     .build()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn client_identity(mut self, pkcs12_der: impl AsRef<[u8]>, password: impl AsRef<str>) -> Self {
@@ -172,7 +185,11 @@ impl ClientBuilder {
     /// # Examples
     ///
     /// ```
-    /// let client = engineio::Client::builder().http_agent_factory(ureq::Agent::new_with_defaults).build()?;
+    /// use engineio::{Client, ureq::Agent};
+    ///
+    /// let client = Client::builder()
+    ///     .http_agent_factory(Agent::new_with_defaults)
+    ///     .build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn http_agent_factory<F>(mut self, factory: F) -> Self
@@ -204,10 +221,10 @@ impl ClientBuilder {
     /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
     /// its [agent](Self::http_agent), apply to the server alone: no proxy is shown a client certificate.
     ///
-    /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, `http_proxy`
-    /// that for `http://` and `ws://` servers, and `all_proxy` that for servers for which the other two name
-    /// none. All of them are also read in capitals. A lowercase variable that is set but empty means no
-    /// proxy, whatever the others contain.
+    /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, and
+    /// `http_proxy` the proxy for `http://` and `ws://` servers. `all_proxy` is used where these two are
+    /// missing. The names may also be in capitals. A lowercase variable that is set but empty means no proxy,
+    /// whatever the others contain.
     ///
     /// `no_proxy` lists the servers to connect to directly, separated by commas. An entry is a name, which
     /// also matches the names below it; `.example.org`, which only matches the names below; an address; a
@@ -221,7 +238,9 @@ impl ClientBuilder {
     /// # Examples
     ///
     /// ```
-    /// let client = engineio::Client::builder().proxy("http://user:password@proxy.example:3128").build()?;
+    /// let client = engineio::Client::builder()
+    ///     .proxy("http://user:password@proxy.example:3128")
+    ///     .build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
@@ -248,11 +267,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Makes all connections come from this address of the machine, to servers and to proxies. Default: the
-    /// system chooses.
+    /// Sets the client's own address for all connections, to servers and to proxies. Default: the system
+    /// chooses.
     ///
-    /// Addresses of servers that are not of the same family, IPv4 or IPv6, are left out. If a server has no
-    /// others, or if the address is not one of this machine, `connect` returns
+    /// Addresses of servers that are not of the same family, IPv4 or IPv6, are not tried. If a server has no
+    /// other addresses, or if `address` does not belong to this machine, `connect` returns
     /// [`Error::Connection`](crate::Error::Connection). Connections to Unix sockets have no such address.
     ///
     /// # Examples
@@ -279,7 +298,9 @@ impl ClientBuilder {
     ///
     /// ```
     /// // Tries a new machine before the name leads to it.
-    /// let client = engineio::Client::builder().resolve("example.org", 443, [192, 0, 2, 7]).build()?;
+    /// let client = engineio::Client::builder()
+    ///     .resolve("example.org", 443, [192, 0, 2, 7])
+    ///     .build()?;
     /// # Ok::<(), engineio::Error>(())
     /// ```
     pub fn resolve(mut self, host: impl Into<String>, port: u16, address: impl Into<IpAddr>) -> Self {

@@ -236,6 +236,9 @@ impl Jar {
     /// The `Cookie` header of a request to `url` (RFC 6265, section 5.4), and the user's own cookies in it if
     /// the request is to the user's own origin.
     pub(super) fn header(&mut self, url: &Url, at_home: bool, now: SystemTime) -> Option<HeaderValue> {
+        if self.cookies.is_empty() {
+            return None;
+        }
         let host = url.host_str()?;
         self.clock += 1;
         let clock = self.clock;

@@ -114,16 +114,17 @@ impl Outbox {
         self.wake_writer(state)
     }
 
-    /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If the connection is
-    /// idle and `directly` is set, the caller writes the close; otherwise the writer does.
-    pub(in crate::session) fn queue_close(&self, directly: bool) -> Admission {
+    /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If nothing waits and
+    /// the caller is ready to write the close, it does so; otherwise the writer does. A caller that is
+    /// `patient` also writes it if the transport has to wait.
+    pub(in crate::session) fn queue_close(&self, ready: bool, patient: bool) -> Admission {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
             return Admission::Queued;
         }
         state.phase = Phase::Closing;
         self.room.notify_all_held(&state);
-        if directly && self.can_write(&state) {
+        if ready && (patient && state.idle() || self.can_write(&state)) {
             state.accept(&Packet::Close);
             state.writing = true;
             return Admission::Direct(Packet::Close);

@@ -26,6 +26,8 @@ pub const MODELS: &[(&str, fn())] = &[
     ("all or nothing", session::all_or_nothing),
     ("the stand-in's hands", session::stand_in_hands),
     ("a close needs a reader", session::close_needs_a_reader),
+    ("a late watchdog", session::late_watchdog),
+    ("a close by a waiter", session::close_by_waiter),
     ("free for all", session::free_for_all),
     ("a disconnect handler connects", client::handler_connects),
     ("handlers of two connections", client::handlers_of_two_connections),

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::event::Reason;
 use crate::logger::Logger;
 use crate::protocol::Packet;
-use crate::session::{Ending, Listener, Session, SessionOptions, WhenFull};
+use crate::session::{BeforeHandler, Ending, Listener, Session, SessionOptions, WhenFull};
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use crate::testing::fake::{Server, pair};
 use crate::transport::TransportError;
@@ -24,12 +24,13 @@ struct Recorder {
 }
 
 impl Listener for Recorder {
-    fn connected(&mut self) -> bool {
+    fn connected(&mut self, _: BeforeHandler<'_>) -> bool {
         self.log.tell(Told::Connected);
         true
     }
 
-    fn message(&mut self, packet: Packet) {
+    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
+        before();
         (self.on_message)(&self.session);
         self.log.tell(Told::Message(packet));
     }
@@ -281,6 +282,52 @@ pub(super) fn close_needs_a_reader() {
         model.spawn(|model| model.session.close(Reason::ClientDisconnect)),
     ];
     model.finish(threads);
+}
+
+/// The first handler begins, for which the watchdog starts, while a sender waits for room, and the server reads
+/// only when all of its own messages are received. The handler waits for that, or for the end.
+pub(super) fn late_watchdog() {
+    let known = Arc::new(Mutex::new(None::<Server>));
+    let server = known.clone();
+    let answer = move |_: &Arc<Session>| {
+        let server = lock(&known).clone().expect("the model has started");
+        server.wait_until_read();
+    };
+    let prepare = |stalled: &Server| {
+        stalled.stall(true);
+        *lock(&server) = Some(stalled.clone());
+    };
+    let model = start_with(60, 1 << 20, prepare, Arc::default(), answer);
+    let mut threads = vec![
+        model.spawn(|model| (0..3).for_each(|number| model.send(number, WhenFull::Wait))),
+        model.spawn(|model| {
+            model.server.send((0..2).map(text));
+            model.server.wait_until_read();
+            model.server.stall(false);
+        }),
+    ];
+    if below(2) == 0 {
+        threads.push(model.spawn(|model| model.session.abort(Reason::ClientDisconnect)));
+    } else {
+        threads.drain(..).for_each(|thread| thread.join().expect("no thread panics"));
+        model.session.close_by_waiter(Reason::ClientDisconnect);
+    }
+    model.finish(threads);
+}
+
+/// A thread that waits for the end writes the close itself, with no watchdog at work, while another thread
+/// sends, the server ends the connection, or a third one aborts.
+pub(super) fn close_by_waiter() {
+    let model = start(1 << 20, 1 << 20, |server| server.stall(true));
+    let other = model.spawn(|model| match below(4) {
+        0 => model.session.abort(Reason::ClientDisconnect),
+        1 => model.server.fail(TransportError::Failed(Error::connection("broken"))),
+        2 => model.session.close(Reason::ClientDisconnect),
+        _ => model.send(0, WhenFull::Wait),
+    });
+    let reads = model.spawn(|model| model.server.stall(false));
+    model.session.close_by_waiter(Reason::ClientDisconnect);
+    model.finish([other, reads]);
 }
 
 /// A message that is larger than the outbox gets its turn although other threads go on sending, and ahead of

@@ -153,7 +153,7 @@ impl Parameters {
                 None => (part, None),
             };
             if seen.contains(&name) {
-                return Err(format!("{name} is there twice"));
+                return Err(format!("{name} is given twice"));
             }
             seen.push(name);
             match (name, value) {

@@ -138,9 +138,7 @@ impl Reader {
             _ if header.rsv1 && self.inflater.is_none() => {
                 "reserved bits that are not zero (compression was not agreed on)"
             }
-            _ if header.rsv1 && !starts => {
-                "reserved bits that are not zero in a frame that cannot say that a message is compressed"
-            }
+            _ if header.rsv1 && !starts => "the compression bit in a frame that does not begin a message",
             _ if header.mask.is_some() => "a masked frame",
             OpCode::Control(_) if !header.is_final => "a fragmented control frame",
             OpCode::Control(_) if length > LONGEST_CONTROL => "a control frame that is too long",

@@ -1,0 +1,311 @@
+//! The options that do not concern the way to the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::Log;
+
+use super::ClientBuilder;
+#[cfg(doc)]
+use crate::client::Client;
+#[cfg(doc)]
+use crate::error::Error;
+use crate::json::JsonCodec;
+use crate::observation::{Direction, PacketHook, PacketInfo};
+#[cfg(feature = "sigint")]
+use crate::options::OnSigint;
+use crate::options::WebSocketOptions;
+use crate::reconnection::Reconnection;
+
+/// Limits, reconnection, messages, signals and logs.
+impl ClientBuilder {
+    /// Sets the time limit for each step of a request: the name lookup, the TCP connection, the proxy's
+    /// answer, TLS, and the wait for the server's answer. The limit also applies to the server's answer to
+    /// the upgrade's probe, and to a graceful disconnect as a whole. Default: 5 s; 49 days at most.
+    ///
+    /// An upload or a download may take longer, as long as it makes progress: only a stall of that length
+    /// ends it. A POST with a big message therefore gets through on a slow line. The bytes of a request may
+    /// wait in the server's operating system, or in a proxy, before the server reads them. The limit for the
+    /// answer is therefore longer by one second for each 4000 bytes of the request. An answer that arrives
+    /// more slowly than 4000 bytes a second counts as a stall in the end.
+    ///
+    /// A long poll has no such limit. Such a request ends when the server has been silent for too long, even
+    /// if its request is still being written.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.options.request_timeout = timeout;
+        self
+    }
+
+    /// Sets whether requests have the query parameter `t`, a timestamp that prevents answers from a cache.
+    /// Default: true.
+    pub fn timestamp_requests(mut self, timestamps: bool) -> Self {
+        self.options.timestamp_requests = timestamps;
+        self
+    }
+
+    /// Sets the memory for packets that wait to be written, in bytes. When it is full, [`Client::send`]
+    /// blocks and [`Client::try_send`] returns [`Error::QueueFull`]. A single message, or a single group of
+    /// [`Client::send_all`], may be larger. Default: 4 MiB.
+    pub fn outbox_limit(mut self, bytes: usize) -> Self {
+        self.options.outbox_limit = bytes;
+        self
+    }
+
+    /// Sets the memory for messages that wait for a slow handler, in bytes. When it is full, the client stops
+    /// reading, so that TCP holds the server back. Pings are not answered during that time, which does not
+    /// count as the server's silence. Default: 4 MiB.
+    pub fn inbox_limit(mut self, bytes: usize) -> Self {
+        self.options.inbox_limit = bytes;
+        self
+    }
+
+    /// Sets the size limit of a received message, in bytes. A larger one ends the connection. A polling
+    /// response with several messages may have up to 1.5 times this size. For a compressed message, the
+    /// inflated size counts. Default: 64 MiB.
+    pub fn max_message_size(mut self, bytes: usize) -> Self {
+        self.options.max_message_size = bytes;
+        self
+    }
+
+    /// Sets the largest number of packets in a POST. Default: 16, because python-engineio's server silently
+    /// drops further packets unless its own limit is raised.
+    pub fn packets_per_post(mut self, packets: usize) -> Self {
+        self.options.packets_per_post = packets;
+        self
+    }
+
+    /// Sets whether the client remembers that a connection was upgraded from polling to a websocket. Default:
+    /// false.
+    ///
+    /// After an upgrade, the client's next connections then start by websocket, which saves the requests of
+    /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket fails, for
+    /// example because a proxy blocks it, the same attempt goes on as without this option, by polling and an
+    /// upgrade. The upgrade of that attempt is not remembered, but the next one is. A failure costs at most
+    /// one more [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling or do not include websocket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let client = Client::builder()
+    ///     .reconnection(Reconnection::new())
+    ///     .remember_upgrade(true)
+    ///     .build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn remember_upgrade(mut self, remember: bool) -> Self {
+        self.options.remember_upgrade = remember;
+        self
+    }
+
+    /// Sets the options of the websocket transport. Default: [`WebSocketOptions::new`].
+    pub fn websocket_options(mut self, options: WebSocketOptions) -> Self {
+        self.websocket = options;
+        self
+    }
+
+    /// Connects again when a connection is lost, and also when the server has closed it in order. Default: no
+    /// reconnection.
+    ///
+    /// The disconnect handler is called for each lost connection, and the connect handler for each new one.
+    /// [`Client::wait`] waits through the reconnections. Your own [`connect`](Client::connect), in the
+    /// disconnect handler or during a pause, takes precedence; if it fails, the policy goes on.
+    /// [`Client::disconnect`] ends the reconnection.
+    ///
+    /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
+    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// [`Event::Reconnection`](crate::Event::Reconnection).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Reconnection};
+    ///
+    /// let policy = Reconnection::new().max_attempts(10);
+    /// let client = Client::builder().reconnection(policy).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn reconnection(mut self, policy: Reconnection) -> Self {
+        self.options.reconnection = Some(policy);
+        self
+    }
+
+    /// Uses another library, or another style, to write and read JSON. Default: serde_json.
+    ///
+    /// The codec is used for [`Message::Json`](crate::Message::Json), [`Client::send_json`] and
+    /// [`decode_json`](Self::decode_json). [`Message::json`](crate::Message::json) always uses serde_json.
+    pub fn json(mut self, codec: impl JsonCodec) -> Self {
+        self.options.json.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Sets whether a received text that is valid JSON and does not start with a digit arrives as
+    /// [`Message::Json`](crate::Message::Json). For such a message [`as_text`](crate::Message::as_text)
+    /// returns `None`. Default: false; texts stay texts, and [`Message::json`](crate::Message::json) parses
+    /// them on demand.
+    ///
+    /// A text stays a text if its value would take more memory than 32 times the text and 16 MiB, or if it
+    /// nests arrays and objects more than 127 levels deep. The memory is estimated before the text is
+    /// decoded, by serde_json or by the codec of [`json`](Self::json): 32 bytes for each value and each
+    /// string, 128 for an array that is not empty, and 640 for an object that is not empty and for each six
+    /// members beyond eleven. A list of numbers, or of flat objects with at least 30 characters each,
+    /// therefore always arrives as JSON. A list such as `[{"x":1,"y":2},...]` does up to a length of about
+    /// 700 kB.
+    pub fn decode_json(mut self, decode: bool) -> Self {
+        self.options.json.decode = decode;
+        self
+    }
+
+    /// Sets what Ctrl-C (SIGINT) does: an [`OnSigint`], or `false` for [`OnSigint::Ignore`]. Default:
+    /// [`OnSigint::Exit`].
+    ///
+    /// On Ctrl-C, all connected clients disconnect at the same time, each within its request timeout, and
+    /// attempts to connect end. Then the process ends by the signal or, with [`OnSigint::Return`], goes on. A
+    /// second Ctrl-C ends the process at once, whatever it is doing. With `Return`, a Ctrl-C after the next
+    /// `connect` counts as a first one again. If the signal was ignored before the first connection, as in a
+    /// background job of a shell, it stays ignored. SIGTERM is not handled.
+    ///
+    /// The first connection installs the signal handler. A program may have a handler of its own:
+    ///
+    /// - If it was installed before the first connection, with `signal-hook` or with `ctrlc`, it runs, the
+    ///   clients disconnect, and the process goes on.
+    /// - If it is installed later with `signal-hook`, it runs, and the clients disconnect. With `Exit` the
+    ///   process then ends, because the client does not see that handler; use `Return`.
+    /// - If it is installed later with `ctrlc::set_handler`, it replaces the clients' handler: it runs, and
+    ///   the clients stay connected. `ctrlc::try_set_handler` fails.
+    ///
+    /// Your handler and the clients run at the same time. A handler that ends the process does not wait for
+    /// the clients: use `Ignore`, and call [`Client::disconnect`] in it.
+    ///
+    /// On systems without `/proc` the client cannot tell what the signal did before: it assumes that it ended
+    /// the process. On Windows this option has no effect.
+    ///
+    /// # Examples
+    ///
+    /// A program that writes its data on Ctrl-C:
+    ///
+    /// ```no_run
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// use engineio::{Client, OnSigint};
+    ///
+    /// let client = Client::builder().handle_sigint(OnSigint::Return).build()?;
+    /// let log = Arc::new(Mutex::new(String::new()));
+    /// let lines = log.clone();
+    /// client.on_message(move |_, message| {
+    ///     lines.lock().unwrap().push_str(&format!("{message}\n"));
+    /// });
+    /// client.connect("http://localhost:5000")?;
+    /// client.wait();
+    /// std::fs::write("messages.txt", &*log.lock().unwrap())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "sigint")]
+    pub fn handle_sigint(mut self, on_sigint: impl Into<OnSigint>) -> Self {
+        self.options.on_sigint = on_sigint.into();
+        self
+    }
+
+    /// Sends the client's log lines to a logger of its own. Default: the process's logger (the `log` facade),
+    /// with target `engineio`. If there is none, or if its maximum level is off, errors go to stderr, unless
+    /// the client is [`quiet`](Self::quiet).
+    ///
+    /// The levels are: error for failed handlers and wrong uses of the client, warn for fallbacks and losses,
+    /// info for states and transports, debug for session ids and for packets with their sizes, and trace for
+    /// the contents of packets.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// struct Stderr;
+    ///
+    /// impl log::Log for Stderr {
+    ///     fn enabled(&self, metadata: &log::Metadata) -> bool {
+    ///         metadata.level() <= log::Level::Info
+    ///     }
+    ///     fn log(&self, record: &log::Record) {
+    ///         eprintln!("{}: {}", record.level(), record.args());
+    ///     }
+    ///     fn flush(&self) {}
+    /// }
+    ///
+    /// let client = engineio::Client::builder().logger(Stderr).build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn logger(mut self, log: impl Log + 'static) -> Self {
+        self.options.logger.set_own(Arc::new(log));
+        self
+    }
+
+    /// Sets a function that sees each packet of a connection, for tools that show or count the traffic. The
+    /// function gets the packet's direction, kind and size, and never its contents. Default: none.
+    ///
+    /// The packets are those that [`Stats`](crate::Stats) counts: messages, pings, pongs and the close.
+    /// The handshake and the probe of an upgrade come before the connection, and are not among them.
+    ///
+    /// - A received packet is shown before it is acted upon: before its handler is called, and before a ping
+    ///   is answered. The function runs on the thread that receives. This is the reader thread; the watchdog,
+    ///   while a handler occupies the reader; or the thread that connects, for packets that came with the
+    ///   handshake. Received packets are shown in the server's order.
+    /// - A sent packet is shown before it is written, so an answer is never shown before its cause. The
+    ///   function runs on the writer thread. Sent packets are shown in the order of the wire, except for a
+    ///   pong, which may be written ahead of packets that were shown before it. If the connection breaks, the
+    ///   last packets that were shown may not have arrived.
+    ///
+    /// The function can run on several threads at once. Nothing is received or sent while it runs, so it must
+    /// return soon, and must not wait for this client. A panic is caught; the first one is logged at error.
+    ///
+    /// Without such a function, there is no cost. With it, every message is written by the writer thread, and
+    /// [`Client::send`] never writes by itself. The round trip of a single message then takes longer, by the
+    /// time that a thread needs to wake up.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Client, Direction};
+    ///
+    /// let client = Client::builder()
+    ///     .on_packet(|direction, packet| {
+    ///         let arrow = if direction == Direction::Sent { "->" } else { "<-" };
+    ///         println!("{arrow} {} of {} bytes", packet.kind, packet.size);
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn on_packet<F>(mut self, observer: F) -> Self
+    where
+        F: Fn(Direction, &PacketInfo) + Send + Sync + 'static,
+    {
+        self.options.on_packet = Some(PacketHook(Arc::new(observer)));
+        self
+    }
+
+    /// Logs only errors: failed handlers, and wrong uses of the client, such as `wait` in a handler. Default:
+    /// all levels that the logger enables. Without a logger, errors still go to stderr: see
+    /// [`quiet`](Self::quiet).
+    pub fn log_errors_only(mut self) -> Self {
+        self.options.logger.set_errors_only();
+        self
+    }
+
+    /// Prints nothing to stderr. Default: if the process has no logger, or its maximum level is off, and
+    /// [`logger`](Self::logger) sets none, errors go to stderr, one line each: failed handlers, and wrong
+    /// uses such as `wait` in a handler. The error of a connect handler is left out if
+    /// [`connect`](Client::connect) returns it.
+    ///
+    /// This option does not change what loggers get. The panic hook reports a panic of a handler on stderr in
+    /// any case.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().quiet().build()?;
+    /// # Ok::<(), engineio::Error>(())
+    /// ```
+    pub fn quiet(mut self) -> Self {
+        self.options.logger.set_quiet();
+        self
+    }
+}

@@ -1,0 +1,370 @@
+//! A chapter for each task, with code that can be copied.
+//!
+//! 1. [Send and receive](#send-and-receive)
+//! 2. [JSON](#json)
+//! 3. [Handlers or events](#handlers-or-events)
+//! 4. [Errors](#errors)
+//! 5. [Reconnect](#reconnect)
+//! 6. [Headers, cookies and tokens](#headers-cookies-and-tokens)
+//! 7. [TLS](#tls)
+//! 8. [Proxies](#proxies)
+//! 9. [Background tasks](#background-tasks)
+//! 10. [End the program](#end-the-program)
+//! 11. [Ctrl-C](#ctrl-c)
+//! 12. [Many clients](#many-clients)
+//! 13. [See what happens](#see-what-happens)
+//!
+//! # Send and receive
+//!
+//! Register the handlers, connect, and wait for the end of the connection:
+//!
+//! ```no_run
+//! use engineio::{Client, Message};
+//!
+//! fn main() -> engineio::Result<()> {
+//!     let client = Client::new();
+//!     client.on_connect(|client| client.send("Hello Server!"));
+//!     client.on_message(|client, message| -> engineio::Result<()> {
+//!         match message {
+//!             Message::Text(text) => println!("text: {text}"),
+//!             Message::Binary(bytes) => println!("{} bytes", bytes.len()),
+//!             other => println!("{other}"),
+//!         }
+//!         client.send("received")?;
+//!         client.send(vec![1, 2, 3])?;
+//!         Ok(())
+//!     });
+//!     client.on_disconnect(|_, reason| println!("gone: {reason}"));
+//!     client.connect("http://localhost:5000")?;
+//!     client.wait();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A handler gets the client, so it needs no clone of its own. A handler returns nothing, or a `Result` with
+//! any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult).
+//!
+//! [`Client::send`](crate::Client::send) can be called on any thread. `Ok` means that the message was
+//! accepted. Messages are written in the order of the calls.
+//!
+//! # JSON
+//!
+//! [`Message::json`](crate::Message::json) parses a message into any type that implements `Deserialize`, and
+//! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`:
+//!
+//! ```
+//! use engineio::Client;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Deserialize)]
+//! struct Question {
+//!     id: u64,
+//!     text: String,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Answer {
+//!     id: u64,
+//!     length: usize,
+//! }
+//!
+//! fn answer_questions(client: &Client) {
+//!     client.on_message(|client, message| -> engineio::Result<()> {
+//!         let question: Question = message.json()?;
+//!         let length = question.text.len();
+//!         client.send_json(&Answer { id: question.id, length })
+//!     });
+//! }
+//! ```
+//!
+//! If a message is not JSON, or is not a `Question`, the error is logged, and the connection goes on.
+//!
+//! To get messages as JSON values, set [`decode_json`](crate::ClientBuilder::decode_json). To use another
+//! JSON library, pass it to [`json`](crate::ClientBuilder::json).
+//!
+//! # Handlers or events
+//!
+//! Handlers run on the reader thread. If you prefer a loop on a thread of your own, use
+//! [`Client::events`](crate::Client::events), which returns a channel:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use engineio::crossbeam_channel::{select, tick};
+//! use engineio::{Client, Event};
+//!
+//! fn run(client: &Client) -> engineio::Result<()> {
+//!     let events = client.events(100);
+//!     client.connect("http://localhost:5000")?;
+//!     let seconds = tick(Duration::from_secs(1));
+//!     loop {
+//!         select! {
+//!             recv(seconds) -> _ => client.send("tick")?,
+//!             recv(events) -> event => match event {
+//!                 Ok(Event::Message(message)) => println!("{message}"),
+//!                 Ok(Event::Disconnect(_)) | Err(_) => return Ok(()),
+//!                 Ok(_) => {}
+//!             },
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Subscribe before you connect; a channel does not get earlier events.
+//!
+//! # Errors
+//!
+//! [`Error`](crate::Error) has a table of the errors, and an example for each reaction. The error that ended
+//! a connection is not returned by any call, because no call is running then.
+//! [`Client::last_error`](crate::Client::last_error) returns it:
+//!
+//! ```
+//! use engineio::Client;
+//!
+//! fn report_ends(client: &Client) {
+//!     client.on_disconnect(|client, reason| match client.last_error() {
+//!         // `{:?}` shows the error with its causes.
+//!         Some(error) => eprintln!("{reason}: {error:?}"),
+//!         None => eprintln!("{reason}"),
+//!     });
+//! }
+//! ```
+//!
+//! # Reconnect
+//!
+//! A [`Reconnection`](crate::Reconnection) policy connects again whenever a connection is lost, with pauses
+//! that grow from 1 s to 5 s:
+//!
+//! ```no_run
+//! use engineio::{Client, Reconnection};
+//!
+//! fn run() -> engineio::Result<()> {
+//!     let policy = Reconnection::new()
+//!         .first_connect(true)
+//!         .max_attempts(20)
+//!         .on_event(|step| eprintln!("{step}"));
+//!     let client = Client::builder().reconnection(policy).build()?;
+//!     client.on_connect(|client| client.send("hello again"));
+//!     client.connect("http://localhost:5000")?;
+//!     // The wait ends when the policy gives up, or on `disconnect`.
+//!     client.wait();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! - With [`first_connect`](crate::Reconnection::first_connect), the policy also repeats the first `connect`.
+//! - The connect handler runs for each connection. Send in it what the server has to hear first.
+//! - Between two connections, `send` returns [`Error::SocketIsClosed`](crate::Error::SocketIsClosed). No
+//!   message is kept for the next connection.
+//! - [`Client::disconnect`](crate::Client::disconnect) ends the policy.
+//!
+//! # Headers, cookies and tokens
+//!
+//! Headers go with every request of a connection, by both transports. The server's cookies are kept in
+//! memory and sent back, as in a browser.
+//!
+//! ```no_run
+//! use engineio::{Client, ConnectOptions};
+//!
+//! fn connect(client: &Client, token: &str) -> engineio::Result<()> {
+//!     let options = ConnectOptions::new()
+//!         .header("Authorization", format!("Bearer {token}"))
+//!         .header("Cookie", "theme=dark");
+//!     client.connect_with("https://example.org?room=7", options)
+//! }
+//! ```
+//!
+//! If tokens expire, get a new one for each attempt to reconnect:
+//!
+//! ```
+//! use engineio::{ConnectOptions, NextAttempt, Reconnection};
+//!
+//! fn policy(
+//!     fetch_token: impl Fn() -> std::io::Result<String> + Send + Sync + 'static,
+//! ) -> Reconnection {
+//!     Reconnection::new().before_attempt(move |_| {
+//!         let bearer = format!("Bearer {}", fetch_token()?);
+//!         let options = ConnectOptions::new().header("Authorization", bearer);
+//!         let next = NextAttempt::connect("https://example.org", options);
+//!         Ok::<_, std::io::Error>(next)
+//!     })
+//! }
+//! ```
+//!
+//! # TLS
+//!
+//! An `https://` or `wss://` URL is all that a public server needs. For a private authority, and for a server
+//! that asks for a certificate, add PEM files:
+//!
+//! ```
+//! use std::error::Error;
+//! use std::fs::read;
+//!
+//! use engineio::{Client, TlsVersion};
+//!
+//! fn client() -> Result<Client, Box<dyn Error>> {
+//!     let client = Client::builder()
+//!         .ca_certificate(read("ca.pem")?)
+//!         .client_certificate(read("client.pem")?, read("client.key")?)
+//!         .min_tls_version(TlsVersion::V1_3)
+//!         .build()?;
+//!     Ok(client)
+//! }
+//! ```
+//!
+//! For an encrypted key, use
+//! [`client_certificate_with_password`](crate::ClientBuilder::client_certificate_with_password), and for a
+//! PKCS#12 file [`client_identity`](crate::ClientBuilder::client_identity). In a test,
+//! [`ssl_verify(false)`](crate::ClientBuilder::ssl_verify) accepts every certificate; anyone on the way can
+//! then read and change the traffic.
+//!
+//! # Proxies
+//!
+//! Without an option, the client uses the proxy of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
+//! and `NO_PROXY`. An option sets another one, or none:
+//!
+//! ```
+//! use engineio::Client;
+//!
+//! fn clients() -> engineio::Result<[Client; 3]> {
+//!     Ok([
+//!         Client::builder().proxy("http://user:secret@proxy:3128").build()?,
+//!         Client::builder().proxy("socks5://proxy:1080").build()?,
+//!         Client::builder().no_proxy().build()?,
+//!     ])
+//! }
+//! ```
+//!
+//! # Background tasks
+//!
+//! A clone of the client is a handle to the same client, for another thread:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use engineio::Client;
+//!
+//! fn start_reports(client: &Client) {
+//!     let handle = client.clone();
+//!     client.start_background_task(move || {
+//!         // `send` fails when the connection is over, and the task ends.
+//!         while handle.send("still here").is_ok() {
+//!             handle.sleep(Duration::from_secs(10));
+//!         }
+//!     });
+//! }
+//! ```
+//!
+//! Handlers run one after the other. If the work for a message takes long, hand it to other threads through a
+//! [`Queue`](crate::Queue):
+//!
+//! ```
+//! use engineio::{Client, Message, Queue};
+//!
+//! fn start_workers(
+//!     client: &Client,
+//!     work: fn(Message) -> String,
+//! ) -> Queue<Message> {
+//!     // A full queue makes the handler wait, and so slows the server down.
+//!     let jobs = client.create_queue(100);
+//!     for _ in 0..4 {
+//!         let (client, jobs) = (client.clone(), jobs.clone());
+//!         client.clone().start_background_task(move || {
+//!             for message in &jobs {
+//!                 if let Err(error) = client.send(work(message)) {
+//!                     eprintln!("a result is lost: {error}");
+//!                 }
+//!             }
+//!         });
+//!     }
+//!     let incoming = jobs.clone();
+//!     client.on_message(move |_, message| incoming.put(message));
+//!     jobs
+//! }
+//! ```
+//!
+//! To end the workers, [close](crate::Queue::close) the queue when the connection is over.
+//!
+//! # End the program
+//!
+//! The end of `main` does not wait for messages that are still queued. End a program that sends with
+//! [`Client::disconnect`](crate::Client::disconnect), which writes them first, or with
+//! [`Client::flush`](crate::Client::flush):
+//!
+//! ```no_run
+//! use engineio::Client;
+//!
+//! fn main() -> engineio::Result<()> {
+//!     let client = Client::new();
+//!     client.connect("http://localhost:5000")?;
+//!     for number in 0..1000 {
+//!         client.send(format!("measurement {number}"))?;
+//!     }
+//!     client.disconnect()
+//! }
+//! ```
+//!
+//! If messages could not be written, `disconnect` returns
+//! [`Error::Unsent`](crate::Error::Unsent) with their number.
+//!
+//! # Ctrl-C
+//!
+//! By default, Ctrl-C disconnects all clients, and then the signal ends the process. Code after `wait` does
+//! not run. If your program has something to save, let `wait` return instead:
+//!
+//! ```no_run
+//! # #[cfg(feature = "sigint")]
+//! fn run() -> engineio::Result<()> {
+//!     use engineio::{Client, OnSigint};
+//!
+//!     let on_sigint = OnSigint::Return;
+//!     let client = Client::builder().handle_sigint(on_sigint).build()?;
+//!     client.connect("http://localhost:5000")?;
+//!     client.wait();
+//!     println!("saving data");
+//!     Ok(())
+//! }
+//! ```
+//!
+//! With `.handle_sigint(false)`, the client does not handle the signal. `ClientBuilder::handle_sigint` says
+//! what happens beside handlers of your own.
+//!
+//! # Many clients
+//!
+//! A client has one connection at a time. For several connections, make several clients. Each has its own
+//! threads, so their handlers run at the same time.
+//!
+//! ```no_run
+//! use engineio::Client;
+//!
+//! fn connect(count: usize) -> engineio::Result<Vec<Client>> {
+//!     let connect = |number| {
+//!         let client = Client::new();
+//!         client.on_message(move |_, message| println!("{number}: {message}"));
+//!         client.connect("http://localhost:5000")?;
+//!         Ok(client)
+//!     };
+//!     (0..count).map(connect).collect()
+//! }
+//! ```
+//!
+//! Keep the clients: a client whose last handle is dropped closes its connection. Builders can be cloned, for
+//! clients with the same options.
+//!
+//! # See what happens
+//!
+//! Install any logger of the [`log`](https://docs.rs/log) facade, such as `env_logger`, with the filter
+//! `info,engineio=debug`. To see each packet without its contents, set a function with
+//! [`on_packet`](crate::ClientBuilder::on_packet). [`Client::stats`](crate::Client::stats) returns counters:
+//!
+//! ```
+//! use engineio::Client;
+//!
+//! fn report(client: &Client) {
+//!     let stats = client.stats();
+//!     println!(
+//!         "{} messages sent, {} received, {} lost",
+//!         stats.sent.messages, stats.received.messages, stats.unsent
+//!     );
+//! }
+//! ```
