@@ -164,7 +164,8 @@
 //!
 //! # Features
 //!
-//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). No effect on Windows.
+//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). It has no effect on
+//!   Windows, where a program handles Ctrl-C itself.
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 // The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when

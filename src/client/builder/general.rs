@@ -180,7 +180,7 @@ impl ClientBuilder {
     /// the clients: use `Ignore`, and call [`Client::disconnect`] in it.
     ///
     /// On systems without `/proc` the client cannot tell what the signal did before: it assumes that it ended
-    /// the process. On Windows this option has no effect.
+    /// the process. On Windows this option has no effect: a program disconnects in a handler of its own.
     ///
     /// # Examples
     ///
@@ -200,6 +200,20 @@ impl ClientBuilder {
     /// client.connect("http://localhost:5000")?;
     /// client.wait();
     /// std::fs::write("messages.txt", &*log.lock().unwrap())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The same on every system, with the crate `ctrlc`: after the Ctrl-C, `wait` returns. On Windows that
+    /// crate's handler takes the place of handlers that were set before it.
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().handle_sigint(false).build()?;
+    /// let interrupted = client.clone();
+    /// ctrlc::set_handler(move || {
+    ///     if let Err(e) = interrupted.disconnect() {
+    ///         eprintln!("{e}");
+    ///     }
+    /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "sigint")]
