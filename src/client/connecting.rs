@@ -215,7 +215,7 @@ impl Core {
         let epoch = self.adopt(attempt, &session, &record, epoch)?;
         let core = self.clone();
         let reconnect = Box::new(move |turn: Option<&Turn>| core.reconnect(epoch, turn));
-        let listener =
+        let mut listener =
             ClientListener::new(self.clone(), self.uncounted(), record.clone(), reconnect, is_returned);
         listener.open_without_handler();
         log!(self.options.logger, Info, "connected by {}", session.transport_kind());

@@ -60,10 +60,19 @@ impl ClientListener {
     }
 
     /// Lets `connect` return at once if there is no connect handler: a wait for the reader thread takes time.
-    pub(super) fn open_without_handler(&self) {
+    pub(super) fn open_without_handler(&mut self) {
         if !self.has_connect_handler {
-            self.record.open(Ok(()));
+            self.open(Ok(()));
         }
+    }
+
+    /// Records the result of the connect handler. `connect` may return from here on, and the next one may be
+    /// called: so the turn begins first.
+    fn open(&mut self, result: Result<(), Failure>) {
+        if result.is_ok() {
+            self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
+        }
+        self.record.open(result);
     }
 
     fn report(&self, event: &str, result: Result<(), Failure>) {
@@ -87,24 +96,19 @@ impl ClientListener {
 
 impl Listener for ClientListener {
     fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
-        let result = match self.has_connect_handler {
-            true => self.core.handlers.connect.call(&self.client, (), before),
-            // `connect` may have returned, so a handler that was registered since is for the next connection.
-            false => Ok(()),
-        };
-        self.refused = result.is_err();
-        // A program that prints the error of `connect` would print it twice.
-        if !(self.is_returned && self.core.options.logger.uses_stderr()) {
-            self.report("connect", result.clone());
-        }
-        if !self.refused {
-            self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
-        }
+        // Without one, `connect` may have returned, so a handler that was registered since is for the next
+        // connection.
         if self.has_connect_handler {
-            self.record.open(result);
+            let result = self.core.handlers.connect.call(&self.client, (), before);
+            self.refused = result.is_err();
+            // A program that prints the error of `connect` would print it twice.
+            if !(self.is_returned && self.core.options.logger.uses_stderr()) {
+                self.report("connect", result.clone());
+            }
+            self.open(result);
         }
-        // `connect` may return from here on. The event comes after that, because the caller of `connect` may
-        // be the thread that reads the channel.
+        // The event comes after that, because the caller of `connect` may be the thread that reads the
+        // channel.
         self.publish(&Event::Connect, Duration::ZERO, before);
         !self.refused
     }
@@ -159,5 +163,46 @@ impl Drop for ClientListener {
         // The turn of the next connection begins before any thread sees the end of this one.
         self.turn = None;
         self.core.finish(&self.record);
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::event::Reason;
+    use crate::options::Options;
+
+    /// Runs all of a connection without messages.
+    fn run(mut listener: ClientListener, reason: &str, before: BeforeHandler<'_>) {
+        listener.connected(before);
+        listener.ended(Ending { reason: Reason::Other(reason.into()), error: None, unsent: 0 });
+        listener.finished();
+    }
+
+    /// Without a connect handler, `connect` returns before the reader thread has run, and the next `connect`
+    /// may be called before that.
+    #[test]
+    fn the_events_of_connections_stay_in_order_however_late_their_threads_run() {
+        let core = Core::new(Options::default());
+        let events = core.subscriptions.subscribe(8);
+        let connect = || {
+            let (client, record) = (core.uncounted(), Arc::default());
+            let mut listener = ClientListener::new(core.clone(), client, record, Box::new(|_| {}), true);
+            listener.open_without_handler();
+            listener
+        };
+        let (first, second) = (connect(), connect());
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(move || run(second, "second", &mut || tell.send(()).unwrap()));
+            // The second connection has an event.
+            told.recv().unwrap();
+            run(first, "first", &mut || {});
+        });
+        let ends: Vec<_> = events.try_iter().filter(|event| *event != Event::Connect).collect();
+        assert_eq!(ends, ["first", "second"].map(|end| Event::Disconnect(Reason::Other(end.into()))));
     }
 }
