@@ -46,7 +46,8 @@ impl ClientBuilder {
     /// Both arguments are contents of PEM files; one file may hold both. Certificates of intermediate
     /// authorities may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`)
     /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted:
-    /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes encrypted ones.
+    /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes encrypted ones. On
+    /// Windows only RSA keys work.
     ///
     /// # Examples
     ///
