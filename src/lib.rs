@@ -168,7 +168,7 @@
 //! # Features
 //!
 //! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). The feature has no effect
-//!   on Windows.
+//!   on Windows, where a program handles Ctrl-C itself.
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 // The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when

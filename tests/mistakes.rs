@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, PATIENCE, connected, in_full, only};
-use engineio::{Client, ConnectOptions, Disconnect, Error, Reconnection, TransportKind};
+use common::{Lines, PATIENCE, in_full, only};
+use engineio::{Client, Disconnect, Error, Reconnection, TransportKind};
 use log::Level;
 
 use TransportKind::{Polling, WebSocket};
@@ -276,7 +276,8 @@ fn a_server_of_another_kind() {
 #[cfg(unix)]
 #[ignore = "needs node"]
 fn a_socketio_server() {
-    use common::official;
+    use common::{connected, official};
+    use engineio::ConnectOptions;
 
     let server = official::Server::start(official::Kind::SocketIo, &official::Options::default());
     let (client, watch) = connected(&server.url(), ConnectOptions::new().path("socket.io"));

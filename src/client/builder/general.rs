@@ -182,7 +182,8 @@ impl ClientBuilder {
     /// time to disconnect. In that case, use `Ignore`, and call [`Client::disconnect`] in your handler.
     ///
     /// On systems without `/proc`, the client cannot tell what effect the signal had before. It assumes that
-    /// the signal ended the process. On Windows, this option has no effect.
+    /// the signal ended the process. On Windows, this option has no effect, and a program disconnects in a
+    /// handler of its own.
     ///
     /// # Examples
     ///
@@ -202,6 +203,20 @@ impl ClientBuilder {
     /// client.connect("http://localhost:5000")?;
     /// client.wait();
     /// std::fs::write("messages.txt", &*log.lock().unwrap())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The same on every system, with the crate `ctrlc`: after the Ctrl-C, `wait` returns. On Windows that
+    /// crate's handler takes the place of handlers that were set before it.
+    ///
+    /// ```
+    /// let client = engineio::Client::builder().handle_sigint(false).build()?;
+    /// let interrupted = client.clone();
+    /// ctrlc::set_handler(move || {
+    ///     if let Err(e) = interrupted.disconnect() {
+    ///         eprintln!("{e}");
+    ///     }
+    /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[cfg(feature = "sigint")]

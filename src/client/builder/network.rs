@@ -47,6 +47,7 @@ impl ClientBuilder {
     /// authorities may follow the client's own. The key must be in the format PKCS#8 (`PRIVATE KEY`), PKCS#1
     /// (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`), and must not be encrypted.
     /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes an encrypted key.
+    /// On Windows, the key must be an RSA key.
     ///
     /// # Examples
     ///
