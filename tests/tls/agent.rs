@@ -4,7 +4,8 @@ use rcgen::KeyPair;
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig, TlsConfigBuilder};
 
-use crate::certificates::{Authority, Identity, Validity, ec_key, rsa_key};
+use crate::certificates::{Authority, Identity, Validity};
+use crate::formats::{ec_key, rsa_key};
 use crate::server::{Server, Setup};
 use crate::{assert_refused, assert_works, builder};
 

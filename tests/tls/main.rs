@@ -7,6 +7,7 @@
 mod agent;
 mod certificates;
 mod ends;
+mod formats;
 mod load;
 mod refusals;
 mod server;

@@ -305,9 +305,9 @@ fn frames_that_break_the_protocol() {
     let frame = |first: u8, payload: &[u8]| [&[first, payload.len() as u8][..], payload].concat();
     let long = compressed(&mut fresh(), &b"4a long text of many words".repeat(3));
     let table = [
-        ("a control frame", frame(0xc9, b""), "eserved bits"),
-        ("a close frame", frame(0xc8, b""), "eserved bits"),
-        ("a continuation", [frame(0x41, b"\x00"), frame(0xc0, b"\x00")].concat(), "eserved bits"),
+        ("a control frame", frame(0xc9, b""), "compression bit"),
+        ("a close frame", frame(0xc8, b""), "compression bit"),
+        ("a continuation", [frame(0x41, b"\x00"), frame(0xc0, b"\x00")].concat(), "compression bit"),
         ("another bit", frame(0xa1, b"4"), "eserved bits"),
         ("no stream", frame(0xc1, b"\xff\xff\xff\xff"), "DEFLATE"),
         ("a distance without a window", frame(0xc1, b"\x02\x46\x00\x00\x00"), "DEFLATE"),

@@ -5,12 +5,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::unbounded;
+use engineio::Client;
 use engineio::TransportKind::WebSocket;
-use engineio::{Client, Error};
 
 use common::scripted::{Exchange, Scripted};
-use common::{Lines, PATIENCE, eventually, only};
+use common::{PATIENCE, only};
 
 const COUNT: usize = 20;
 const SIZE: usize = 100_000;
@@ -90,6 +89,10 @@ fn the_last_handle_is_dropped() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_does_not_arrive_is_told() {
+    use common::{Lines, eventually};
+    use crossbeam_channel::unbounded;
+    use engineio::Error;
+
     for dropped in [false, true] {
         let ((sender, arrived), (ended, end)) = (channel(), unbounded::<()>());
         let server = Scripted::websocket(move |exchange| {

@@ -3,6 +3,7 @@
 #[path = "../../../tests/examples/harness.rs"]
 mod harness;
 
+#[cfg(target_os = "linux")]
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -163,7 +163,7 @@ fn a_connection_comes_from_the_local_address() {
     assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
     // A network for documentation (RFC 5737).
     let error = from("192.0.2.1").unwrap_err().to_string();
-    assert!(error.contains("the local address is not one of this machine"), "{error}");
+    assert!(error.contains("the local address does not belong to this machine"), "{error}");
     let error = from("::1").unwrap_err().to_string();
     assert!(error.contains("from the local address ::1: it has no IPv6 address"), "{error}");
 }
@@ -208,5 +208,7 @@ fn sni_is_the_name_without_the_dot_at_its_end() {
         // The length in front of the name (RFC 6066, section 3).
         assert_eq!(hello[at - 2..at], [0, 11], "{host}");
     }
+    // Wine names an address too.
+    #[cfg(not(windows))]
     assert!(!client_hello("127.0.0.1").windows(9).any(|part| part == b"127.0.0.1"));
 }
