@@ -159,7 +159,7 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpErr
         ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
             let question = if url.starts_with("http://") {
-                "is it https:// or wss:// on this port, or another path?"
+                "does this port expect https:// or wss://, or is the path wrong?"
             } else {
                 "is the path right?"
             };
@@ -172,9 +172,9 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpErr
 
 /// A server without an Engine.IO endpoint at this path may leave the request unanswered, as servers in Node
 /// do.
-const PATH: &str = "`ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\"";
+const PATH: &str = "`ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server";
 const NO_ANSWER: &str = "waiting for the server's HTTP response (is the path right? \
-     `ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\")";
+     `ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server)";
 
 /// Builds the error for a request that got no response, or none that could be read.
 pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
