@@ -11,7 +11,7 @@
 //! | connect, send and receive | [`Client`] |
 //! | set options | [`ClientBuilder`], [`ConnectOptions`] |
 //! | react to errors | [`Error`] |
-//! | look up the error that you see, or a function of python-engineio | the README |
+//! | look up the error that you see, or a function of python-engineio | the file `README.md` of the crate |
 //!
 //! # Quick start
 //!
@@ -20,10 +20,7 @@
 //!
 //! let client = Client::new();
 //! client.on_connect(|client| client.send("Hello Server!"));
-//! client.on_message(|client, message| {
-//!     println!("Server says: {message}");
-//!     client.send("Thank you")
-//! });
+//! client.on_message(|_, message| println!("Server says: {message}"));
 //! client.on_disconnect(|_, reason| println!("gone: {reason}"));
 //! client.connect("http://localhost:5000")?;
 //! client.wait();
@@ -146,7 +143,7 @@
 //! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
 //! If there is no logger, or if the maximum level is off, errors go to stderr, one line each, with all
-//! causes: `engineio: the message handler failed: …`. The error of a connect handler is left out if `connect`
+//! causes: `engineio: the message handler failed: …`. So does the warning that the path of a URL is not used. The error of a connect handler is left out if `connect`
 //! returns it. [`ClientBuilder::quiet`] turns these lines off. The text of a panic is printed by the panic
 //! hook in any case.
 //!

@@ -91,7 +91,8 @@ impl ConnectOptions {
     }
 
     /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. As in other clients, the
-    /// path of the URL is not used; a warning is logged if it differs.
+    /// path of the URL is not used. If it differs, a warning is logged, which goes to stderr if there is no
+    /// logger.
     ///
     /// Slashes at the ends make no difference: [`trailing_slash`](Self::trailing_slash) decides about the one
     /// at the end. The root path is `/`. Characters that a path cannot have, such as `?`, `#` and spaces, are

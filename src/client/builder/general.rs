@@ -292,7 +292,7 @@ impl ClientBuilder {
 
     /// Prints nothing to stderr. Default: if the process has no logger, or its maximum level is off, and
     /// [`logger`](Self::logger) sets none, errors go to stderr, one line each: failed handlers, and wrong
-    /// uses such as `wait` in a handler. The error of a connect handler is left out if
+    /// uses such as `wait` in a handler or a path in the URL. The error of a connect handler is left out if
     /// [`connect`](Client::connect) returns it.
     ///
     /// This option does not change what loggers get. The panic hook reports a panic of a handler on stderr in
