@@ -49,6 +49,8 @@ pub(super) struct Life<A, C> {
     /// The number of the user's decisions: a successful `connect`, a `disconnect`, the drop of the last
     /// handle. A reconnection by the policy ends when this number changes.
     epoch: u64,
+    /// True if the last of these decisions was to end the connection or the attempts.
+    called_off: bool,
     /// Set when the last handle was dropped.
     abandoned: bool,
 }
@@ -73,7 +75,7 @@ pub(super) struct Found<A, C> {
 
 impl<A, C> Life<A, C> {
     pub(super) fn new() -> Self {
-        Life { stage: Stage::Disconnected, epoch: 0, abandoned: false }
+        Life { stage: Stage::Disconnected, epoch: 0, called_off: false, abandoned: false }
     }
 
     pub(super) fn stage(&self) -> &Stage<A, C> {
@@ -82,6 +84,17 @@ impl<A, C> Life<A, C> {
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// True if the user's last decision was to disconnect, or to drop the last handle.
+    pub(super) fn is_called_off(&self) -> bool {
+        self.called_off
+    }
+
+    /// Starts the epoch of a decision.
+    fn decide(&mut self, to_end: bool) {
+        self.epoch += 1;
+        self.called_off = to_end;
     }
 
     pub(super) fn connection(&self) -> Option<&Arc<C>> {
@@ -98,7 +111,7 @@ impl<A, C> Life<A, C> {
     /// Starts an epoch for a `connect` that is repeated until it succeeds.
     pub(super) fn begin_epoch(&mut self) -> Result<u64, Refusal> {
         self.check_begin(None)?;
-        self.epoch += 1;
+        self.decide(false);
         Ok(self.epoch)
     }
 
@@ -128,7 +141,9 @@ impl<A, C> Life<A, C> {
         match &self.stage {
             Stage::Connecting { attempt: current, cancelled: false } if Arc::ptr_eq(current, attempt) => {
                 self.stage = Stage::Connected(connection);
-                self.epoch += u64::from(epoch.is_none());
+                if epoch.is_none() {
+                    self.decide(false);
+                }
                 Some(self.epoch)
             }
             _ => None,
@@ -150,7 +165,7 @@ impl<A, C> Life<A, C> {
     /// Disconnects, or cancels the attempt to connect. Returns the connection or attempt, for the caller to
     /// end it.
     pub(super) fn disconnect(&mut self) -> Found<A, C> {
-        self.epoch += 1;
+        self.decide(true);
         let mut found = Found { connection: self.connection().cloned(), attempt: None };
         match &mut self.stage {
             Stage::Connecting { attempt, cancelled } => {
@@ -266,6 +281,21 @@ mod tests {
         life.begin(attempt.clone(), None).unwrap();
         assert_eq!(life.begin_epoch(), Err(Refusal::NotDisconnected));
         assert_eq!(life.adopt(&attempt, Arc::new(2), None), Some(epoch + 2));
+    }
+
+    #[test]
+    fn the_last_decision_may_be_to_end() {
+        let (attempt, mut life) = (Arc::new('a'), Sut::new());
+        life.disconnect();
+        assert!(life.is_called_off());
+        life.begin(attempt.clone(), None).unwrap();
+        assert!(life.is_called_off(), "an attempt that may fail is no decision");
+        life.adopt(&attempt, Arc::new(1), None).unwrap();
+        assert!(!life.is_called_off());
+        life.disconnect();
+        life.lose(|_| true).unwrap();
+        life.begin_epoch().unwrap();
+        assert!(!life.is_called_off());
     }
 
     #[test]

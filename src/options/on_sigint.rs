@@ -19,8 +19,10 @@ pub enum OnSigint {
     #[default]
     Exit,
     /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program goes on to
-    /// its own end, for example to write data that it has in memory. If several clients have different
-    /// values, `Return` prevails over `Exit`.
+    /// its own end, for example to write data that it has in memory. A [`Client::connect`] that is under way
+    /// returns an error. If several clients have different values, `Return` prevails over `Exit`.
+    ///
+    /// [`Client::connect`]: crate::Client::connect
     Return,
     /// The client stays connected, and neither installs a handler nor starts a thread for the signal.
     Ignore,
