@@ -143,9 +143,9 @@
 //! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
 //!
 //! If there is no logger, or if the maximum level is off, errors go to stderr, one line each, with all
-//! causes: `engineio: the message handler failed: …`. So does the warning that the path of a URL is not used. The error of a connect handler is left out if `connect`
-//! returns it. [`ClientBuilder::quiet`] turns these lines off. The text of a panic is printed by the panic
-//! hook in any case.
+//! causes: `engineio: the message handler failed: …`. So does the warning that the path of a URL is not used.
+//! The error of a connect handler is left out if `connect` returns it. [`ClientBuilder::quiet`] turns these
+//! lines off. The text of a panic is printed by the panic hook in any case.
 //!
 //! The crates that this one uses log through the same facade, and show what this one hides. Keep their
 //! targets at info, as in `RUST_LOG=info,engineio=debug`:
