@@ -155,12 +155,17 @@
 //!         });
 //!     }
 //!
-//!     fn ask(&self, client: &Client, question: &str) -> Result<Value, Box<dyn Error>> {
+//!     fn ask(
+//!         &self,
+//!         client: &Client,
+//!         question: &str,
+//!     ) -> Result<Value, Box<dyn Error>> {
 //!         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
 //!         let (sender, answer) = bounded(1);
 //!         self.waiting.lock().unwrap().insert(id, sender);
 //!         let asked = client.send(json!({ "id": id, "question": question }));
-//!         let answered = asked.map(|()| answer.recv_timeout(Duration::from_secs(5)));
+//!         let patience = Duration::from_secs(5);
+//!         let answered = asked.map(|()| answer.recv_timeout(patience));
 //!         self.waiting.lock().unwrap().remove(&id);
 //!         Ok(answered??)
 //!     }
