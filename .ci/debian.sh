@@ -73,7 +73,7 @@ use_rust() {
 # Windows. Its target folder is shared, so that build scripts and macros are built once.
 use_recent_rust() {
     local version
-    apt-get update -qq || skip apt-get update
+    apt-get update -qq || true
     version=$(version_of rustc-web '')
     mapfile -t packages < <(with_dependencies "rustc-web=$version" "cargo-web=$version" "rust-web-src=$version" \
         gcc-mingw-w64-x86-64-win32)

@@ -1,4 +1,4 @@
-//! A background task that sends a report every now and then, until the connection ends.
+//! A background task that sends a report at regular intervals until the connection ends.
 //!
 //! ```text
 //! cargo run --example background_task

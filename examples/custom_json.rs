@@ -1,5 +1,5 @@
-//! JSON that is written in another way, and messages that arrive decoded. A codec may also use another
-//! library than `serde_json`.
+//! A codec of your own for JSON, which writes ASCII only, and messages that arrive decoded. A codec may also
+//! use another library than `serde_json`.
 //!
 //! ```text
 //! cargo run --example custom_json

@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     if let Some(url) = std::env::args().nth(1) {
         client.connect(url)?;
-        // The wait continues over all connections. The policy makes new ones without end.
+        // The wait continues over all connections. The policy makes new ones without a limit.
         client.wait();
         return Ok(());
     }

@@ -30,8 +30,8 @@ pub use life::State;
 /// All handlers of a connection run on one thread, one after the other: first the connect handler, then the
 /// message handler for each message in the server's order, and finally the disconnect handler, once. Handlers
 /// get the client as an argument, so they need no clone of it. A clone that a handler stores keeps the client
-/// alive. When the last handle is dropped, the connection is closed in the background: the drop neither waits
-/// nor writes. The [guide](crate::guide) has code for common tasks.
+/// alive. When the last handle is dropped, the connection is closed in the background, so dropping neither
+/// waits nor writes. The [guide](crate::guide) has code for common tasks.
 ///
 /// # Examples
 ///
@@ -85,7 +85,7 @@ impl Clone for Client {
     }
 }
 
-/// The session id is not shown, because it is enough to take the session over.
+/// The session id is not shown, because anybody who knows it can take over the session.
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")

@@ -22,13 +22,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | [try again](#try-again), or [give up](#give-up) | [`Connection`], [`Timeout`], [`Protocol`] |
 /// | [connect again](#connect-again) | [`SocketIsClosed`], [`NotConnected`], [`WebSocketClosed`] |
 /// | [wait, or drop the message](#wait-or-drop-the-message) | [`QueueFull`] |
-/// | send these messages again on the next connection | [`Unsent`] |
+/// | send the unsent messages again on the next connection | [`Unsent`] |
 /// | correct the connect handler, then connect again | [`ConnectHandler`] |
-/// | nothing, or disconnect first | [`AlreadyConnected`] |
+/// | use the open connection, or disconnect first | [`AlreadyConnected`] |
 ///
 /// `Display` shows the text of an error, and `Debug` the text and all causes. [`kind`](Self::kind) is for
-/// comparisons and for labels of metrics. `From` and `?` convert an error into a [`std::io::Error`], and
-/// convert serde_json's errors and [`UnknownTransport`](crate::UnknownTransport) into errors of this type.
+/// comparisons and for labels of metrics. `From` and `?` convert this type into a [`std::io::Error`]. They
+/// also convert serde_json's errors and [`UnknownTransport`](crate::UnknownTransport) into this type.
 ///
 /// # Correct the input
 ///
@@ -192,8 +192,8 @@ pub enum Error {
     #[error("the client is already connected")]
     AlreadyConnected,
 
-    /// The call needs a connection, and the client has none. [`Client::transport`](crate::Client::transport)
-    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed).
+    /// The client has no connection, and the call needs one. [`Client::transport`](crate::Client::transport)
+    /// returns this error; the methods that send return [`SocketIsClosed`](Self::SocketIsClosed) instead.
     #[error("the client is not connected")]
     NotConnected,
 
@@ -212,7 +212,7 @@ pub enum Error {
         source: Option<ErrorCause>,
     },
 
-    /// The connect handler failed, and the connection was closed for that reason.
+    /// The connect handler failed or panicked, so the connection was closed.
     #[error("the connect handler failed: {message}")]
     #[non_exhaustive]
     ConnectHandler {
@@ -221,8 +221,8 @@ pub enum Error {
     },
 
     /// Nothing can be sent, because there is no connection, or because it is closed or closing. With a
-    /// [reconnection policy](crate::ClientBuilder::reconnection) this is also the error between two
-    /// connections: unless the policy gives up, it connects again without a call of `connect`.
+    /// [reconnection policy](crate::ClientBuilder::reconnection), this is also the error between two
+    /// connections. The policy then connects again without a call of `connect`, unless it gives up.
     #[error("there is no open connection: call `connect` first")]
     SocketIsClosed,
 
@@ -253,8 +253,8 @@ pub enum Error {
     },
 
     /// The text contains U+001E, which separates packets on the polling transport and cannot be escaped. Such
-    /// a text can be sent by websocket, or as a binary message.
-    #[error("a text with U+001E cannot be sent by polling; send it as binary")]
+    /// a text can be sent over websocket, or as a binary message.
+    #[error("a text with U+001E cannot be sent over polling; send it as a binary message")]
     Separator,
 
     /// The connection ended before all messages that `send` had accepted were written. The unsent messages
@@ -291,7 +291,8 @@ pub enum Error {
     #[error("JSON conversion failed")]
     Json(#[source] ErrorCause),
 
-    /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error.
+    /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error,
+    /// and so does `connect` if the server closes the websocket before the session begins.
     #[error(
         "the server closed the websocket (code {}){}",
         code.map_or("none".into(), |code| code.to_string()),
@@ -305,7 +306,8 @@ pub enum Error {
         reason: String,
     },
 
-    /// The server broke the protocol. [`Client::last_error`](crate::Client::last_error) returns this error.
+    /// The server broke the protocol. `connect` returns this error, and so does
+    /// [`Client::last_error`](crate::Client::last_error) if the violation ended a connection.
     #[error("the server broke the protocol: {message}")]
     #[non_exhaustive]
     Protocol {
@@ -314,8 +316,8 @@ pub enum Error {
     },
 }
 
-/// Shows the text of the error and of its causes, without repetitions, because `unwrap` and a `main` that
-/// returns the error print this form. Control characters are shown as escapes.
+/// Shows the text of the error and of its causes, without repetitions. `unwrap`, and a `main` that returns
+/// the error, print this form. Control characters are shown as escapes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", Printable(with_causes(self)))
@@ -399,92 +401,4 @@ impl From<serde_json::Error> for Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::error::Error as _;
-
-    use super::*;
-
-    #[test]
-    fn debug_leads_with_the_text_and_repeats_nothing() {
-        // The systems have different texts for this number.
-        let cause = std::io::Error::from_raw_os_error(1);
-        let expected = format!("no way to the server: {cause}");
-        let error = Error::connection_from("no way to the server", cause);
-        assert_eq!(format!("{error:?}"), expected);
-        let doubled = Error::connection_from("no way: it broke", Box::new(Error::connection("it broke")));
-        assert_eq!(format!("{doubled:?}"), "no way: it broke");
-        assert_eq!(format!("{:?}", Error::QueueFull), "the outbox is full");
-    }
-
-    #[test]
-    fn control_characters_of_a_server_are_shown_nowhere() {
-        let text = "a\u{9b}31m\n\u{202e}b";
-        let cause = || Box::new(std::io::Error::other(std::io::Error::other(text)));
-        let body = Value::String(text.into());
-        let errors = [
-            Error::connection(text),
-            Error::connection_from("broken", cause()),
-            Error::connection_from(text, cause()),
-            Error::refused(text, Some(400), Some(body.clone())),
-            Error::protocol(text),
-            Error::websocket_closed(Some(1000), text),
-            Error::json(cause()),
-            // The texts of the user's own code stay as they are, but for `Debug`.
-            Error::Json(ErrorCause::new(cause())),
-        ];
-        for error in errors {
-            let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-            let texts = causes.map(ToString::to_string).chain([error.to_string()]);
-            let shown = texts.filter(|_| !matches!(error, Error::Json(_))).chain([format!("{error:?}")]);
-            let shown = shown.collect::<String>();
-            assert!(shown.contains(r"a\u{9b}31m\n\u{202e}b"), "{shown}");
-            assert!(!shown.contains(['\u{9b}', '\n', '\u{202e}']), "{shown:?}");
-            if let Error::Connection { body: Some(kept), .. } = error {
-                assert_eq!(*kept, body);
-            }
-        }
-    }
-
-    #[test]
-    fn an_error_becomes_an_io_error_of_the_same_kind() {
-        use std::io::{Error as Io, ErrorKind as Kind};
-        let refused = || Io::from(Kind::ConnectionRefused);
-        let table = [
-            (Error::Timeout { what: "x" }, Kind::TimedOut),
-            (Error::SocketIsClosed, Kind::NotConnected),
-            (Error::QueueFull, Kind::WouldBlock),
-            (Error::connection_from("no way to the server", refused()), Kind::ConnectionRefused),
-            (Error::connection("broken"), Kind::Other),
-        ];
-        for (error, kind) in table {
-            let text = error.to_string();
-            let io = Io::from(error);
-            assert_eq!((io.kind(), io.to_string()), (kind, text));
-            assert!(io.get_ref().is_some_and(|inner| inner.is::<Error>()), "the error is kept");
-        }
-    }
-
-    #[test]
-    fn a_clone_shares_the_cause() {
-        let error = Error::connection_from("no way to the server", std::io::Error::other("cause"));
-        let clone = error.clone();
-        assert_eq!(format!("{clone:?}"), format!("{error:?}"));
-        let address = |error: &Error| error.source().map(|cause| std::ptr::from_ref(cause).cast::<()>());
-        assert_eq!(address(&clone), address(&error));
-    }
-
-    #[test]
-    fn an_error_is_small() {
-        // Every `Result` of the crate is at least as large as its error.
-        assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
-    }
-
-    #[test]
-    fn causes_are_behind_source_and_not_in_the_text() {
-        let cause = std::io::Error::other("the cause");
-        let error = Error::connection_from("cannot connect", cause);
-        assert_eq!(error.to_string(), "cannot connect");
-        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("the cause"));
-        assert!(error.source().is_some_and(|cause| cause.is::<std::io::Error>()), "it keeps its type");
-    }
-}
+mod tests;

@@ -17,17 +17,18 @@ use crate::reconnection::ReconnectionEvent;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The client called [`Client::disconnect`](crate::Client::disconnect), or its last handle was dropped.
+    /// The client ended the connection: [`Client::disconnect`](crate::Client::disconnect) was called, the
+    /// last handle was dropped, or Ctrl-C was pressed.
     ClientDisconnect,
-    /// The server ended the session.
+    /// The server ended the session, or closed the websocket cleanly (with code 1000, 1001 or none).
     ServerDisconnect,
     /// The connection broke, or the server violated the protocol.
     /// [`Client::last_error`](crate::Client::last_error) has the details.
     TransportError,
     /// Nothing came from the server for `pingInterval + pingTimeout`. The time while the inbox is full does
     /// not count, because the client itself has stopped reading. The time while the machine sleeps does
-    /// count. This is also the reason if both sides are stuck in writing for that long: the server reads
-    /// nothing, and the client does not read either, because its inbox is full.
+    /// count. A deadlock of that length also has this reason: the server does not read what the client
+    /// writes, and the client does not read either, because its inbox is full.
     PingTimeout,
     /// The text given to [`Disconnect::reason`](crate::Disconnect::reason).
     Other(String),
@@ -133,10 +134,10 @@ impl Event {
 }
 
 /// The return type of a handler: `()`, or `Result<(), E>`. The error `E` is any type that `?` converts to a
-/// `Box<dyn Error>`, such as [`Error`](crate::Error), `&str`, `String` or `anyhow::Error`, or such a box
-/// itself, also with `Send` and `Sync`. The error itself need not be `Send`.
+/// `Box<dyn Error>`, such as [`Error`](crate::Error), `&str`, `String` or `anyhow::Error`. It may also be
+/// such a box, with or without `Send` and `Sync`. The error need not be `Send`.
 ///
-/// A handler may also never return, because it ends the process, panics or loops for ever.
+/// A handler may also never return, because it ends the process, panics or loops forever.
 ///
 /// The parameter `Kind` tells the kinds of results apart. The compiler infers it, and you never name it.
 ///
@@ -155,7 +156,8 @@ impl Event {
 /// client.on_disconnect(|_, reason| println!("no result: {reason}"));
 /// ```
 ///
-/// Any other value is an error of the compiler. A semicolon at the end discards it:
+/// A handler that returns any other value does not compile, as in this example. A semicolon at the end would
+/// discard the value:
 ///
 /// ```compile_fail
 /// let client = engineio::Client::new();

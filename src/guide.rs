@@ -41,12 +41,11 @@
 //! }
 //! ```
 //!
-//! A handler gets the client, so it needs no clone of its own. A handler returns nothing, or a `Result` with
-//! any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult). A closure
-//! that uses `?` names its return type, as the connect handler does here.
+//! A handler gets the client as its first argument, so it needs no clone. It returns nothing, or a `Result`
+//! with any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult). A
+//! closure that uses `?` names its return type, as the connect handler does here.
 //!
-//! A handler that answers every message, to a server that does the same, never ends: the two send to each
-//! other as fast as they can.
+//! Do not answer every message if the server does the same: the two would send to each other without an end.
 //!
 //! [`Client::send`](crate::Client::send) can be called on any thread. `Ok` means that the message was
 //! accepted. Messages are written in the order of the calls.
@@ -54,8 +53,8 @@
 //! # JSON
 //!
 //! [`Message::json`](crate::Message::json) parses a message into any type that implements `Deserialize`, and
-//! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`. The derives
-//! need `cargo add serde --features derive`; `engineio::serde_json` is the crate `serde_json`:
+//! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`. The derive
+//! macros need `cargo add serde --features derive`. The crate `serde_json` is `engineio::serde_json`.
 //!
 //! ```
 //! use engineio::Client;
@@ -82,7 +81,7 @@
 //! }
 //! ```
 //!
-//! If a message is not JSON, or is not a `Question`, the error is logged, and the connection goes on.
+//! If a message is not JSON, or is not a `Question`, the error is logged, and the connection stays open.
 //!
 //! To get messages as JSON values, set [`decode_json`](crate::ClientBuilder::decode_json). To use another
 //! JSON library, pass it to [`json`](crate::ClientBuilder::json).
@@ -177,9 +176,9 @@
 //!
 //! # Errors
 //!
-//! [`Error`](crate::Error) has a table of the errors, and an example for each reaction. The error that ended
-//! a connection is not returned by any call, because no call is running then.
-//! [`Client::last_error`](crate::Client::last_error) returns it:
+//! [`Error`](crate::Error) has a table of the errors, and an example for each reaction. No call is running
+//! when a connection breaks, so the error that ended it is kept:
+//! [`Client::last_error`](crate::Client::last_error) returns it.
 //!
 //! ```
 //! use engineio::Client;
@@ -195,8 +194,8 @@
 //!
 //! # Reconnect
 //!
-//! A [`Reconnection`](crate::Reconnection) policy connects again whenever a connection is lost, with pauses
-//! that grow from 1 s to 5 s:
+//! A [`Reconnection`](crate::Reconnection) policy connects again when a connection is lost, or when the
+//! server has closed it. By default, the pauses grow from about 1 s to at most 5 s:
 //!
 //! ```no_run
 //! use engineio::{Client, Reconnection};
@@ -215,16 +214,17 @@
 //! }
 //! ```
 //!
-//! - With [`first_connect`](crate::Reconnection::first_connect), the policy also repeats the first `connect`.
-//! - The connect handler runs for each connection. Send in it what the server has to hear first.
+//! - With [`first_connect`](crate::Reconnection::first_connect), the policy also repeats a failed first
+//!   `connect`.
+//! - The connect handler runs for each connection. Use it to send what the server has to receive first.
 //! - Between two connections, `send` returns [`Error::SocketIsClosed`](crate::Error::SocketIsClosed). No
 //!   message is kept for the next connection.
 //! - [`Client::disconnect`](crate::Client::disconnect) ends the policy.
 //!
 //! # Headers, cookies and tokens
 //!
-//! Headers go with every request of a connection, by both transports. The server's cookies are kept in
-//! memory and sent back, as in a browser.
+//! Headers are sent with every request of a connection, over both transports. The server's cookies are kept
+//! in memory and sent back, as in a browser.
 //!
 //! ```no_run
 //! use engineio::{Client, ConnectOptions};
@@ -256,8 +256,8 @@
 //!
 //! # TLS
 //!
-//! An `https://` or `wss://` URL is all that a public server needs. For a private authority, and for a server
-//! that asks for a certificate, add PEM files:
+//! For a public server, an `https://` or `wss://` URL is enough. For a private certificate authority, or for
+//! a server that asks for a client certificate, add PEM files:
 //!
 //! ```
 //! use std::error::Error;
@@ -277,14 +277,14 @@
 //!
 //! For an encrypted key, use
 //! [`client_certificate_with_password`](crate::ClientBuilder::client_certificate_with_password), and for a
-//! PKCS#12 file [`client_identity`](crate::ClientBuilder::client_identity). In a test,
-//! [`ssl_verify(false)`](crate::ClientBuilder::ssl_verify) accepts every certificate; anyone on the way can
-//! then read and change the traffic.
+//! PKCS#12 file [`client_identity`](crate::ClientBuilder::client_identity). For tests,
+//! [`ssl_verify(false)`](crate::ClientBuilder::ssl_verify) accepts every certificate. Anyone on the network
+//! path can then read and change the traffic.
 //!
 //! # Proxies
 //!
-//! Without an option, the client uses the proxy of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
-//! and `NO_PROXY`. An option sets another one, or none:
+//! By default, the client uses the proxy from the environment variables `HTTPS_PROXY`, `HTTP_PROXY`,
+//! `ALL_PROXY` and `NO_PROXY`. An option sets another proxy, or none:
 //!
 //! ```
 //! use engineio::Client;
@@ -300,7 +300,7 @@
 //!
 //! # Background tasks
 //!
-//! A clone of the client is a handle to the same client, for another thread:
+//! A clone of the client is a handle to the same client, which another thread can use:
 //!
 //! ```
 //! use std::time::Duration;
@@ -331,7 +331,7 @@
 //!     client: &Client,
 //!     work: fn(Message) -> String,
 //! ) -> Queue<Message> {
-//!     // A full queue makes the handler wait, and so slows the server down.
+//!     // A full queue makes the handler wait, which slows the server down.
 //!     let jobs = client.create_queue(100);
 //!     for _ in 0..4 {
 //!         let (client, jobs) = (client.clone(), jobs.clone());
@@ -375,7 +375,7 @@
 //!
 //! # Ctrl-C
 //!
-//! By default, Ctrl-C disconnects all clients, and then the signal ends the process. Code after `wait` does
+//! By default, Ctrl-C disconnects all clients, and then the signal ends the process: code after `wait` does
 //! not run. If your program has something to save, let `wait` return instead:
 //!
 //! ```no_run
@@ -392,11 +392,11 @@
 //! }
 //! ```
 //!
-//! Ctrl-C during `connect` makes it return an error. The `?` then leaves the function before the saving: if
-//! your program has something to save by then, handle the error instead.
+//! Ctrl-C during `connect` makes it return an error. The `?` then leaves the function before the data is
+//! saved: if your program has something to save by then, handle the error instead.
 //!
-//! With `.handle_sigint(false)`, the client does not handle the signal. `ClientBuilder::handle_sigint` says
-//! what happens beside handlers of your own.
+//! With `.handle_sigint(false)`, the client does not handle the signal. The documentation of
+//! `ClientBuilder::handle_sigint` says what happens if your program has its own handler for the signal.
 //!
 //! # Many clients
 //!
@@ -417,8 +417,8 @@
 //! }
 //! ```
 //!
-//! Keep the clients: a client whose last handle is dropped closes its connection. Builders can be cloned, for
-//! clients with the same options.
+//! Keep the clients in a variable: a client whose last handle is dropped closes its connection. A builder can
+//! be cloned to make several clients with the same options.
 //!
 //! # See what happens
 //!

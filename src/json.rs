@@ -48,14 +48,14 @@ pub trait JsonCodec: Send + Sync + 'static {
 
     /// Converts text from the server into a value.
     ///
-    /// A text with arrays and objects nested more than 127 levels deep is not passed to this function and
-    /// stays [`Message::Text`], so a server cannot exhaust the stack of a JSON library without a limit. The
-    /// same applies to a text whose value would take too much memory: see
+    /// A text whose arrays and objects are nested more than 127 levels deep is not passed to this function
+    /// and stays [`Message::Text`]. A server can therefore not exhaust the stack of a JSON library that has
+    /// no limit of its own. The same applies to a text whose value would take too much memory: see
     /// [`decode_json`](crate::ClientBuilder::decode_json).
     ///
     /// # Errors
     ///
-    /// Any error of the conversion. The message is then delivered as [`Message::Text`], also after a panic.
+    /// Any error of the conversion. After an error or a panic, the message is delivered as [`Message::Text`].
     fn loads(&self, text: &str) -> Result<Value, Box<dyn StdError + Send + Sync>>;
 }
 

@@ -2,7 +2,7 @@
 //! polling, websocket, and the upgrade between them, without an async runtime.
 //!
 //! The client works with every Engine.IO v4 server, such as python-engineio, npm's `engine.io` and
-//! engineioxide. This crate is for programs that use threads. Socket.IO is another protocol, on top of
+//! engineioxide. This crate is for programs that use threads. Socket.IO is a different protocol on top of
 //! Engine.IO: for a Socket.IO server, use a Socket.IO client.
 //!
 //! | to | see |
@@ -38,56 +38,59 @@
 //! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
 //! The watchdog starts before the first handler runs, or before the first event goes into a channel. All
-//! threads have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the disconnect
-//! handler has run and the other two threads have ended, for the request timeout at most. The reader ends
-//! right after that, unless it waits for room in an event channel.
+//! threads of the connection have ended when [`Client::wait`] returns. [`Client::disconnect`] waits until the
+//! disconnect handler has run and the writer and the watchdog have ended, but no longer than the request
+//! timeout. The reader ends right after that, unless it has to wait for room in an event channel.
 //!
 //! All handlers of a connection run on its reader thread, one after the other. A handler may take as long as
-//! it likes: the heartbeat goes on, and messages wait, up to [`ClientBuilder::inbox_limit`] bytes.
-//! [`Client::events`] returns a channel for loops and `select!`, which can be used instead of handlers or
-//! beside them.
+//! it likes: the heartbeat goes on, and up to [`ClientBuilder::inbox_limit`] bytes of messages wait.
+//! [`Client::events`] returns a channel of events for loops and `select!`. It can be used instead of handlers
+//! or together with them.
 //!
-//! A new connection may begin while the disconnect handler of the old one is still running: if that handler
-//! has called `connect`, or if another thread has called `connect` and has waited for the handler for a
-//! second. The handlers of the new connection then run on its own reader thread at the same time, but no
-//! handler runs twice at the same time. The function of [`ClientBuilder::on_packet`] runs on the threads that
+//! A new connection may begin while the disconnect handler of the old one is still running. This happens if
+//! that handler calls `connect`, or if another thread calls `connect` and has waited for the handler for one
+//! second. The handlers of the new connection then run on a reader thread of their own, at the same time as
+//! the old disconnect handler. The same handler never runs on two threads at once: the second call waits
+//! until the first one has returned. The function of [`ClientBuilder::on_packet`] runs on the threads that
 //! receive and write.
 //!
-//! On an idle websocket, [`Client::send`] writes from the calling thread. [`Client::disconnect`] writes the
-//! close of an idle connection itself, unless a handler calls it. Dropping the last handle never
-//! writes on the dropping thread, so a client may be dropped anywhere, even when a thread ends: the writer
-//! thread writes the close.
+//! On an idle websocket, [`Client::send`] writes the message on the calling thread. On an idle connection,
+//! [`Client::disconnect`] usually writes the close packet on the calling thread too. Dropping the last handle
+//! writes nothing on the dropping thread: the writer thread writes the close packet. A client may therefore
+//! be dropped anywhere, even while a thread is ending.
 //!
-//! Two more threads can appear. A name lookup has a thread of its own while it lasts. The thread `eio-sigint`
-//! waits for Ctrl-C. This thread starts with the first connection of a client, unless
-//! `ClientBuilder::handle_sigint` is `Ignore`, and stays for the life of the process.
+//! Two more kinds of threads can appear. A name lookup runs on its own thread while it lasts. The thread
+//! `eio-sigint` waits for Ctrl-C. It starts with the first connection of a client whose
+//! `ClientBuilder::handle_sigint` is not `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
 //!
-//! [`Client::connect`] tries the transports in order, upgrades long polling to a websocket if the server
+//! [`Client::connect`] tries the transports in turn, upgrades long polling to a websocket if the server
 //! offers it, runs the connect handler and returns. If the disconnect handler of the previous connection is
 //! still running on another thread, `connect` first waits for it, for one second at most. The connection ends
 //! when the server or the client ends it, when it breaks, or when nothing has come from the server for
 //! `pingInterval + pingTimeout`. The time while the inbox is full does not count as silence, because the
 //! client itself has stopped reading. The time while the machine sleeps does count.
 //!
-//! At the end the disconnect handler gets the [`Reason`], once, and [`Client::last_error`] has the details.
-//! The handler may connect again; [`ClientBuilder::reconnection`] does so by a policy, whose steps reach
-//! [`Client::events`] too. If the last handle of a client is dropped, its connection is closed.
+//! When the connection has ended, the disconnect handler is called once with the [`Reason`], and
+//! [`Client::last_error`] returns the details. The handler may connect again, or a policy does so
+//! ([`ClientBuilder::reconnection`]), whose steps reach [`Client::events`] too. When the last handle of a
+//! client is dropped, its connection is closed.
 //!
 //! # Delivery
 //!
 //! Messages arrive in the order of the calls to `send`, and at most once, because nothing is ever sent twice.
-//! `Ok` from `send` means that the message was accepted. The messages of a [`Client::send_all`] are accepted
-//! together or not at all, and no message of another thread comes between them. [`Client::flush`] waits until
-//! all messages that were accepted before the call are written. [`Client::disconnect`] writes all accepted
-//! messages before it ends the connection, or returns [`Error::Unsent`] with the number of messages that are
-//! not known to be written. If the connection was lost before, it returns the count of that connection. Each
-//! count is returned once, and is no longer returned when there is a new connection. [`Stats::unsent`] is the
-//! count for all connections.
+//! `Ok` from `send` means that the message was accepted. The messages of one [`Client::send_all`] call are
+//! accepted together or not at all, and no message of another thread comes between them. [`Client::flush`]
+//! waits until all messages that were accepted before the call are written.
 //!
-//! End a program that sends with [`Client::disconnect`] or [`Client::flush`]. A dropped client does close its
-//! connection, but the end of `main` does not wait for that.
+//! [`Client::disconnect`] writes all accepted messages before it ends the connection, or returns
+//! [`Error::Unsent`] with the number of messages that are not known to be written. If the connection was lost
+//! before the call, `disconnect` returns the number of that lost connection. Each number is returned only
+//! once, and not after a new connection has begun. [`Stats::unsent`] is the sum over all connections.
+//!
+//! Call [`Client::disconnect`] or [`Client::flush`] at the end of a program that sends. A dropped client does
+//! close its connection, but the end of `main` does not wait for that.
 //!
 //! # Errors
 //!
@@ -111,22 +114,22 @@
 //! | limit | default | set by |
 //! |---|---|---|
 //! | time for a request, a websocket's opening, a disconnect | 5 s | [`ClientBuilder::request_timeout`] |
-//! | messages that wait to be written | 4 MiB | [`ClientBuilder::outbox_limit`] |
-//! | messages that wait for a handler | 4 MiB | [`ClientBuilder::inbox_limit`] |
+//! | messages that wait to be written (the outbox) | 4 MiB | [`ClientBuilder::outbox_limit`] |
+//! | messages that wait for a handler (the inbox) | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
-//! | memory of a message decoded as JSON | 32 times its text and 16 MiB | [`ClientBuilder::decode_json`] |
+//! | memory of a message decoded as JSON | 16 MiB plus 32 times its text | fixed |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
-//! | events in an event channel | at most 65,536 | [`Client::events`] |
-//! | redirects of a request | 10 | an [agent](ClientBuilder::http_agent) that follows fewer |
-//! | the server's cookies | 50 of a host, 3000 in all, 4 KiB each | |
+//! | events in an event channel | your choice, at most 65,536 | [`Client::events`] |
+//! | redirects of a request | 10 | [`ClientBuilder::http_agent`], to follow fewer |
+//! | the server's cookies | 50 for each host, 3000 in all, 4 KiB each | fixed |
 //!
 //! # Older servers
 //!
-//! A server of Engine.IO v3 (Socket.IO 2) is refused with an error that says so. By polling, the
-//! client recognizes such a server at once. By websocket, v3 begins like v4: if the first packet looks like
-//! one of v3, the client asks the server by polling for its version. A v3 server with unusual settings is
-//! recognized only when it ends the connection, and [`Client::last_error`] says so then.
+//! If the server speaks Engine.IO v3 (Socket.IO 2), `connect` returns an error that says so. Over polling,
+//! the client recognizes such a server at once. Over websocket, v3 begins like v4: if the first packet looks
+//! like one of v3, the client asks the server for its version over polling. A v3 server with unusual settings
+//! is recognized only when it ends the connection, and then [`Client::last_error`] says so.
 //!
 //! # Logging
 //!
@@ -134,20 +137,20 @@
 //!
 //! | level | lines |
 //! |---|---|
-//! | error | failed handlers, and wrong uses of the client, such as `wait` in a handler |
-//! | warn | fallbacks, losses, the first unexpected packet of a connection |
+//! | error | failed handlers, and misuse of the client, such as `wait` in a handler |
+//! | warn | fallbacks, lost messages and events, the first unexpected packet of a connection |
 //! | info | states and transports |
 //! | debug | session ids, and packets with their sizes |
 //! | trace | the contents of packets |
 //!
-//! Passwords, cookies and headers are in none of these lines, and control characters are written as escapes.
+//! No line contains a password, a cookie or a header, and control characters are written as escapes.
 //!
-//! If there is no logger, or if the maximum level is off, errors go to stderr, one line each, with all
-//! causes: `engineio: the message handler failed: …`. So does the warning that the path of a URL is not used.
-//! The error of a connect handler is left out if `connect` returns it. [`ClientBuilder::quiet`] turns these
-//! lines off. The text of a panic is printed by the panic hook in any case.
+//! If there is no logger, or if the maximum level is off, errors are printed to stderr, one line each, with
+//! all causes: `engineio: the message handler failed: …`. So is the warning that the path of a URL is not
+//! used. The error of a connect handler is left out if `connect` returns it. [`ClientBuilder::quiet`] turns
+//! these lines off. The text of a panic is always printed by the panic hook.
 //!
-//! The crates that this one uses log through the same facade, and show what this one hides. Keep their
+//! Some dependencies of this crate log through the same facade, and show what this crate hides. Keep their
 //! targets at info, as in `RUST_LOG=info,engineio=debug`:
 //!
 //! | target | what its lines show |
@@ -157,11 +160,12 @@
 //! | `cookie_store` | cookies that are not `Secure` at debug |
 //! | `tungstenite` | the heads of websocket frames at trace |
 //!
-//! A logger given to [`ClientBuilder::logger`] gets the lines of this crate only.
+//! A logger that is passed to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!
 //! # Features
 //!
-//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). No effect on Windows.
+//! - `sigint`, on by default: Ctrl-C disconnects (`ClientBuilder::handle_sigint`). The feature has no effect
+//!   on Windows, where a program handles Ctrl-C itself.
 //! - `vendored`: builds OpenSSL from source instead of linking the system's.
 
 // The unit tests belong to the package `tests/unit`, which has what they need. That package is empty when
@@ -216,10 +220,10 @@ pub use stats::{Stats, Traffic};
 pub use task::{Flag, Queue, QueueEmpty, QueueFull, QueueItems};
 pub use transport::{TransportKind, UnknownTransport};
 
-/// The crates whose types are part of this crate's API, in the versions that it uses: the bytes of a
-/// [`Message`], the channels of [`Client::events`], the [`ClientBuilder::logger`], JSON values, and the agent
-/// of [`ClientBuilder::http_agent`]. A program that uses them from here needs no dependency of its own on a
-/// matching version.
+/// The crates whose types are part of this crate's API, in the versions that it uses. The types are the bytes
+/// of a [`Message`], the channels of [`Client::events`], the logger of [`ClientBuilder::logger`], JSON
+/// values, and the agent of [`ClientBuilder::http_agent`]. A program that uses the crates from here needs no
+/// dependency of its own on a matching version.
 ///
 /// These crates have the features that this crate enables. To enable more, such as another TLS library for
 /// ureq, depend on the same version yourself: Cargo combines the features.

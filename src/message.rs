@@ -32,7 +32,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// The text of a text message; `None` for any other. The text of a JSON value is its
+    /// The text of a text message; `None` for any other message. To get the JSON text of a JSON value, use
     /// [`to_string`](ToString::to_string).
     pub fn as_text(&self) -> Option<&str> {
         match self {
@@ -41,8 +41,8 @@ impl Message {
         }
     }
 
-    /// The bytes of a binary message, the UTF-8 bytes of a text message, or those of the text of a JSON value
-    /// as serde_json writes it. Only a JSON value takes an allocation.
+    /// The bytes of a binary message, or the UTF-8 bytes of a text message. For a JSON value, the bytes are
+    /// those of the text that serde_json writes; only this case allocates memory.
     ///
     /// # Examples
     ///
@@ -88,9 +88,9 @@ impl fmt::Display for Message {
     }
 }
 
-/// A value that can be sent: every type that implements [`Into<Message>`](Message). These are texts, bytes
-/// and JSON values. [`Client::send_json`](crate::Client::send_json) sends any other value that serde can
-/// serialize.
+/// A value that can be sent. Every type that implements [`Into<Message>`](Message) implements this trait:
+/// texts, bytes and JSON values. [`Client::send_json`](crate::Client::send_json) sends any other value that
+/// serde can serialize.
 ///
 /// To send a type of your own, implement `From` for [`Message`]:
 ///

@@ -14,7 +14,8 @@ pub enum Direction {
     Received,
 }
 
-/// The type of a packet, as in the Engine.IO protocol. Its messages are either text or binary.
+/// The type of a packet in the Engine.IO protocol. A message packet is either [`Text`](Self::Text) or
+/// [`Binary`](Self::Binary).
 ///
 /// # Examples
 ///

@@ -19,16 +19,16 @@ type Observer = Arc<dyn Fn(&ReconnectionEvent) + Send + Sync>;
 /// A policy that connects again when a connection is lost, for
 /// [`ClientBuilder::reconnection`](crate::ClientBuilder::reconnection).
 ///
-/// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay), and each is varied at
-/// random, so that many clients do not come back at the same moment. The defaults are those of the Socket.IO
-/// clients. After a connection that the client itself has ended there is no reconnection, and
+/// The pauses double from [`delay`](Self::delay) up to [`max_delay`](Self::max_delay). Each pause is varied
+/// at random, so that many clients do not come back at the same moment. The defaults are those of the
+/// Socket.IO clients. The policy does not reconnect after a connection that the client itself has ended, and
 /// [`Client::disconnect`](crate::Client::disconnect) ends the attempts at once.
 ///
-/// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. Calls
-/// that are refused at once ([`InvalidUrl`](Error::InvalidUrl), [`InvalidOption`](Error::InvalidOption),
-/// [`AlreadyConnected`](Error::AlreadyConnected)) are ignored. After a failed attempt there is another one,
-/// whatever the error was. If the URL or the options expire, as a token does,
-/// [`before_attempt`](Self::before_attempt) gives new ones.
+/// Each attempt repeats your last `connect` call, with its URL and options, even if that call failed. This
+/// does not include calls that returned [`InvalidUrl`](Error::InvalidUrl),
+/// [`InvalidOption`](Error::InvalidOption) or [`AlreadyConnected`](Error::AlreadyConnected). A failed attempt
+/// is followed by another one, whatever the error was. If the URL or the options expire, for example because
+/// they contain a token, set a function with [`before_attempt`](Self::before_attempt) that returns new ones.
 ///
 /// # Examples
 ///
@@ -89,7 +89,7 @@ pub enum ReconnectionEvent {
         attempt: u32,
     },
     /// No more attempts follow, because [`max_attempts`](Reconnection::max_attempts) were made, or because
-    /// [`before_attempt`](Reconnection::before_attempt) has decided so.
+    /// the function of [`before_attempt`](Reconnection::before_attempt) returned [`NextAttempt::Stop`].
     #[non_exhaustive]
     GaveUp {
         /// The number of attempts that were made.
@@ -140,7 +140,7 @@ impl fmt::Display for ReconnectionEvent {
             Self::Connected { attempt } => write!(f, "connected again at attempt {attempt}"),
             Self::GaveUp { attempts } => write!(f, "gave up after {attempts} attempt(s) to connect again"),
             Self::Cancelled { attempts } => {
-                write!(f, "connecting again was called off after {attempts} attempt(s)")
+                write!(f, "connecting again was cancelled after {attempts} attempt(s)")
             }
         }
     }
@@ -166,8 +166,8 @@ impl Reconnection {
         Self::default()
     }
 
-    /// Sets the pause before the first attempt, from which later pauses double. Default: 1 s. With zero there
-    /// are no pauses.
+    /// Sets the pause before the first attempt. Each later pause is twice as long as the one before it.
+    /// Default: 1 s. With zero, there are no pauses.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -179,16 +179,16 @@ impl Reconnection {
         self
     }
 
-    /// Sets the random part of each pause, from 0 to 1: with 0.5, a pause of 1 s takes between 0.5 s and
-    /// 1.5 s. No pause is longer than [`max_delay`](Self::max_delay): with 0.5, the longest pauses take
-    /// between half of it and the whole. Values outside of the range are clamped. Default: 0.5.
+    /// Sets the random part of each pause, from 0 to 1. With 0.5, a pause of 1 s takes between 0.5 s and 1.5
+    /// s. No pause is longer than [`max_delay`](Self::max_delay), so with 0.5 the last pauses take between
+    /// half of `max_delay` and `max_delay`. Values outside of the range are clamped. Default: 0.5.
     pub fn randomization_factor(mut self, factor: f64) -> Self {
         self.randomization_factor = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1.0) };
         self
     }
 
-    /// Sets the number of consecutive attempts without success after which the policy gives up; with 0 it
-    /// makes no attempts. Default: no limit.
+    /// Sets the number of consecutive failed attempts after which the policy gives up. With 0, it makes no
+    /// attempts. Default: no limit.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = Some(attempts);
         self
@@ -204,21 +204,21 @@ impl Reconnection {
         self
     }
 
-    /// Sets a function that is called before each attempt, after the pause, and gives the URL and the options
-    /// of the attempt. Default: none, so that attempts repeat the last `connect`.
+    /// Sets a function that is called before each attempt, after the pause, and returns the URL and the
+    /// options of the attempt. Default: none, so attempts repeat the last `connect`.
     ///
     /// If the function fails or panics, or if the URL or the options are unusable, the attempt counts as
-    /// failed: the policy reports [`ReconnectionEvent::Failed`], and another attempt follows after a pause.
-    /// The function's error can have any type that converts to `Box<dyn Error + Send + Sync>`; an [`Error`]
-    /// of this crate is reported as it is, any other error as the source of an [`Error::Connection`]. With
-    /// [`NextAttempt::Stop`] the policy gives up at once, and a `connect` that the policy repeats
-    /// ([`first_connect`](Self::first_connect)) returns the last error.
+    /// failed. The policy reports [`ReconnectionEvent::Failed`], and another attempt follows after a pause.
+    /// The function's error can have any type that converts to `Box<dyn Error + Send + Sync>`. An [`Error`]
+    /// of this crate is reported as it is, and any other error as the source of an [`Error::Connection`]. If
+    /// the function returns [`NextAttempt::Stop`], the policy gives up at once, and a `connect` call that the
+    /// policy repeats ([`first_connect`](Self::first_connect)) returns the last error.
     ///
     /// The function runs on the thread that makes the attempts: the reader thread of the lost connection, or
     /// the thread that has called `connect`. The function may block, for example in an HTTP request, and may
     /// call the client. [`Client::disconnect`](crate::Client::disconnect) does not wait for the function. If
-    /// you have disconnected or connected while it ran, the attempt is not made. The function is called only
-    /// for the attempts of the policy, not for your own call of `connect`.
+    /// you disconnect or connect while it runs, the attempt is not made. The function is called only for the
+    /// attempts of the policy, and not for your own call of `connect`.
     ///
     /// # Examples
     ///
@@ -257,9 +257,9 @@ impl Reconnection {
     }
 
     /// Sets a function that is called for each step, on the thread that makes the attempts. A panic of the
-    /// function is caught, and changes nothing. Default: none.
+    /// function is caught and otherwise ignored. Default: none.
     ///
-    /// The same events reach the channels of [`Client::events`](crate::Client::events), after this function.
+    /// After the call, the step is also sent to the channels of [`Client::events`](crate::Client::events).
     pub fn on_event<F>(mut self, observer: F) -> Self
     where
         F: Fn(&ReconnectionEvent) + Send + Sync + 'static,

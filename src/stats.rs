@@ -21,20 +21,20 @@ use crate::sync::RelaxedU64;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Traffic to the server: everything that was written.
+    /// Traffic to the server that was written.
     pub sent: Traffic,
     /// Traffic from the server.
     pub received: Traffic,
     /// The memory in bytes of the packets that wait to be written; 0 without a connection.
     pub outbox_bytes: usize,
-    /// The memory in bytes of the messages that no handler has been given yet; 0 without a connection.
+    /// The memory in bytes of the messages that wait for a handler; 0 without a connection.
     pub inbox_bytes: usize,
     /// The number of pings that the server has sent, over all connections. Only packets of the Engine.IO
     /// protocol count; the pings of the websocket protocol do not.
     pub pings: u64,
     /// The time since the server's last ping. `None` without a connection, and before the connection's first
-    /// ping. On a healthy connection this time stays below the handshake's
-    /// [ping interval](crate::Handshake::ping_interval), plus the delay of the network.
+    /// ping. On a healthy connection, this time stays below the handshake's
+    /// [ping interval](crate::Handshake::ping_interval) plus the delay of the network.
     pub last_ping: Option<Duration>,
     /// The number of messages that `send` accepted but that are not known to have been written before their
     /// connection ended. The count of a connection is added before its disconnect handler runs.
@@ -49,7 +49,7 @@ pub struct Stats {
 pub struct Traffic {
     /// The number of messages.
     pub messages: u64,
-    /// The number of packets: messages, and the pings, pongs and NOOPs that keep a session going.
+    /// The number of packets: messages, pings, pongs, NOOPs, and the packet that closes the session.
     pub packets: u64,
     /// The encoded size of the packets in bytes, without base64, TLS, HTTP and websocket framing.
     pub bytes: u64,

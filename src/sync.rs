@@ -13,7 +13,7 @@ pub(crate) use signal::Signal;
 #[cfg(not(shuttle))]
 pub(crate) use std::thread_local;
 
-/// A 64-bit atomic integer that orders nothing. In a model it is not one of the model checker's.
+/// A 64-bit atomic counter for relaxed operations only. Even in a model, it is not the model checker's type.
 #[cfg(target_has_atomic = "64")]
 pub(crate) type RelaxedU64 = std::sync::atomic::AtomicU64;
 #[cfg(not(target_has_atomic = "64"))]

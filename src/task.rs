@@ -50,9 +50,9 @@ impl Client {
 
     /// Creates a queue for at most `capacity` items. The queue's memory grows with its items.
     ///
-    /// A capacity of 0 means no limit, as in Python. Use another one for a queue that a handler fills:
-    /// otherwise a fast server could fill the memory. For [`events`](Self::events), 0 means that nothing
-    /// waits in the channel.
+    /// A capacity of 0 means no limit, as in Python. Set a limit for a queue that a handler fills, because
+    /// otherwise a fast server could fill the memory. For [`events`](Self::events), by contrast, 0 means that
+    /// no event waits in the channel.
     ///
     /// # Examples
     ///

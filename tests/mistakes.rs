@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::real::{Options, Server};
 use common::scripted::{OPEN, Scripted};
-use common::{Lines, PATIENCE, connected, in_full, only};
-use engineio::{Client, ConnectOptions, Disconnect, Error, Reconnection, TransportKind};
+use common::{Lines, PATIENCE, in_full, only};
+use engineio::{Client, Disconnect, Error, Reconnection, TransportKind};
 use log::Level;
 
 use TransportKind::{Polling, WebSocket};
@@ -37,7 +37,7 @@ fn says(url: &str, parts: &[&str]) {
 }
 
 /// Checks an error as a program prints it, with its causes: there is one question at most, no text goes on
-/// behind a question mark, and no cause is told twice.
+/// behind a question mark, and no cause is repeated.
 fn reads_well(error: &Error) {
     let shown = in_full(error);
     assert!(shown.matches('?').count() <= 1, "{shown}");
@@ -87,7 +87,7 @@ fn the_scheme_lacks_a_slash_or_its_colon() {
         ("ws:/localhost", "ws"),
         ("wss:\\\\localhost", "wss"),
     ] {
-        says(url, &[&format!("two slashes behind {scheme}: {scheme}://")]);
+        says(url, &[&format!("two slashes after {scheme}: {scheme}://")]);
     }
 }
 
@@ -105,7 +105,7 @@ fn http_for_https_where_the_server_says_nothing_at_all() {
     let server = Scripted::start(|exchange| exchange.close());
     says(
         server.url(),
-        &[listed("the server closed the connection without an answer"), "is it https://", "path"],
+        &[listed("the server closed the connection without an answer"), "expect https://", "path"],
     );
 }
 
@@ -295,12 +295,13 @@ fn a_server_of_another_kind() {
     assert_eq!(old.requests().len(), 1);
 }
 
-/// It opens the connection like any Engine.IO server, and refuses the first message that is not Socket.IO.
+/// A Socket.IO server opens the connection like any Engine.IO server, and refuses the first other message.
 #[test]
 #[cfg(unix)]
 #[ignore = "needs node"]
 fn a_socketio_server() {
-    use common::official;
+    use common::{connected, official};
+    use engineio::ConnectOptions;
 
     let server = official::Server::start(official::Kind::SocketIo, &official::Options::default());
     let (client, watch) = connected(&server.url(), ConnectOptions::new().path("socket.io"));

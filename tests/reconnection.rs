@@ -18,7 +18,7 @@ fn quick() -> Reconnection {
     Reconnection::new().delay(Duration::from_millis(5)).max_delay(Duration::from_millis(20))
 }
 
-const CALLED_OFF: &str = "connecting again was called off after 0 attempt(s)";
+const CANCELLED: &str = "connecting again was cancelled after 0 attempt(s)";
 
 fn told(policy: Reconnection) -> (Reconnection, Receiver<String>) {
     let (tell, told) = unbounded();
@@ -135,7 +135,7 @@ fn disconnect_ends_it_in_the_middle_of_an_attempt() {
     assert_eq!(client.state(), State::Disconnected);
     // The observer is not told of a further attempt.
     heard(&told, "attempt 1 to connect again failed");
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF.replace('0', "1")]);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CANCELLED.replace('0', "1")]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn dropping_the_last_handle_ends_it() {
     client.connect_with(server.url(), only(WebSocket)).unwrap();
     heard(&told, "connecting again in");
     drop(client);
-    heard(&told, CALLED_OFF);
+    heard(&told, CANCELLED);
     // The policy, which owns the channel's sender, is dropped with the last thread.
     assert!(told.recv_timeout(PATIENCE).is_err_and(|e| e.is_disconnected()));
 }
@@ -309,7 +309,7 @@ fn a_connect_of_ones_own_ends_the_policys_pause() {
     common::eventually("the policy has ended", || !client.is_reconnecting());
     client.disconnect().unwrap();
     client.wait();
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CALLED_OFF]);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [CANCELLED]);
 }
 
 /// A server that refuses its first handshakes and ends no session.
@@ -578,7 +578,7 @@ fn the_user_may_decide_while_an_attempt_is_prepared() {
             false => client.disconnect().unwrap(),
         }
         release.send(()).unwrap();
-        heard(&told, CALLED_OFF);
+        heard(&told, CANCELLED);
         assert_eq!(client.is_connected(), connects);
         assert_eq!(lost.requests().len(), 1);
         client.disconnect().unwrap();
@@ -600,7 +600,7 @@ fn the_function_may_disconnect_or_connect() {
     let client = Client::builder().reconnection(policy).build().unwrap();
     let _ = handle.set(client.clone());
     client.connect_with(server.url(), only(WebSocket)).unwrap();
-    heard(&told, CALLED_OFF);
+    heard(&told, CANCELLED);
     assert!(client.wait_timeout(PATIENCE));
     assert_eq!(server.requests().len(), 1);
 }

@@ -79,7 +79,7 @@ fn one_thread_until_the_first_handler_runs() {
             client.send("the echo of this meets no handler").unwrap();
             client.flush(PATIENCE).unwrap();
             eventually("the echo", || client.stats().received.messages == 1);
-            // The writer may have started, as the reader may have been at the socket.
+            // The writer may have started, because a send does not wait for a socket that the reader uses.
             assert!(!names().contains(&WATCHDOG.into()), "{:?}", names());
         }
         // The handler itself sees the watchdog.
@@ -104,7 +104,7 @@ fn one_thread_until_the_first_handler_runs() {
     }
 }
 
-/// A thread takes longer to start than the server to answer.
+/// The close is written without the writer thread, which would take longer to start than the server to answer.
 #[test]
 fn an_idle_polling_client_says_goodbye_on_the_thread_that_disconnects() {
     let _alone = alone();
@@ -207,7 +207,7 @@ fn a_websocket_client_has_two_file_descriptors() {
     let _first = connect();
     let before = descriptors();
     let clients: Vec<_> = (0..10).map(|_| connect()).collect();
-    // The client's are the socket and its waker; the third is the server's end.
+    // A client has two descriptors, the socket and its waker. The server's end of the connection is the third.
     eventually("three file descriptors each", || descriptors() == before + 3 * clients.len());
 }
 

@@ -28,7 +28,7 @@ impl Client {
         Self::from_options(Options::default())
     }
 
-    /// Makes a builder, for a client with other options than the defaults.
+    /// Makes a builder for a client whose options differ from the defaults.
     ///
     /// # Examples
     ///
@@ -65,9 +65,10 @@ impl Client {
         self.connect_with(url, ConnectOptions::default())
     }
 
-    /// Sends a message. If the connection is idle, the calling thread writes it at once. Otherwise it is
-    /// queued, and `send` blocks while the queued messages would take more than
-    /// [`ClientBuilder::outbox_limit`] bytes. Senders that wait for room are served first come, first served.
+    /// Sends a message. On an idle websocket, the calling thread writes it at once. Otherwise the message is
+    /// queued, and `send` blocks until the queued messages take no more than [`ClientBuilder::outbox_limit`]
+    /// bytes together with the new one. A message that is larger than this limit waits until the outbox is
+    /// empty. Senders that wait for room are served in the order of their calls.
     ///
     /// `Ok` means that the message was accepted, and not that the server has received it. Messages arrive in
     /// the order of the calls, unless the connection ends first. Call [`disconnect`](Self::disconnect) or
@@ -76,9 +77,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// - [`Error::SocketIsClosed`] if there is no connection, or it ends before there is room.
+    /// - [`Error::SocketIsClosed`] if there is no connection, or if it ends before there is room.
     /// - [`Error::MessageTooLarge`] if the message exceeds the server's limit. The connection stays open.
-    /// - [`Error::Separator`] for a text with U+001E by polling. The connection stays open.
+    /// - [`Error::Separator`] if a text contains U+001E and the transport is polling. The connection stays
+    ///   open.
     /// - [`Error::Json`] if a [`Message::Json`](crate::Message::Json) cannot be serialized.
     ///
     /// # Examples
@@ -96,11 +98,10 @@ impl Client {
 
     /// Blocks until the connection is over: its disconnect handler has run, and its threads have ended. If
     /// that handler connects again, or a [reconnection policy](ClientBuilder::reconnection) does, this call
-    /// waits for the end of the new connection too. An attempt to connect on another thread is waited for,
-    /// too.
+    /// waits for the end of the new connection too. It also waits while another thread is connecting.
     ///
-    /// Without a connection this call returns at once. In a handler it also returns at once, and logs an
-    /// error, because it would wait for itself. There is no time limit;
+    /// Without a connection, this call returns at once. In a handler, it also returns at once and logs an
+    /// error, because it would wait for that handler itself. There is no time limit;
     /// [`wait_timeout`](Self::wait_timeout) has one.
     ///
     /// # Examples
@@ -119,13 +120,13 @@ impl Client {
     /// handler has run, or after the request timeout. Received messages that were not delivered yet are
     /// dropped.
     ///
-    /// This method can be called from any thread, at any time, and more than once. A call also ends an
-    /// attempt to connect and the [reconnection policy](ClientBuilder::reconnection). A call while the
-    /// disconnect handler runs on another thread waits for that handler, whichever side has ended the
-    /// connection. Without a connection the call only returns the count of the last connection, if no earlier
-    /// call has returned it.
+    /// This method can be called from any thread, at any time, and more than once. It also ends an attempt to
+    /// connect and the [reconnection policy](ClientBuilder::reconnection). If the disconnect handler is
+    /// already running on another thread, the call waits for it, whichever side has ended the connection. If
+    /// there is no connection any more, the call only returns the number of unsent messages of the last one,
+    /// unless an earlier call has returned that number.
     ///
-    /// In a handler of an open connection the call returns `Ok` at once. From then on nothing can be sent,
+    /// In a handler of an open connection, the call returns `Ok` at once. From then on, nothing can be sent,
     /// and the disconnect handler runs when the current handler has returned. The number of unsent messages
     /// is not known before that: see [`Stats::unsent`](crate::Stats::unsent).
     ///
@@ -133,8 +134,8 @@ impl Client {
     ///
     /// [`Error::Unsent`] with the number of messages that were accepted but are not known to be written. The
     /// number belongs to the connection that this call ends, or to the last one if there is no connection any
-    /// more. Each count is returned once: the next call returns `Ok`. Concurrent calls may all return the
-    /// count.
+    /// more. Each number is returned once: the next call returns `Ok`. Calls that run at the same time may
+    /// all return it.
     ///
     /// On Linux and Android, if the request timeout ends the call, the number includes messages that were
     /// written to a websocket but that the server's operating system has not confirmed. They may not arrive.
@@ -149,7 +150,7 @@ impl Client {
         self.disconnect_with(Disconnect::default())
     }
 
-    /// Connects to the server at `url`. Returns when the connect handler has run.
+    /// Connects to the server at `url` and returns when the connect handler has run.
     ///
     /// If the disconnect handler of the previous connection is still running on another thread, this call
     /// first waits for that handler to return, for one second at most.
@@ -157,25 +158,26 @@ impl Client {
     /// The scheme is `http`, `https`, `ws` or `wss`; `ws` means the same as `http`, and `wss` the same as
     /// `https`. The query of the URL is sent to the server, and a user and password in the URL are sent as
     /// Basic authorization. The path of the URL is not used: see [`ConnectOptions::path`]. The query
-    /// parameters `EIO`, `transport`, `sid`, `j` and `b64` are left out, because they have a meaning in the
-    /// protocol; the client sets the first three itself.
+    /// parameters `EIO`, `transport`, `sid`, `j` and `b64` of the URL are not sent, because they have a
+    /// meaning in the protocol. The client sets the first three itself.
     ///
-    /// On systems with Unix sockets, the server can also listen at such a socket: `unix:///run/app.sock`, or
+    /// A server can also listen at a Unix socket. Its URL is `unix:///run/app.sock`, or
     /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
     /// transports work there, without TLS. The `Host` header is `localhost` unless [`ConnectOptions::header`]
     /// sets another one. No proxy is used, whatever the options and the environment say. A redirect stays on
     /// the socket if it is relative or names the host of that header; any other redirect is an error. A
-    /// redirect from any other server never leads to a socket. On systems without Unix sockets such a URL is
-    /// an [`Error::InvalidUrl`].
+    /// redirect from a server at any other URL never leads to a socket. On systems without Unix sockets, a
+    /// URL of a Unix socket is an [`Error::InvalidUrl`].
     ///
-    /// A link-local IPv6 address may name its zone, the network interface, as in
+    /// A link-local IPv6 address may contain its zone, the name of the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).
     ///
     /// # Errors
     ///
     /// - [`Error::InvalidUrl`] or [`Error::InvalidOption`] if an argument is unusable.
     /// - [`Error::AlreadyConnected`] if the state is not [`State::Disconnected`].
-    /// - [`Error::Connection`], [`Error::Timeout`] or [`Error::Protocol`] if no transport works.
+    /// - [`Error::Connection`], [`Error::Timeout`], [`Error::Protocol`] or [`Error::WebSocketClosed`] if no
+    ///   transport works.
     /// - [`Error::ConnectHandler`] if the connect handler fails.
     ///
     /// # Examples
@@ -196,8 +198,8 @@ impl Client {
         self.core.connect(url.as_ref(), &options)
     }
 
-    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the connection is over; in a
-    /// handler it always returns false, at once.
+    /// Waits like [`wait`](Self::wait), for at most `timeout`. Returns true if the connection is over. In a
+    /// handler, it returns false at once.
     ///
     /// # Examples
     ///

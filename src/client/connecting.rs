@@ -38,7 +38,7 @@ impl From<Refusal> for Error {
     }
 }
 
-/// A thread that is about to connect again by the policy, until it is dropped.
+/// Counts a thread that connects again by the policy, until this value is dropped.
 struct Reconnecting<'a>(&'a Core);
 
 impl<'a> Reconnecting<'a> {

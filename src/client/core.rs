@@ -241,7 +241,7 @@ impl Core {
         let grace = if event.is_last() { self.options.request_timeout } else { Duration::ZERO };
         let event = Event::Reconnection(event.clone());
         let missed = match turn {
-            // The connection is over, so nobody has to receive during a wait.
+            // `before` does nothing: the connection is over, so no watchdog has to receive during a wait.
             Some(turn) => turn.publish(&event, grace, &mut || {}),
             None => self.subscriptions.announce(&event, ROOM_DURING_CONNECT),
         };

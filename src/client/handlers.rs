@@ -11,9 +11,9 @@ use crate::message::Message;
 impl Client {
     /// Sets the handler for the start of a connection, in place of the previous one.
     ///
-    /// The handler may send. [`connect`](Self::connect) returns when it has run. If the handler fails or
-    /// panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`]. Neither the message
-    /// handler nor the disconnect handler is called for that connection.
+    /// The handler may send messages. [`connect`](Self::connect) returns when the handler has run. If the
+    /// handler fails or panics, the connection is closed, and `connect` returns [`Error::ConnectHandler`].
+    /// Neither the message handler nor the disconnect handler is called for that connection.
     ///
     /// The handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
@@ -28,7 +28,7 @@ impl Client {
     /// });
     /// ```
     ///
-    /// A handler with a single call can return its result:
+    /// A handler that consists of a single call can return the result of that call:
     ///
     /// ```
     /// # let client = engineio::Client::new();
@@ -45,8 +45,8 @@ impl Client {
     /// Sets the handler for messages, in place of the previous one.
     ///
     /// The handler is called for one message at a time, in the server's order. While it runs, the heartbeat
-    /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection goes
-    /// on. The handler returns `()` or a `Result`: see [`HandlerResult`].
+    /// goes on, and further messages wait. If it fails or panics, the error is logged and the connection
+    /// stays open. The handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -73,10 +73,10 @@ impl Client {
 
     /// Sets the handler for the end of a connection, in place of the previous one.
     ///
-    /// The handler is called once per connection, after the last message, and may connect again:
-    /// [`wait`](Self::wait) then goes on. A [`connect`](Self::connect) on another thread waits for the
-    /// handler to return, for one second at most. If the handler fails or panics, the error is logged. The
-    /// handler returns `()` or a `Result`: see [`HandlerResult`].
+    /// The handler is called once per connection, after the last message. It may connect again, and
+    /// [`wait`](Self::wait) then waits for the new connection. A [`connect`](Self::connect) call on another
+    /// thread waits for the handler to return, for one second at most. If the handler fails or panics, the
+    /// error is logged. The handler returns `()` or a `Result`: see [`HandlerResult`].
     ///
     /// # Examples
     ///
@@ -103,9 +103,9 @@ impl Client {
             .set(Box::new(move |client, reason| handler(client, reason).into_result()));
     }
 
-    /// Sets the handler for the event with that name, one of [`EVENT_NAMES`](crate::EVENT_NAMES), like
-    /// [`on_connect`](Self::on_connect), [`on_message`](Self::on_message) and
-    /// [`on_disconnect`](Self::on_disconnect).
+    /// Sets the handler for the event with the name `event`, which is one of
+    /// [`EVENT_NAMES`](crate::EVENT_NAMES). The call does the same as [`on_connect`](Self::on_connect),
+    /// [`on_message`](Self::on_message) or [`on_disconnect`](Self::on_disconnect).
     ///
     /// # Errors
     ///
@@ -141,36 +141,37 @@ impl Client {
         Ok(())
     }
 
-    /// Returns a channel of events, for loops and `crossbeam_channel::select!`. From now on, the channel
-    /// gets the events of all connections of this client, and of its reconnections. The handler for an event
-    /// runs before the event is sent to the channel. Each call returns a new channel, and every channel gets
-    /// every event.
+    /// Returns a channel of events, for loops and `crossbeam_channel::select!`. From this call on, the
+    /// channel gets the events of all connections of this client, and the steps of its reconnection policy.
+    /// The handler for an event runs before the event is sent to the channel. Each call returns a new
+    /// channel, and every channel gets every event.
     ///
     /// If `capacity` events wait in the channel, the reader thread waits for room, as it does for a slow
     /// handler: the heartbeat goes on, and further messages wait. The memory of a channel is allocated at
     /// once, so a capacity above 65,536 counts as 65,536. With capacity 0, each event is handed over directly
-    /// to the receiving thread. Unlike for [`create_queue`](Self::create_queue), 0 does not mean "no limit":
-    /// the server decides how many events there are, and could fill the memory.
+    /// to the receiving thread. Unlike for [`create_queue`](Self::create_queue), 0 does not mean "no limit",
+    /// because the server decides how many events there are, and could fill the memory.
     ///
-    /// When the client disconnects or its last handle is dropped, messages that find no room are dropped. The
-    /// last event waits for room, for the request timeout at most. [`disconnect`](Self::disconnect) does not
-    /// wait for that: it returns when the disconnect handler has run.
+    /// When the client disconnects or its last handle is dropped, messages that find no room in the channel
+    /// are dropped. The last event waits for room, for the request timeout at most.
+    /// [`disconnect`](Self::disconnect) does not wait for that: it returns when the disconnect handler has
+    /// run.
     ///
     /// The events of one connection come before those of the next. If a disconnect handler has connected
     /// again, no events of the new connection are delivered until that handler has returned. While there is a
-    /// channel, the handler must not wait for a message of the new connection: the message comes only after
-    /// the handler has returned.
+    /// channel, the handler must therefore not wait for a message of the new connection.
     ///
-    /// The steps of the [reconnection policy](crate::ClientBuilder::reconnection) follow the disconnect that
-    /// they belong to, as [`Event::Reconnection`], and come before the events of the new connection. They
-    /// wait for room like other events, so the policy pauses while the channel is full. Its last step,
-    /// `Connected`, `GaveUp` or `Cancelled`, is treated like the last event of a connection.
+    /// The steps of the [reconnection policy](crate::ClientBuilder::reconnection) arrive as
+    /// [`Event::Reconnection`]. They come after the disconnect event of the lost connection, and before the
+    /// events of the new one. They wait for room like other events, so the policy pauses while the channel is
+    /// full. Its last step, `Connected`, `GaveUp` or `Cancelled`, waits for room as the last event of a
+    /// connection does.
     ///
     /// If the policy repeats a first `connect` ([`first_connect`](crate::Reconnection::first_connect)), its
-    /// steps are sent at once. They may come before the disconnect of an earlier connection whose handler has
-    /// called `connect`, and the step `Connected` may come after the event `Connect`. The thread that reads
-    /// the channel may be the one that connects, so such a step waits for room for 100 ms at most, and is
-    /// then dropped.
+    /// steps are sent at once. If `connect` was called in the disconnect handler of an earlier connection,
+    /// the steps may come before the disconnect event of that connection. The step `Connected` may come after
+    /// the event `Connect`. The thread that reads the channel may be the one that connects, so such a step
+    /// waits for room for 100 ms at most, and is then dropped.
     ///
     /// The channel does not end with a connection. To unsubscribe, drop the receiver. The receiver does not
     /// keep the client alive: the channel ends when the last handle of the client is dropped and its

@@ -118,7 +118,7 @@ impl Listener for ClientListener {
         let message = match packet {
             Packet::Text(text) => {
                 if json.decode {
-                    // The codec is the user's, or has a text of any length to read.
+                    // Decoding may take long: the codec may be the user's, and the text may have any length.
                     before();
                 }
                 json.message(text)

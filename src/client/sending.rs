@@ -68,15 +68,15 @@ impl Client {
     /// Sends several messages as a group: no message of another thread comes between them. Socket.IO needs
     /// this for a header and its attachments.
     ///
-    /// Either all messages are accepted, or none. If the outbox has too little room, the call waits in turn
+    /// Either all messages are accepted, or none. If the outbox has too little room, the call waits in line
     /// with other senders, like [`send`](Self::send). A group that is larger than the whole outbox is treated
     /// as one large message: it waits until the outbox is empty.
     ///
-    /// The messages are read from the iterator and converted before the first one is accepted, so the group
-    /// is in memory as a whole. A panic of the iterator passes to the caller, and nothing is sent. By polling
-    /// a group may take several POSTs, which follow one another. The client's own answers to pings may come
-    /// between the messages. If the connection ends before all of them are written, the rest counts as
-    /// [unsent](crate::Stats::unsent). An empty group is always `Ok`.
+    /// All messages are read from the iterator and converted before the first one is accepted, so the whole
+    /// group is in memory at once. If the iterator panics, the panic reaches the caller, and nothing is sent.
+    /// Over polling, a group may take several POSTs, one after the other. The client's own answers to pings
+    /// may come between the messages. If the connection ends before all messages are written, the remaining
+    /// ones count as [unsent](crate::Stats::unsent). An empty group is always `Ok`.
     ///
     /// # Errors
     ///
@@ -120,14 +120,15 @@ impl Client {
         self.core.send_all(messages.into_iter().map(IntoMessage::into_message), WhenFull::Fail)
     }
 
-    /// Waits until all messages that were accepted before this call are written. By websocket, a message is
-    /// written when the operating system has taken it, and by polling when the server has confirmed it. The
-    /// call does not wait for messages that other threads send after it began.
+    /// Waits until all messages that were accepted before this call are written. Over websocket, a message is
+    /// written when the operating system has taken it. Over polling, it is written when the server has
+    /// answered the POST. The call does not wait for messages that other threads send after it began.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] after `timeout`; the messages stay queued. [`Error::SocketIsClosed`] if there is no
-    /// connection, or it ends before those messages are written.
+    /// - [`Error::Timeout`] after `timeout`. The messages stay queued.
+    /// - [`Error::SocketIsClosed`] if there is no connection, or if it ends before those messages are
+    ///   written.
     ///
     /// # Examples
     ///

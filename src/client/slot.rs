@@ -160,7 +160,7 @@ mod tests {
         slot.set(Box::new(move |_, first| {
             if first == 1 {
                 enters.wait();
-                // The handler of the other call does not run before this one returns.
+                // The handler does not run for the other call before it returns from this one.
                 enters.wait();
                 inner.set(Box::new(|_, _| Ok(())));
             }

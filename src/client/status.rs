@@ -60,9 +60,9 @@ impl Client {
         self.state() == State::Connected
     }
 
-    /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is about to connect again: in
-    /// its pauses, in which the state is [`State::Disconnected`], and in its attempts. The result is still
-    /// false in the disconnect handler, which may connect by itself.
+    /// True while the [reconnection policy](crate::ClientBuilder::reconnection) is connecting again. This
+    /// includes its pauses, in which the state is [`State::Disconnected`], and its attempts. The result is
+    /// still false in the disconnect handler, which runs before the policy begins.
     ///
     /// # Examples
     ///
@@ -85,8 +85,8 @@ impl Client {
     }
 
     /// The error that ended the last connection, with more detail than its [`Reason`](crate::Reason): an HTTP
-    /// status, a websocket close code, an I/O or TLS error. `None` if there is no such detail, or if the
-    /// connection of the last successful `connect` has not ended.
+    /// status, a websocket close code, an I/O or TLS error. The result is `None` if there is no such detail,
+    /// or while the current connection has not ended.
     ///
     /// # Examples
     ///
@@ -97,8 +97,8 @@ impl Client {
         self.core.last_error()
     }
 
-    /// Counts of the messages and bytes that the client has sent and received, and of those that wait. The
-    /// call reads a few counters and does not slow the connection.
+    /// The counts of messages and bytes that the client has sent and received, and that wait to be written or
+    /// handled. The call reads a few counters and does not slow the connection down.
     ///
     /// # Examples
     ///

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::printable::BoxError;
 
-/// The cause of an [`Error`](crate::Error), which its clones share.
+/// The cause of an [`Error`](crate::Error). Clones of that error share one cause.
 ///
-/// The cause dereferences to the underlying error, so `is` and `downcast_ref` tell the type of that error.
+/// The cause dereferences to the underlying error, so `is` and `downcast_ref` find out the type of that
+/// error.
 ///
 /// # Examples
 ///

@@ -2,8 +2,8 @@ use std::fmt;
 
 use super::Error;
 
-/// The kind of an [`Error`], for comparisons, and for labels of metrics: [`as_str`](Self::as_str) stays the
-/// same in later versions.
+/// The kind of an [`Error`], for comparisons and for labels of metrics. The names that
+/// [`as_str`](Self::as_str) returns stay the same in later versions.
 ///
 /// # Examples
 ///
@@ -135,8 +135,8 @@ impl Error {
 }
 
 /// Converts the error for functions that return I/O errors. The I/O error contains this crate's error. Its
-/// kind corresponds to the error, such as `TimedOut` or `NotConnected`. For [`Error::Connection`] the kind is
-/// that of the system's error, or `Other` if there is none.
+/// kind corresponds to the error, such as `TimedOut` or `NotConnected`. For [`Error::Connection`], it is the
+/// kind of the I/O error that caused the failure, or `Other` if there is none.
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         std::io::Error::new(error.io_kind(), error)

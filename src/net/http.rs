@@ -119,7 +119,7 @@ impl HttpClient {
         &self.0
     }
 
-    /// True if the user has lent an agent. Requests then run its middleware, and take the lock of its jar.
+    /// True if the user has set an agent. Requests then run its middleware, and lock its cookie jar.
     pub(crate) fn has_users_agent(&self) -> bool {
         self.0.settings.agent.is_some()
     }

@@ -159,7 +159,7 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str, has_identi
         ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
             let (question, certificate) = match url.starts_with("http://") {
-                true => ("is it https:// or wss:// on this port, or another path?", ""),
+                true => ("does this port expect https:// or wss://, or is the path wrong?", ""),
                 false if has_identity => ("is the path right?", ""),
                 false => ("is the path right?", CERTIFICATE),
             };
@@ -174,11 +174,11 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str, has_identi
 
 /// A server without an Engine.IO endpoint at this path may leave the request unanswered, as servers in Node
 /// do.
-const PATH: &str = "`ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\"";
+const PATH: &str = "`ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server";
 /// The system may discard the server's TLS alert, which says so, when the connection is reset.
 const CERTIFICATE: &str = "; or the server requires a client certificate: `client_certificate` sets it";
 const NO_ANSWER: &str = "waiting for the server's HTTP response (is the path right? \
-     `ConnectOptions::path` sets it, for a Socket.IO server to \"socket.io\")";
+     `ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server)";
 
 /// Builds the error for a request that got no response, or none that could be read.
 pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {

@@ -32,7 +32,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
 /// The first private key of a PEM file, in DER as PKCS#8, the only form that native-tls accepts. An encrypted
 /// key needs its password.
 pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>, String> {
-    const CONVERT: &str = "`openssl pkcs8 -topk8 -nodes -in KEY` makes one that can be used";
+    const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -nodes -in KEY`";
     // `openssl ecparam -genkey` writes other blocks in front of the key.
     let Some(block) = blocks(pem)?.into_iter().find(|block| block.label.ends_with("PRIVATE KEY")) else {
         return Err(not_found(pem, "PRIVATE KEY"));
@@ -41,12 +41,12 @@ pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>
         (false, false, _) => {}
         (true, _, Some(password)) => return decrypted(&block.decode()?, password),
         (_, _, Some(_)) => {
-            let convert = "`openssl pkcs8 -topk8 -in KEY` makes one that can be used, with a password";
+            let convert = "convert it with `openssl pkcs8 -topk8 -in KEY`";
             return Err(format!("the private key is encrypted in an old format; {convert}"));
         }
         (_, _, None) => {
-            let other = "`client_certificate_with_password` takes one with a password";
-            return Err(format!("the private key is encrypted; {CONVERT}, and {other}"));
+            let how = "pass its password to `client_certificate_with_password`";
+            return Err(format!("the private key is encrypted; {how}, or {CONVERT}"));
         }
     }
     let converted = match block.label {
@@ -60,7 +60,7 @@ pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>
 
 /// Decrypts a key (RFC 5958, section 3).
 fn decrypted(key: &[u8], password: &[u8]) -> Result<Vec<u8>, String> {
-    const CONVERT: &str = "`openssl pkcs8 -topk8 -in KEY` makes one that can be used";
+    const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY`";
     let key = EncryptedPrivateKeyInfoRef::try_from(key).map_err(|_| {
         format!("the private key is malformed, or encrypted in a way that is not supported; {CONVERT}")
     })?;
@@ -248,7 +248,7 @@ mod tests {
         let secret = encoded(Tag::OctetString, &[7; 32]).unwrap();
         let nameless = encoded(Tag::Sequence, &[integer, secret].concat()).unwrap();
         let error = private_key(encode("EC PRIVATE KEY", &nameless).as_bytes(), None).unwrap_err();
-        assert!(error.contains("names no curve; `openssl pkcs8 -topk8 -nodes"), "{error}");
+        assert!(error.contains("names no curve; convert it with `openssl pkcs8 -topk8 -nodes"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A TCP socket, and everything that waits for one.
+//! A TCP socket, and the waits for it to become ready.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -15,14 +15,14 @@ use super::waker::Waker;
 /// macOS, `poll` fails above 24.8 days.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pause of a writer whose peer has closed its side, if the system reports that again and again.
+/// The pause of a writer between two polls, if the peer has closed its side and every poll reports that.
 const HANG_UP_PAUSE: Duration = Duration::from_millis(50);
 
 /// A TCP socket in non-blocking mode, and whether this side has closed it.
 ///
 /// `shutdown` alone does not end the waits of other threads everywhere: a blocked `WSAPoll` of Windows does
-/// not notice it, and macOS refuses it for a socket that is still connecting. So every wait also waits for
-/// `waker`.
+/// not notice it, and macOS refuses it for a socket that is still connecting. Every wait therefore also waits
+/// for `waker`.
 pub(crate) struct Tcp {
     stream: TcpStream,
     closed: AtomicBool,

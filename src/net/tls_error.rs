@@ -60,7 +60,7 @@ fn verification(host: &str, text: &str) -> String {
     } else if tells(&["hostname mismatch", "ip address mismatch"]) {
         format!("{ANOTHER_HOST} {host}")
     } else if tells(&UNKNOWN) {
-        "is not signed by a known authority; add the authority's with `ca_certificate`".into()
+        "is not signed by a known authority; add the authority's certificate with `ca_certificate`".into()
     } else if tells(&["revoked"]) {
         "is revoked".into()
     } else {

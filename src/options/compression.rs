@@ -6,13 +6,13 @@ use crate::transport::CompressionSettings;
 /// The options of permessage-deflate, the compression of websocket messages (RFC 7692), for
 /// [`WebSocketOptions::compression`](crate::WebSocketOptions::compression).
 ///
-/// The client offers the extension, and the server accepts or ignores it. If the server's answer is not
-/// within the offer, the websocket is not used, and the error is [`Error::Protocol`].
+/// The client offers the extension, and the server accepts or ignores the offer. If the server's answer does
+/// not match the offer, the websocket is not used, and the error is [`Error::Protocol`].
 ///
-/// Compression costs CPU time for each message, and memory for each connection: about 300 KiB from the first
-/// sent message that is compressed, and about 50 KiB from the first received one. The gain is worth it for
-/// texts of a kilobyte or more, on a slow or metered line. Do not compress a secret together with text that
-/// someone else chooses: the size of the result would tell about the secret.
+/// Compression costs CPU time for each message, and memory for each connection. The memory is about 300 KiB
+/// after the first sent message that is compressed, and about 50 KiB more after the first received one.
+/// Compression pays off for texts of a kilobyte or more on a slow or metered line. Do not compress a secret
+/// together with text that someone else chooses, because the compressed size reveals parts of the secret.
 ///
 /// # Examples
 ///
@@ -36,22 +36,23 @@ impl Compression {
         Self::default()
     }
 
-    /// Sets the size in bytes from which a sent message is compressed. Default: 1024. The size of a text
-    /// includes one byte for the type of its packet.
+    /// Sets the smallest size, in bytes, of a sent message that is compressed. Default: 1024. The size of a
+    /// text includes one byte for the type of its packet.
     pub fn threshold(mut self, bytes: usize) -> Self {
         self.0.threshold = bytes;
         self
     }
 
-    /// Sets the effort, from 1 (fast) to 9 (small). Default: 6, as in zlib. Other values are refused when the
-    /// client is built.
+    /// Sets the compression level, from 1 (fastest) to 9 (smallest result). Default: 6, as in zlib. Other
+    /// values are refused when the client is built.
     pub fn level(mut self, level: u32) -> Self {
         self.0.level = level;
         self
     }
 
     /// Sets whether each sent message is compressed on its own, without references to earlier messages. This
-    /// saves memory on the server, and makes messages longer. Default: false. The server may ask for it too.
+    /// saves memory on the server, and makes messages longer. Default: false. The server can also demand
+    /// this.
     pub fn client_no_context_takeover(mut self, yes: bool) -> Self {
         self.0.client_no_context_takeover = yes;
         self
@@ -67,16 +68,16 @@ impl Compression {
     /// Default: 15. Other values are refused when the client is built. A smaller window takes less memory on
     /// both sides, and makes messages longer.
     ///
-    /// The server may choose a smaller one. If it chooses 8, which zlib does not support, sent messages are
-    /// not compressed.
+    /// The server may choose a smaller window. If it chooses 8, which zlib does not support, sent messages
+    /// are not compressed.
     pub fn client_max_window_bits(mut self, bits: u8) -> Self {
         self.0.client_max_window_bits = Some(bits);
         self
     }
 
     /// Asks the server for a window of at most this size for received messages, as a power of two from 8 to
-    /// 15. Default: the server's choice. Other values are refused when the client is built. A server that
-    /// cannot limit its window declines the compression.
+    /// 15. Default: the server chooses. Other values are refused when the client is built. A server that
+    /// cannot limit its window declines compression.
     pub fn server_max_window_bits(mut self, bits: u8) -> Self {
         self.0.server_max_window_bits = Some(bits);
         self

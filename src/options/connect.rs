@@ -45,14 +45,15 @@ impl ConnectOptions {
 
     /// Adds a header to every HTTP request and to the websocket's opening request. Default: none.
     ///
-    /// The cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` replaces
-    /// the default one. A `Proxy-Authorization` is sent to an HTTP proxy, in place of the credentials in its
-    /// URL, and not to the server. Headers that frame a request, such as `Content-Type`, make `connect_with`
-    /// return [`Error::InvalidOption`](crate::Error::InvalidOption).
+    /// The cookies of a `Cookie` header are merged with those that the server sets. A `User-Agent` header
+    /// replaces the default one. A `Proxy-Authorization` header is sent to an HTTP proxy instead of the
+    /// credentials in the proxy's URL, and is not sent to the server. Some headers are reserved for the
+    /// client, such as `Content-Type` and `Upgrade`: with them, `connect_with` returns
+    /// [`Error::InvalidOption`](crate::Error::InvalidOption).
     ///
-    /// If the server redirects within its origin, or from http to https on its host, all headers are sent
-    /// there too. A redirect to any other place leaves them behind, together with the cookies of a `Cookie`
-    /// header and the credentials of the URL, and a warning in the log names them.
+    /// If the server redirects within its origin, or from http to https on its host, all headers are sent to
+    /// the new URL too. A redirect to any other URL is followed without these headers, without the cookies of
+    /// a `Cookie` header and without the credentials of the URL. A warning in the log names what is left out.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -82,9 +83,9 @@ impl ConnectOptions {
 
     /// Sets the transports, in the order in which they are tried. Default: polling, then websocket.
     ///
-    /// The first transport that works is used; the others are tried only if a failure may be the transport's
-    /// own. If polling comes first and websocket is in the list, a connection starts with polling and is
-    /// upgraded to websocket.
+    /// The client uses the first transport that works. It tries the next one only if the failure may be due
+    /// to the transport, and not, for example, if the server cannot be reached. If polling comes first and
+    /// websocket is in the list, a connection starts with polling and is upgraded to websocket.
     pub fn transports(mut self, transports: impl IntoIterator<Item = TransportKind>) -> Self {
         self.transports = transports.into_iter().collect();
         self
@@ -94,10 +95,11 @@ impl ConnectOptions {
     /// path of the URL is not used. If it differs, a warning is logged, which goes to stderr if there is no
     /// logger.
     ///
-    /// Slashes at the ends make no difference: [`trailing_slash`](Self::trailing_slash) decides about the one
-    /// at the end. The root path is `/`. Characters that a path cannot have, such as `?`, `#` and spaces, are
-    /// percent-encoded, as in `my%20app/engine.io`. An empty path, and one with a `.` or `..` segment, make
-    /// `connect_with` return [`Error::InvalidOption`](crate::Error::InvalidOption).
+    /// Slashes at the beginning and at the end make no difference, because
+    /// [`trailing_slash`](Self::trailing_slash) sets whether requests have one at the end. The root path is
+    /// `/`. Percent-encode characters that a path cannot contain, such as `?`, `#` and spaces:
+    /// `my%20app/engine.io`. `connect_with` returns [`Error::InvalidOption`](crate::Error::InvalidOption) if
+    /// the path contains such a character, is empty, or has a `.` or `..` segment.
     ///
     /// # Examples
     ///

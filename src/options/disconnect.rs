@@ -15,14 +15,15 @@ pub struct Disconnect {
 }
 
 impl Disconnect {
-    /// Makes options with the default values: queued messages are written, and the call waits for the end.
+    /// Makes options with the default values: queued messages are written, and the call waits until the
+    /// connection is over.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Sets whether the connection ends at once: queued messages are not written, the server is not told, and
-    /// the call does not wait for handlers. The queued messages are returned as
-    /// [`Error::Unsent`](crate::Error::Unsent), in a handler too. Default: false.
+    /// the call does not wait for handlers. If messages were queued, the call returns
+    /// [`Error::Unsent`](crate::Error::Unsent) with their number, in a handler too. Default: false.
     pub fn abort(mut self, abort: bool) -> Self {
         self.abort = abort;
         self

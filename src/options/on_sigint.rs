@@ -14,13 +14,13 @@
 #[non_exhaustive]
 pub enum OnSigint {
     /// The client disconnects. Then the signal has the effect that it had before the first connection: it
-    /// ends the process, unless the program had a handler. If the process ends,
+    /// ends the process, unless the program had installed a handler. If the process ends,
     /// [`Client::wait`](crate::Client::wait) does not return, so the code after it does not run.
     #[default]
     Exit,
-    /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program goes on to
-    /// its own end, for example to write data that it has in memory. A [`Client::connect`] that is under way
-    /// returns an error. If several clients have different values, `Return` prevails over `Exit`.
+    /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program continues, for
+    /// example to write data that it has in memory. A [`Client::connect`] that is under way returns an error.
+    /// If one client has `Exit` and another one `Return`, `Return` takes precedence.
     ///
     /// [`Client::connect`]: crate::Client::connect
     Return,

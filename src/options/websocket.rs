@@ -45,30 +45,30 @@ impl WebSocketOptions {
 
     /// Adds a header to the opening request of the websocket only. Default: none.
     ///
-    /// The header replaces one of the same name from
+    /// The header replaces a header of the same name that comes from
     /// [`ConnectOptions::header`](crate::ConnectOptions::header), from the URL's credentials or from the
-    /// client itself. A name may be added more than once.
+    /// client itself. Several headers may have the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sets the `Origin` header of the opening request. Default: none, because there is no web page.
+    /// Sets the `Origin` header of the opening request. Default: none, because the client is not a web page.
     pub fn origin(self, origin: impl Into<String>) -> Self {
         self.header("Origin", origin)
     }
 
     /// Sets the subprotocols to offer, the preferred one first (RFC 6455, section 1.9). Default: none.
     ///
-    /// The server may choose one of them or none. If it chooses any other one, the websocket is not used. A
-    /// name consists of letters, digits and the characters ``!#$%&'*+-.^_`|~``. A name with other characters,
-    /// or one that is given twice, is refused when the client is built.
+    /// The server may choose one of them or none. If it chooses a subprotocol that was not offered, the
+    /// websocket is not used. A name consists of letters, digits and the characters ``!#$%&'*+-.^_`|~``. A
+    /// name with other characters, or one that occurs twice, is refused when the client is built.
     pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.subprotocols = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Sets the size limit of a received message, in bytes. A larger one ends the connection. Default:
+    /// Sets the size limit of a received message, in bytes. A larger message ends the connection. Default:
     /// [`ClientBuilder::max_message_size`](crate::ClientBuilder::max_message_size).
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.max_message_size = Some(bytes);
@@ -81,15 +81,15 @@ impl WebSocketOptions {
         self
     }
 
-    /// Sets the size of the buffer for reading from the socket while little data arrives, in bytes. While
-    /// much data arrives, the buffer has 64 KiB if that is more. Default: 4 KiB; 256 bytes at least.
+    /// Sets the size of the buffer for reading from the socket, in bytes. While much data arrives, the buffer
+    /// grows to 64 KiB if it is smaller than that. Default: 4 KiB; 256 bytes at least.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self
     }
 
-    /// Sets the number of bytes of a batch that are collected before they are written to the socket. Default:
-    /// 128 KiB.
+    /// Sets the number of bytes that are collected from queued messages before they are written to the socket
+    /// at once. Default: 128 KiB.
     pub fn write_buffer_size(mut self, bytes: usize) -> Self {
         self.write_buffer_size = Some(bytes);
         self
@@ -97,9 +97,8 @@ impl WebSocketOptions {
 
     /// Offers the server to compress messages with permessage-deflate (RFC 7692). Default: no compression.
     ///
-    /// The limit of a received message applies to its inflated size, and a message that exceeds it is not
-    /// inflated to its end. The bytes in [`Stats`](crate::Stats) are those of the messages before
-    /// compression.
+    /// The size limit of a received message applies to its size after decompression, and decompression stops
+    /// where a message exceeds the limit. [`Stats`](crate::Stats) counts the uncompressed bytes of messages.
     ///
     /// # Examples
     ///

@@ -41,9 +41,9 @@ pub(crate) enum EndpointError {
 }
 
 impl Endpoint {
-    /// Parses the user's URL. The schemes are `http`, `https`, and the synonyms `ws` and `wss`, and for Unix
-    /// sockets `unix`, `http+unix` and `ws+unix`. With
-    /// `slash` the path of every request ends with a slash, and without it only the root path does.
+    /// Parses the user's URL. The schemes are `http` and `https`, their synonyms `ws` and `wss`, and `unix`,
+    /// `http+unix` and `ws+unix` for Unix sockets. With `slash`, the path of every request ends with a slash.
+    /// Without it, only the root path does.
     pub(crate) fn parse(url: &str, engineio_path: &str, slash: bool) -> Result<Endpoint, EndpointError> {
         let path = clean_path(engineio_path, slash)
             .map_err(|reason| EndpointError::Path { reason: reason.into() })?;
@@ -84,7 +84,7 @@ impl Endpoint {
         };
         // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
         if endpoint.origin.parse::<Uri>().is_err() {
-            return Err("its host has a character that is not allowed in the name of a host".into());
+            return Err("its host has a character that is not allowed in a host name".into());
         }
         endpoint.request_url("", None, None).parse::<Uri>().map_err(|e| e.to_string())?;
         Ok(endpoint)

@@ -36,19 +36,20 @@ impl Handshake {
         &self.sid
     }
 
-    /// The time between two pings of the server (`pingInterval`). A server that announces 0 gets one second
-    /// here: python-engineio cuts its interval to whole seconds, and pings more often than once a second.
+    /// The time between two pings of the server (`pingInterval`). If the server announces 0, this is one
+    /// second: python-engineio truncates its interval to whole seconds, so 0 means less than a second.
     pub fn ping_interval(&self) -> Duration {
         self.ping_interval
     }
 
-    /// The grace period after a ping was due (`pingTimeout`). The connection counts as lost if nothing has
-    /// arrived by its end, which is never earlier than 100 ms after the last byte.
+    /// The time that a ping may be late (`pingTimeout`). The connection counts as lost if nothing has arrived
+    /// for [`ping_interval`](Self::ping_interval) plus this time, and for at least 100 ms.
     pub fn ping_timeout(&self) -> Duration {
         self.ping_timeout
     }
 
-    /// The names of the transports that the server offers for an upgrade. This client knows only `websocket`.
+    /// The names of the transports that the server offers for an upgrade. This client supports only
+    /// `websocket`.
     pub fn upgrades(&self) -> &[String] {
         &self.upgrades
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::packet::{BINARY, DecodeError, Packet, is_version_3};
 
-/// The separator between packets. It cannot be escaped, so a text that contains it cannot be sent by polling.
+/// The separator between packets. It cannot be escaped, so no text that contains it is sent over polling.
 pub(crate) const SEPARATOR: char = '\u{1e}';
 
 /// The packets in the body of a response. They are decoded one by one, because small packets take many times

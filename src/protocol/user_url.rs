@@ -15,7 +15,7 @@ pub(super) fn read_scheme(url: &str) -> Result<(bool, &str), String> {
     let Some((scheme, rest)) = split_scheme(url) else {
         // The url crate reads "localhost:5000" as a URL with the scheme "localhost".
         return Err(match misspelt_scheme(url) {
-            Some(scheme) => format!("there must be a colon and two slashes behind {scheme}: {scheme}://"),
+            Some(scheme) => format!("there must be a colon and two slashes after {scheme}: {scheme}://"),
             None => "it has no scheme: add http:// or https:// in front".into(),
         });
     };

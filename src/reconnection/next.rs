@@ -14,13 +14,14 @@ pub struct UpcomingAttempt<'a> {
 }
 
 impl UpcomingAttempt<'_> {
-    /// The number of the attempt, which starts with 1 each time that the policy begins.
+    /// The number of the attempt. It starts with 1 after each lost connection, and after a failed `connect`
+    /// call that the policy repeats.
     pub fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// The error of the attempt before this one. `None` for the first one:
-    /// [`Client::last_error`](crate::Client::last_error) tells why the connection was lost.
+    /// The error of the previous attempt; `None` for the first attempt. If a connection was lost before it,
+    /// [`Client::last_error`](crate::Client::last_error) tells why.
     pub fn last_error(&self) -> Option<&Error> {
         self.last_error
     }
@@ -29,10 +30,10 @@ impl UpcomingAttempt<'_> {
 /// The decision about an attempt, for [`Reconnection::before_attempt`](crate::Reconnection::before_attempt).
 #[non_exhaustive]
 pub enum NextAttempt {
-    /// The attempt repeats the last call of `connect`, as every attempt does if no function is set.
+    /// The attempt repeats the last call of `connect`. Without a function, every attempt does this.
     Repeat,
-    /// The attempt connects to this URL with these options. A later attempt with
-    /// [`Repeat`](NextAttempt::Repeat) does not use them.
+    /// The attempt connects to this URL with these options. They are used for this attempt only: a later
+    /// attempt with [`Repeat`](NextAttempt::Repeat) repeats the last call of `connect`.
     #[non_exhaustive]
     Connect {
         /// The URL, as for [`Client::connect_with`](crate::Client::connect_with).
@@ -45,7 +46,7 @@ pub enum NextAttempt {
 }
 
 impl NextAttempt {
-    /// Makes the decision to connect to this URL with these options.
+    /// Makes a [`NextAttempt::Connect`] with this URL and these options.
     pub fn connect(url: impl Into<String>, options: ConnectOptions) -> Self {
         NextAttempt::Connect { url: url.into(), options }
     }

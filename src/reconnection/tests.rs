@@ -106,7 +106,7 @@ fn a_decision_of_the_user_during_the_preparation_is_the_end() {
     }));
     let ended = policy.run(|| true, |_| *lock(&wanted), |_| unreachable!(), |_| {});
     assert!(matches!(ended, Err(None)));
-    assert_eq!(lock(&told).last().unwrap(), "connecting again was called off after 0 attempt(s)");
+    assert_eq!(lock(&told).last().unwrap(), "connecting again was cancelled after 0 attempt(s)");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_interrupted_pause_is_the_end() {
     let (policy, told) = told(Reconnection::new());
     assert!(matches!(policy.run(|| true, |_| false, |_| unreachable!(), |_| {}), Err(None)));
     let expected =
-        ["connecting again in 1.0s (attempt 1)", "connecting again was called off after 0 attempt(s)"];
+        ["connecting again in 1.0s (attempt 1)", "connecting again was cancelled after 0 attempt(s)"];
     assert_eq!(*lock(&told), expected);
 }
 
@@ -130,7 +130,7 @@ fn nothing_is_announced_that_does_not_come() {
     let expected = [
         "connecting again in 1.0s (attempt 1)",
         "attempt 1 to connect again failed: ended by disconnect",
-        "connecting again was called off after 1 attempt(s)",
+        "connecting again was cancelled after 1 attempt(s)",
     ];
     assert_eq!(*lock(&told), expected);
 }

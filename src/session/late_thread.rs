@@ -7,8 +7,8 @@ use super::{Session, Thread};
 use crate::sync::{Mutex, lock};
 use crate::transport::TransportError;
 
-/// A thread that starts when it is needed for the first time, because a thread is the most expensive part of
-/// a short connection.
+/// A thread that starts when it is first needed. Starting a thread is the most expensive part of a short
+/// connection, so threads that are not needed do not start.
 #[derive(Default)]
 pub(super) struct LateThread(Mutex<State>);
 
@@ -17,7 +17,7 @@ enum State {
     #[default]
     NotStarted,
     Running(Thread),
-    /// The thread has been joined, or never started, and no other one starts.
+    /// The thread was joined or never started, and cannot start any more.
     Ended,
 }
 
@@ -43,7 +43,7 @@ impl LateThread {
         matches!(*lock(&self.0), State::Running(_))
     }
 
-    /// Joins the thread, which must have been told to end. It cannot start any more.
+    /// Joins the thread, which must have been told to end. The thread cannot start after this call.
     pub(super) fn join(&self) {
         let state = mem::replace(&mut *lock(&self.0), State::Ended);
         if let State::Running(thread) = state {

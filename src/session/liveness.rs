@@ -151,7 +151,7 @@ impl Liveness {
         }
     }
 
-    /// The error of a server that has closed the connection in order, but has never sent a ping that was due
+    /// The error of a server that has closed the connection cleanly, but has never sent a ping that was due
     /// long before. In Engine.IO v3 it is the client that pings, and the server closes a connection without
     /// pings.
     pub(super) fn version_3_error(&self, now: Moment) -> Option<Error> {

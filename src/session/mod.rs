@@ -11,12 +11,12 @@
 //! The transport moves packets. The outbox holds packets that wait to be written, and the inbox holds
 //! messages that wait for a handler. Three threads work on them: the reader receives and runs the handlers,
 //! the writer writes, and the watchdog receives in the reader's place while a handler runs. The writer and
-//! the watchdog start when they are needed for the first time.
+//! the watchdog start when they are first needed.
 //!
 //! Lock order: a thread that holds one of the session's locks (life, outbox, inbox, writer, watchdog) takes
-//! no other one, and calls neither the transport nor user code. There is one exception: a late thread starts
-//! while its own lock is held. A transport may hold a lock of its own while it reports progress,
-//! which takes the outbox's lock.
+//! no other lock, and calls neither the transport nor user code. There is one exception: a late thread starts
+//! while its own lock is held. A transport may hold a lock of its own while it reports progress, and the
+//! report takes the outbox's lock.
 
 mod inbox;
 mod late_thread;
@@ -75,8 +75,8 @@ pub(crate) fn is_thread_of(owner: usize) -> bool {
     OWNER.with(Cell::get) == Some(owner)
 }
 
-/// A function that a listener calls each time before it does anything that may take long: before it runs a
-/// handler, or waits for one. The first call starts the watchdog.
+/// A function that a listener calls before each step that may take long, such as running a handler or waiting
+/// for one. The first call starts the watchdog.
 pub(crate) type BeforeHandler<'a> = &'a mut dyn FnMut();
 
 /// The receiver of a session's events. All methods are called on the reader thread, in the order in which

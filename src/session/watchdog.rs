@@ -1,8 +1,8 @@
 //! The watchdog thread. It receives in the reader's place while a handler runs and a ping is due, so that
 //! pongs are sent however slow the handlers are, and it ends a session that takes too long to close.
 //!
-//! It starts before the first handler runs. Until then the reader is always receiving, and notices the
-//! server's silence itself. It also starts for a deadline that no other thread waits for.
+//! The thread starts before the first handler runs. Until then, the reader is always receiving, and notices
+//! the server's silence itself. The thread also starts for a deadline that no other thread waits for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::event::Reason;
 use crate::sync::{Mutex, Signal, after, lock, now};
 
-/// The watchdog thread, and the orders of other threads to it. It carries out orders that came before it
-/// started.
+/// The watchdog thread, and the orders that other threads give it. Orders that come before the thread has
+/// started are carried out when it starts.
 #[derive(Default)]
 pub(super) struct Watchdog {
     orders: Mutex<Orders>,

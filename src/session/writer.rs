@@ -15,14 +15,14 @@ use crate::protocol::Packet;
 use crate::sync::thread_local;
 use crate::transport::{Progress, TransportError, Written};
 
-/// The thread that closes a session.
+/// The kind of thread that closes a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Closer {
-    /// It waits for the end of the session, and may take its time to write the close.
+    /// The thread then waits for the end of the session, so it may block while it writes the close.
     Waiting,
-    /// It has other things to do.
+    /// The thread has other work, so it writes the close only if it need not wait.
     Leaving,
-    /// It may be ending, and writes nothing.
+    /// The thread may be ending, so it writes nothing.
     Ending,
 }
 
@@ -62,8 +62,8 @@ pub(super) fn write(session: &Arc<Session>, mut admission: Admission) -> Result<
 
 /// Closes the outbox for messages, and writes the close or leaves that to the writer thread.
 pub(super) fn write_close(session: &Arc<Session>, closer: Closer) -> Result<()> {
-    // A websocket can refuse to be written at once, and would then be waited for without a limit. Code of the
-    // user's has no limit either.
+    // The calling thread must not block without a time limit. A write to a websocket has no limit if the
+    // socket is not ready, and neither has the user's code.
     let is_bounded = session.transport.send_is_bounded() && !session.transport.send_runs_user_code();
     let patient = closer == Closer::Waiting && is_bounded && session.options.observer.is_none();
     match session.outbox.queue_close(closer != Closer::Ending, patient) {
@@ -123,6 +123,7 @@ fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut
         session.fail(e);
     }
     session.outbox.batch_done();
-    // Behind the turn and the end, as the messages are the user's: their destructors may do anything.
+    // The messages are dropped last, when the turn is over and a failure is recorded: they are the user's,
+    // and their destructors may do anything.
     batch.drain(..).chain(spent.drain(..)).for_each(drop_guarded);
 }

@@ -36,12 +36,12 @@ struct Contents<T> {
     closed: bool,
 }
 
-/// The error for a queue in which no item arrived in time, or which is closed and has no items left.
+/// The error if no item arrived in a queue in time, or if the queue is closed and has no items left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is empty")]
 pub struct QueueEmpty;
 
-/// The error for a queue that had no room in time, or is closed, with the item that was not added.
+/// The error if a queue had no room in time, or is closed. It contains the item that was not added.
 ///
 /// # Examples
 ///
@@ -74,8 +74,8 @@ impl<T> Queue<T> {
     ///
     /// # Panics
     ///
-    /// Panics if the queue is [closed](Self::close), also during the wait. A thread that may outlive the
-    /// queue uses [`put_timeout`](Self::put_timeout) or [`put_nowait`](Self::put_nowait).
+    /// Panics if the queue is [closed](Self::close), before the call or while it waits. In a thread that may
+    /// still add items then, use [`put_timeout`](Self::put_timeout) or [`put_nowait`](Self::put_nowait).
     ///
     /// # Examples
     ///
@@ -93,8 +93,8 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`QueueFull`] with the item if there was no room in that time; at once if the queue is
-    /// [closed](Self::close).
+    /// [`QueueFull`] with the item if there was no room in that time. If the queue is [closed](Self::close),
+    /// the error is returned at once.
     ///
     /// # Examples
     ///
@@ -142,7 +142,7 @@ impl<T> Queue<T> {
     }
 
     /// Closes the queue, and wakes all threads that wait for it. No further items are accepted. The items
-    /// that are in the queue can still be taken; after the last one, the queue has ended for its getters:
+    /// that are in the queue can still be taken. After the last item:
     ///
     /// - a loop over the [items](Self::iter) ends,
     /// - [`get_timeout`](Self::get_timeout) and [`get_nowait`](Self::get_nowait) return [`QueueEmpty`] at
@@ -205,8 +205,9 @@ impl<T> Queue<T> {
     ///
     /// # Panics
     ///
-    /// Panics if the queue is [closed](Self::close) and has no items left, also during the wait. A thread
-    /// that may outlive the queue uses [`iter`](Self::iter) or [`get_timeout`](Self::get_timeout).
+    /// Panics if the queue is [closed](Self::close) and has no items left, before the call or while it waits.
+    /// In a thread that may still take items then, use [`iter`](Self::iter) or
+    /// [`get_timeout`](Self::get_timeout).
     ///
     /// # Examples
     ///
@@ -224,8 +225,8 @@ impl<T> Queue<T> {
     ///
     /// # Errors
     ///
-    /// [`QueueEmpty`] if no item came in that time; at once if the queue is [closed](Self::close) and has no
-    /// items left.
+    /// [`QueueEmpty`] if no item arrived in that time. If the queue is [closed](Self::close) and has no items
+    /// left, the error is returned at once.
     ///
     /// # Examples
     ///

@@ -206,7 +206,7 @@ pub(crate) enum TransportError {
     Closed,
     /// The server has been silent for too long.
     Silent,
-    /// The server has closed the transport in order.
+    /// The server has closed the transport cleanly.
     ClosedByServer(Error),
     /// Nothing can be written any more.
     Unwritable {

@@ -90,7 +90,7 @@ impl Read for Peer {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.tcp.read(buf) {
-                // Only Windows has a time limit.
+                // Only on Windows do reads have a time limit.
                 Err(e) if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => {
                     if self.shared.stopped.load(Ordering::SeqCst) {
                         return Ok(0);

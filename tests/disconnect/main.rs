@@ -254,7 +254,7 @@ fn trickle(exchange: &mut Exchange) -> io::Result<()> {
     }
 }
 
-/// Answers a request with a body that moves, and that is long.
+/// Answers a request with a long body that keeps arriving.
 fn stream(exchange: &mut Exchange) -> io::Result<()> {
     exchange.raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")?;
     loop {
@@ -326,7 +326,7 @@ impl Middleware for Holds {
     }
 }
 
-/// No code of the user's runs on the thread that disconnects, except for a log.
+/// The thread that disconnects runs no code of the user's, except for a logger.
 #[test]
 fn a_disconnect_is_bounded_whatever_the_users_code_does_meanwhile() {
     let server =

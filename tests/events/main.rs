@@ -131,7 +131,7 @@ fn one_channel_lasts_over_many_connections() {
     assert_eq!(next(&events), Event::Disconnect(Reason::ClientDisconnect));
 }
 
-/// The documentation of both says why.
+/// The documentation of `create_queue` and of `events` says why.
 #[test]
 fn a_capacity_of_zero_is_no_limit_for_a_queue_and_no_room_for_a_channel() {
     let server = Server::start();
@@ -166,7 +166,7 @@ fn a_json_message_has_a_text_bytes_and_a_value() {
     assert_eq!(*message.as_bytes(), *value.to_string().as_bytes());
     assert_eq!(message.json::<Value>().unwrap(), value);
     assert_eq!(message.as_text(), None, "a JSON value is not a text message");
-    // These do not allocate.
+    // `as_bytes` borrows from these messages.
     for message in [Message::from("ü"), Message::from(&[0, 255])] {
         assert!(matches!(message.as_bytes(), std::borrow::Cow::Borrowed(_)));
     }

@@ -112,7 +112,8 @@ fn connections_come_from_the_local_address() {
     }
     // The server has only IPv4, and the other address is not this machine's.
     let server = server();
-    for (local, told) in [("::1", "it has no IPv6 address"), ("192.0.2.1", "is not one of this machine")] {
+    for (local, told) in [("::1", "it has no IPv6 address"), ("192.0.2.1", "does not belong to this machine")]
+    {
         let client = Client::builder().local_address(local.parse::<std::net::IpAddr>().unwrap());
         let error = client.build().unwrap().connect(server.url()).unwrap_err().to_string();
         assert!(error.contains(told), "{local}: {error}");

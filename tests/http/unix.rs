@@ -137,7 +137,7 @@ fn the_end_of_a_server_is_noticed() {
 fn errors_name_the_path() {
     let none = std::env::temp_dir().join("eio-nobody.sock");
     let error = error_of(&format!("unix://{}", none.display()), ConnectOptions::new());
-    let expected = format!("cannot connect to the Unix socket {}: there is none", none.display());
+    let expected = format!("cannot connect to the Unix socket {}: it does not exist", none.display());
     assert!(error.to_string().starts_with(&expected), "{error}");
     assert!(matches!(error, Error::Connection { status: None, .. }), "{error:?}");
     // The file is there, but nobody listens.

@@ -79,7 +79,7 @@ fn encrypted_keys() {
         assert_invalid(
             builder,
             "client_certificate",
-            "the private key is encrypted; `openssl pkcs8 -topk8 -nodes",
+            "the private key is encrypted; pass its password to `client_certificate_with_password`, or convert",
         );
     }
 }
@@ -103,7 +103,7 @@ fn passwords_that_do_not_fit() {
     for (builder, option, expected) in [
         (with_key(&key, "wrong"), KEY, "the password does not decrypt the private key"),
         (with_key(&key, ""), KEY, "the password does not decrypt the private key"),
-        (with_key(&old, "x"), KEY, "encrypted in an old format; `openssl pkcs8 -topk8"),
+        (with_key(&old, "x"), KEY, "encrypted in an old format; convert it with `openssl pkcs8 -topk8"),
         (with_key(&broken, PASSWORD), KEY, "the key: "),
         (with_key(b"", PASSWORD), KEY, "no -----BEGIN PRIVATE KEY----- in it"),
         (builder().client_identity(&archive, "wrong"), ARCHIVE, "the password is wrong"),

@@ -89,7 +89,7 @@ fn an_unknown_authority() {
     let server = Server::start(&Setup::new(&authority.identity(&["localhost"])));
     let url = server.url("localhost");
     let expected = "the certificate of localhost is not signed by a known authority; \
-                    add the authority's with `ca_certificate`";
+                    add the authority's certificate with `ca_certificate`";
     assert_refused(&builder().build().unwrap(), &url, expected);
     // Another authority does not help.
     let other = builder().ca_certificate(Authority::new().pem()).build().unwrap();

@@ -26,9 +26,9 @@ use serde_json::Value;
 Messages go to stdout, everything else to stderr. On a terminal, control characters in messages other than \
 tabs and line ends are shown as escapes.
 
-Exit code: 0 if all of the input was sent and the connection ended in order; 1 if no connection could be \
+Exit code: 0 if all of the input was sent and the connection ended cleanly; 1 if no connection could be \
 made, or if it broke or ended before the end of the input; 2 for invalid arguments. \
-Ctrl-C disconnects, and then ends the program as usual.
+Ctrl-C disconnects, and then ends the program by the signal.
 
 Examples:
   engineio-cat http://localhost:5000
@@ -38,12 +38,13 @@ Examples:
   echo hello | engineio-cat --linger 0 http://localhost:5000
         Send a line, and do not wait for an answer.
   engineio-cat --path socket.io http://localhost:3000
-        Talk to a Socket.IO server. The line 0 enters its namespace, 2[\"event\",\"data\"] emits.")]
+        Talk to a Socket.IO server. The line 0 enters the main namespace.
+        The line 2[\"event\",\"data\"] emits an event.")]
 struct Arguments {
     /// URL of the server: http, https, ws, wss or unix
     url: String,
 
-    /// Use this transport, polling or websocket. If repeated, the transports are tried in that order
+    /// Use this transport, polling or websocket. If repeated, the transports are tried in the given order
     /// [default: polling, then an upgrade to websocket]
     #[arg(short, long, value_name = "NAME")]
     transport: Vec<TransportKind>,
@@ -60,8 +61,8 @@ struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Send each line as a binary message, with its line end, and write received bytes unchanged. Without
-    /// this option, received bytes are printed in hexadecimal
+    /// Send each line as a binary message, including its line end, and write received bytes unchanged.
+    /// Without this option, received bytes are printed in hexadecimal
     #[arg(long)]
     binary: bool,
 
@@ -77,7 +78,7 @@ struct Arguments {
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
 
-    /// Reconnect when the connection is lost. The input waits in the meantime
+    /// Reconnect when the connection is lost. Meanwhile, input is held back
     #[arg(long)]
     reconnect: bool,
 

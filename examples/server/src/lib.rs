@@ -137,7 +137,7 @@ impl Server {
         &self.url
     }
 
-    /// Ends every session in order.
+    /// Ends every session cleanly.
     pub fn kick(&self) {
         let _inside = self.runtime.enter();
         self.handler.kick();
@@ -153,7 +153,7 @@ impl Server {
         self.line.send_replace(Line::Open);
     }
 
-    /// Stops all data, but keeps connections open, as a pulled cable does.
+    /// Stops all data, but keeps connections open, as if a cable were pulled.
     pub fn freeze(&self) {
         self.line.send_replace(Line::Silent);
     }

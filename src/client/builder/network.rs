@@ -19,11 +19,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds certificate authorities to those that the system trusts, on both transports. Can be called more
-    /// than once. Default: none.
+    /// Adds certificate authorities to those that the system trusts, on both transports. The method can be
+    /// called more than once. Default: none.
     ///
-    /// `pem` is the content of a PEM file with one or more certificates. A self-signed certificate of a
-    /// server works as well.
+    /// `pem` is the content of a PEM file with one or more certificates. It may also be a server's
+    /// self-signed certificate.
     ///
     /// # Examples
     ///
@@ -44,9 +44,10 @@ impl ClientBuilder {
     /// Default: none.
     ///
     /// Both arguments are contents of PEM files; one file may hold both. Certificates of intermediate
-    /// authorities may follow the client's own. The key is PKCS#8 (`PRIVATE KEY`), PKCS#1 (`RSA PRIVATE KEY`)
-    /// or SEC1 (`EC PRIVATE KEY`), and is not encrypted:
-    /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes encrypted ones.
+    /// authorities may follow the client's own. The key must be in the format PKCS#8 (`PRIVATE KEY`), PKCS#1
+    /// (`RSA PRIVATE KEY`) or SEC1 (`EC PRIVATE KEY`), and must not be encrypted.
+    /// [`client_certificate_with_password`](Self::client_certificate_with_password) takes an encrypted key.
+    /// On Windows, the key must be an RSA key.
     ///
     /// # Examples
     ///
@@ -72,9 +73,9 @@ impl ClientBuilder {
     /// Works like [`client_certificate`](Self::client_certificate), with a key that is encrypted with a
     /// password. A key that is not encrypted works too.
     ///
-    /// The encrypted key is PKCS#8 (`ENCRYPTED PRIVATE KEY`), as `openssl pkcs8 -topk8` and
-    /// `openssl genpkey -aes256` write it, with PBES2 (RFC 8018): AES or triple DES, and PBKDF2 or scrypt.
-    /// The wrong password makes [`build`](Self::build) return
+    /// The encrypted key must be in the format PKCS#8 (`ENCRYPTED PRIVATE KEY`), as `openssl pkcs8 -topk8`
+    /// and `openssl genpkey -aes256` write it. The encryption must be PBES2 (RFC 8018) with AES or triple
+    /// DES, and with PBKDF2 or scrypt. With a wrong password, [`build`](Self::build) returns
     /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
     /// output.
     ///
@@ -109,8 +110,8 @@ impl ClientBuilder {
     /// Sets the client's certificate and its private key from a PKCS#12 archive (a `.p12` or `.pfx` file, in
     /// DER), in place of [`client_certificate`](Self::client_certificate). Default: none.
     ///
-    /// The system's library opens the archive. OpenSSL 3 refuses archives with the outdated encryption RC2.
-    /// The wrong password makes [`build`](Self::build) return
+    /// The system's TLS library opens the archive. OpenSSL 3 refuses archives with the outdated encryption
+    /// RC2. With a wrong password, [`build`](Self::build) returns
     /// [`Error::InvalidOption`](crate::Error::InvalidOption). The password appears in no error and no `Debug`
     /// output.
     ///
@@ -150,12 +151,14 @@ impl ClientBuilder {
     /// Default: no agent.
     ///
     /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
-    /// SNI), the user agent, the number of redirects, up to 10, middleware, and timeouts that are shorter
-    /// than the client's own. The agent's cookies for a host are copied when a connection first meets that
-    /// host. Cookies that the server sets are stored in the agent, and cookies that the server or the limits
-    /// of the client's jar remove are removed from it. The client's own settings are added to those of the
-    /// agent. Connections have sockets of their own, so the agent's resolver, IP family and connector are not
-    /// used, and the agent itself is not changed otherwise.
+    /// SNI), the user agent, the number of redirects (10 at most), middleware, and timeouts that are shorter
+    /// than the client's own. The client's own settings are added to those of the agent.
+    ///
+    /// The agent's cookies for a host are copied when a connection first sends a request to that host.
+    /// Cookies that the server sets are also stored in the agent. Cookies that the server removes, or that
+    /// exceed the limits of the client's cookie jar, are also removed from the agent. The agent is not
+    /// changed in any other way. Connections have their own sockets, so the agent's resolver, IP family and
+    /// connector are not used.
     ///
     /// If the agent uses ureq's built-in list of authorities, which is its default, the client uses the
     /// system's list instead. The agent's timeouts do not apply to a long poll, which ends when the server
@@ -208,31 +211,36 @@ impl ClientBuilder {
     /// | `https://proxy:3129` | HTTP, reached by TLS; port 443 if none is given |
     /// | `socks5://proxy:1080`, `socks5h://proxy:1080` | SOCKS5; port 1080 if none is given |
     ///
-    /// A URL with credentials is `http://user:password@proxy:3128`, with special characters percent-encoded.
-    /// HTTP proxies get the credentials as Basic authorization.
+    /// The URL may contain credentials, as in `http://user:password@proxy:3128`, with special characters
+    /// percent-encoded. HTTP proxies get the credentials as Basic authorization.
     ///
-    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and sees them. Everything
-    /// else goes through a tunnel: websockets, TLS, and all connections through a SOCKS proxy. Many HTTP
-    /// proxies open tunnels (`CONNECT`) to port 443 only, so that a websocket to an `http://` or `ws://`
-    /// server fails there, and the connection stays on polling. The names of servers are resolved by the
-    /// proxy, with `socks5://` too.
+    /// An HTTP proxy forwards the requests of long polling to an `http://` server, and can read them.
+    /// Everything else goes through a tunnel: websockets, TLS, and all connections through a SOCKS proxy.
+    /// Many HTTP proxies open tunnels (`CONNECT`) to port 443 only. A websocket to an `http://` or `ws://`
+    /// server then fails, and the connection stays on polling. The proxy resolves the names of servers, with
+    /// `socks5://` too.
     ///
-    /// The certificate of an `https://` proxy must be valid for one of the system's authorities, or for one
-    /// of [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of
-    /// its [agent](Self::http_agent), apply to the server alone: no proxy is shown a client certificate.
+    /// The certificate of an `https://` proxy must be signed by one of the system's authorities, or by one of
+    /// [`proxy_ca_certificate`](Self::proxy_ca_certificate). The other TLS options of the client, or of its
+    /// [agent](Self::http_agent), apply to the server alone. The client never presents a client certificate
+    /// to a proxy.
     ///
     /// In the environment, `https_proxy` names the proxy for `https://` and `wss://` servers, and
-    /// `http_proxy` the proxy for `http://` and `ws://` servers. `all_proxy` is used where these two are
-    /// missing. The names may also be in capitals. A lowercase variable that is set but empty means no proxy,
-    /// whatever the others contain.
+    /// `http_proxy` the proxy for `http://` and `ws://` servers. If the variable for a server is missing,
+    /// `all_proxy` is used. The names of the variables may also be in capitals. A lowercase variable that is
+    /// set but empty means no proxy, whatever the others contain.
     ///
-    /// `no_proxy` lists the servers to connect to directly, separated by commas. An entry is a name, which
-    /// also matches the names below it; `.example.org`, which only matches the names below; an address; a
-    /// network such as `10.0.0.0/8`; or `*` for all. An entry may have a port, as in `example.org:8080`.
-    /// Local servers need an entry too.
+    /// `no_proxy` lists the servers to connect to directly, separated by commas. An entry is one of these:
     ///
-    /// The environment is read at each connect. An [agent](Self::http_agent) that has a proxy, or is set to
-    /// have none, takes precedence over the environment. This option takes precedence over both, and
+    /// - a name such as `example.org`, which also matches its subdomains,
+    /// - a name with a leading dot such as `.example.org`, which matches the subdomains only,
+    /// - an IP address, or a network such as `10.0.0.0/8`,
+    /// - `*` for all servers.
+    ///
+    /// An entry may have a port, as in `example.org:8080`. Servers on the same machine need an entry too.
+    ///
+    /// The environment is read for each connection. An [agent](Self::http_agent) that has a proxy, or is set
+    /// to have none, takes precedence over the environment. This option takes precedence over both, and
     /// `no_proxy` does not apply to it.
     ///
     /// # Examples
@@ -248,10 +256,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Accepts `https://` proxies whose certificates these authorities have signed, in addition to those that
-    /// the system accepts. Can be called more than once. Default: none.
+    /// Adds certificate authorities to those that the system trusts, for `https://` proxies only. The method
+    /// can be called more than once. Default: none.
     ///
-    /// `pem` is the content of a PEM file, with one or more certificates.
+    /// `pem` is the content of a PEM file with one or more certificates.
     ///
     /// # Examples
     ///
@@ -270,8 +278,8 @@ impl ClientBuilder {
     /// Sets the client's own address for all connections, to servers and to proxies. Default: the system
     /// chooses.
     ///
-    /// Addresses of servers that are not of the same family, IPv4 or IPv6, are not tried. If a server has no
-    /// other addresses, or if `address` does not belong to this machine, `connect` returns
+    /// The client tries only those addresses of a server that are of the same family, IPv4 or IPv6. If there
+    /// are none, or if `address` does not belong to this machine, `connect` returns
     /// [`Error::Connection`](crate::Error::Connection). Connections to Unix sockets have no such address.
     ///
     /// # Examples
@@ -285,19 +293,19 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects to `address` in place of the addresses that a lookup of the host's name would find, as curl's
+    /// Connects to `address` instead of the addresses that a lookup of the name `host` would find, as curl's
     /// `--resolve` does. Default: none.
     ///
-    /// Can be called more than once. Several addresses for the same host and port are tried in the order of
-    /// the calls. The option applies to the server, to hosts that a redirect leads to and to proxies. `port`
-    /// is the port of the connection: 80 or 443 if the URL has none. Nothing else changes: the `Host` header,
-    /// cookies, and the name that a certificate must have are those of `host`. An HTTP or SOCKS proxy
-    /// resolves the names of servers by itself, so the option has no effect on the servers behind it.
+    /// The method can be called more than once. Several addresses for the same host and port are tried in the
+    /// order of the calls. The option applies to the server, to hosts that a redirect leads to, and to
+    /// proxies. `port` is the port of the connection, which is 80 or 443 if the URL has none. Nothing else
+    /// changes: the `Host` header, the cookies and the name in the certificate are still those of `host`. A
+    /// proxy resolves the names of servers itself, so the option has no effect on servers behind a proxy.
     ///
     /// # Examples
     ///
     /// ```
-    /// // Tries a new machine before the name leads to it.
+    /// // Tests a new machine before the name points to it.
     /// let client = engineio::Client::builder()
     ///     .resolve("example.org", 443, [192, 0, 2, 7])
     ///     .build()?;
@@ -308,8 +316,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects to servers directly, without the proxy of the environment or of the
-    /// [agent](Self::http_agent). Default: these apply, as described at [`proxy`](Self::proxy).
+    /// Connects to servers directly, and ignores the proxies of the environment and of the
+    /// [agent](Self::http_agent). Default: these proxies are used, as described at [`proxy`](Self::proxy).
     ///
     /// # Examples
     ///

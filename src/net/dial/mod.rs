@@ -118,7 +118,7 @@ fn refused(host: &str, port: u16, local: Option<IpAddr>, cause: Option<io::Error
         }
         ErrorKind::ConnectionRefused => "connection refused (is the server running?)",
         ErrorKind::AddrNotAvailable if local.is_some() => {
-            "the local address is not one of this machine, or has no port left"
+            "the local address does not belong to this machine, or has no free port left"
         }
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "the network is unreachable",
         _ => {

@@ -163,7 +163,7 @@ fn a_connection_comes_from_the_local_address() {
     assert_eq!(listener.accept().unwrap().1.ip().to_string(), "127.0.0.5");
     // A network for documentation (RFC 5737).
     let error = from("192.0.2.1").unwrap_err().to_string();
-    assert!(error.contains("the local address is not one of this machine"), "{error}");
+    assert!(error.contains("the local address does not belong to this machine"), "{error}");
     let error = from("::1").unwrap_err().to_string();
     assert!(error.contains("from the local address ::1: it has no IPv6 address"), "{error}");
 }

@@ -25,9 +25,9 @@ pub(crate) fn check_socket(path: &Path) -> Result<(), String> {
     match SocketAddrUnix::new(path) {
         Ok(_) => Ok(()),
         Err(Errno::NAMETOOLONG) => {
-            Err("the path of the socket is too long: systems allow some 100 bytes".into())
+            Err("the path of the socket is too long: most systems allow about 100 bytes".into())
         }
-        Err(_) => Err("the path of the socket has a NUL".into()),
+        Err(_) => Err("the path of the socket contains a NUL byte".into()),
     }
 }
 
@@ -64,7 +64,7 @@ fn try_unix(path: &Path) -> io::Result<TcpStream> {
 
 fn refused(path: &Path, cause: io::Error) -> Error {
     let what = match cause.kind() {
-        ErrorKind::NotFound => "there is none (is the server running?)",
+        ErrorKind::NotFound => "it does not exist (is the server running?)",
         ErrorKind::ConnectionRefused => "connection refused (is the server running?)",
         ErrorKind::PermissionDenied => "permission denied",
         _ => "the connection failed",
@@ -133,6 +133,9 @@ mod tests {
         assert!(check_socket(Path::new(&long)).unwrap_err().contains("too long"));
         assert!(check_socket(Path::new("/a\0b")).unwrap_err().contains("NUL"));
         let error = unix(&path("none"), &(Instant::now() + PATIENCE), &|_| Ok(())).unwrap_err();
-        assert!(error.to_string().contains("-none.sock: there is none (is the server running?)"), "{error}");
+        assert!(
+            error.to_string().contains("-none.sock: it does not exist (is the server running?)"),
+            "{error}"
+        );
     }
 }

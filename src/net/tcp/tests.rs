@@ -16,14 +16,14 @@ fn pair() -> (Arc<Tcp>, TcpStream) {
     (Arc::new(Tcp::new(stream).unwrap()), listener.accept().unwrap().0)
 }
 
-/// Writes until the socket takes no more for a while: at first its buffer may grow.
+/// Writes until the socket takes no more bytes for a while. Its buffer may grow before that.
 fn fill(tcp: &Tcp) {
     while tcp.wait(PollFlags::OUT, Some(Instant::now() + HANG_UP_PAUSE * 4)).is_ok() {
         while tcp.stream().write(&[0; 65_536]).is_ok() {}
     }
 }
 
-/// Waits on a thread of its own, without a deadline that matters. Returns the end of the wait.
+/// Waits on a new thread, with a deadline that does not pass during the test. The channel gets the result.
 fn waiting(tcp: &Arc<Tcp>, wanted: PollFlags, deadline: Option<Instant>) -> mpsc::Receiver<io::Result<()>> {
     let (sender, ended) = mpsc::channel();
     let (started, start) = mpsc::channel();
@@ -48,7 +48,7 @@ fn close_ends_the_waits_of_all_threads() {
         .into_iter()
         .flat_map(|deadline| flags.map(|wanted| waiting(&tcp, wanted, deadline)))
         .collect();
-    // None of them has ended by itself. This is also the time in which the threads begin to wait.
+    // The pause lets all threads begin to wait. No wait ends by itself during it.
     thread::sleep(Duration::from_millis(100));
     assert!(waits.iter().all(|ended| ended.try_recv().is_err()));
     tcp.close();

@@ -215,11 +215,11 @@ fn malformed_urls() {
         ("127.0.0.1:5000", "127.0.0.1:5000", no_scheme),
         ("//localhost", "//localhost", no_scheme),
         ("://localhost", "://localhost", no_scheme),
-        ("http:localhost", "http:localhost", "there must be a colon and two slashes behind http: http://"),
+        ("http:localhost", "http:localhost", "there must be a colon and two slashes after http: http://"),
         (
             "https//localhost",
             "https//localhost",
-            "there must be a colon and two slashes behind https: https://",
+            "there must be a colon and two slashes after https: https://",
         ),
         ("http:8080", "http:8080", no_scheme),
         ("localhost/?to=http://h", "localhost/?***", no_scheme),

@@ -40,7 +40,7 @@ pub(super) struct Violation {
 
 impl Violation {
     fn new(code: u16, what: impl std::fmt::Display) -> Self {
-        Violation { code, error: Error::protocol(format!("by websocket: {what}")) }
+        Violation { code, error: Error::protocol(format!("over websocket: {what}")) }
     }
 
     pub(super) fn protocol(what: impl std::fmt::Display) -> Self {

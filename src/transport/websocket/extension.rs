@@ -126,7 +126,7 @@ pub(super) fn agreed(
     agreement.map(Some).map_err(|what| {
         let shown = printable(start_of(&response, 100).to_owned());
         Error::protocol(format!(
-            "by websocket: the extension in the server's 101 is refused: {what} ({shown:?})"
+            "over websocket: the extension in the server's 101 response is refused: {what} ({shown:?})"
         ))
     })
 }

@@ -100,7 +100,7 @@ fn verify(headers: &HeaderMap, key: &str, offered: &[HeaderValue]) -> Result<()>
         let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
     };
-    let wrong = |what: &str| Error::connection(format!("not a websocket: the server's 101 {what}"));
+    let wrong = |what: &str| Error::connection(format!("not a websocket: the server's 101 response {what}"));
     if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
         return Err(wrong("does not switch to the websocket protocol"));
     }

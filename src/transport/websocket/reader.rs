@@ -143,7 +143,7 @@ impl Reader {
             OpCode::Control(_) if !header.is_final => "a fragmented control frame",
             OpCode::Control(_) if length > LONGEST_CONTROL => "a control frame that is too long",
             OpCode::Data(Data::Continue) if self.message.is_none() => {
-                "a continue frame outside of a fragmented message"
+                "a continuation frame outside of a fragmented message"
             }
             _ if starts && self.message.is_some() => "a message within a fragmented message",
             _ => return Ok(()),

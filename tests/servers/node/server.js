@@ -1,4 +1,4 @@
-// The official JavaScript server. The protocol is the same for all servers of tests/interop.rs, see ../README.md.
+// The official JavaScript server. The protocol is the same for all servers of tests/interop, see ../README.md.
 "use strict";
 
 const http = require("http");
