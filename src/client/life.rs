@@ -49,8 +49,8 @@ pub(super) struct Life<A, C> {
     /// The number of the user's decisions: a successful `connect`, a `disconnect`, the drop of the last
     /// handle. A reconnection by the policy ends when this number changes.
     epoch: u64,
-    /// True if the last of these decisions was to end the connection or the attempts.
-    called_off: bool,
+    /// The epoch of the last decision to connect.
+    connect_epoch: u64,
     /// Set when the last handle was dropped.
     abandoned: bool,
 }
@@ -75,7 +75,7 @@ pub(super) struct Found<A, C> {
 
 impl<A, C> Life<A, C> {
     pub(super) fn new() -> Self {
-        Life { stage: Stage::Disconnected, epoch: 0, called_off: false, abandoned: false }
+        Life { stage: Stage::Disconnected, epoch: 0, connect_epoch: 0, abandoned: false }
     }
 
     pub(super) fn stage(&self) -> &Stage<A, C> {
@@ -86,15 +86,16 @@ impl<A, C> Life<A, C> {
         self.epoch
     }
 
-    /// True if the user's last decision was to disconnect, or to drop the last handle.
-    pub(super) fn is_called_off(&self) -> bool {
-        self.called_off
+    /// True if the user has not connected since that epoch began, but only disconnected, or dropped the last
+    /// handle.
+    pub(super) fn is_called_off(&self, epoch: u64) -> bool {
+        self.epoch > epoch && self.connect_epoch <= epoch
     }
 
-    /// Starts the epoch of a decision.
-    fn decide(&mut self, to_end: bool) {
+    /// Starts the epoch of a decision to connect.
+    fn decide_to_connect(&mut self) {
         self.epoch += 1;
-        self.called_off = to_end;
+        self.connect_epoch = self.epoch;
     }
 
     pub(super) fn connection(&self) -> Option<&Arc<C>> {
@@ -111,7 +112,7 @@ impl<A, C> Life<A, C> {
     /// Starts an epoch for a `connect` that is repeated until it succeeds.
     pub(super) fn begin_epoch(&mut self) -> Result<u64, Refusal> {
         self.check_begin(None)?;
-        self.decide(false);
+        self.decide_to_connect();
         Ok(self.epoch)
     }
 
@@ -142,7 +143,7 @@ impl<A, C> Life<A, C> {
             Stage::Connecting { attempt: current, cancelled: false } if Arc::ptr_eq(current, attempt) => {
                 self.stage = Stage::Connected(connection);
                 if epoch.is_none() {
-                    self.decide(false);
+                    self.decide_to_connect();
                 }
                 Some(self.epoch)
             }
@@ -165,7 +166,7 @@ impl<A, C> Life<A, C> {
     /// Disconnects, or cancels the attempt to connect. Returns the connection or attempt, for the caller to
     /// end it.
     pub(super) fn disconnect(&mut self) -> Found<A, C> {
-        self.decide(true);
+        self.epoch += 1;
         let mut found = Found { connection: self.connection().cloned(), attempt: None };
         match &mut self.stage {
             Stage::Connecting { attempt, cancelled } => {
@@ -284,18 +285,19 @@ mod tests {
     }
 
     #[test]
-    fn the_last_decision_may_be_to_end() {
+    fn an_epoch_is_called_off_unless_the_user_connects_again() {
         let (attempt, mut life) = (Arc::new('a'), Sut::new());
-        life.disconnect();
-        assert!(life.is_called_off());
         life.begin(attempt.clone(), None).unwrap();
-        assert!(life.is_called_off(), "an attempt that may fail is no decision");
-        life.adopt(&attempt, Arc::new(1), None).unwrap();
-        assert!(!life.is_called_off());
+        let first = life.adopt(&attempt, Arc::new(1), None).unwrap();
+        assert!(!life.is_called_off(first));
         life.disconnect();
+        assert!(life.is_called_off(first));
         life.lose(|_| true).unwrap();
-        life.begin_epoch().unwrap();
-        assert!(!life.is_called_off());
+        life.begin(attempt.clone(), None).unwrap();
+        assert!(life.is_called_off(first), "an attempt that may fail is no decision");
+        let second = life.adopt(&attempt, Arc::new(2), None).unwrap();
+        life.disconnect();
+        assert!(!life.is_called_off(first) && life.is_called_off(second));
     }
 
     #[test]
