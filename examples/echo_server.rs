@@ -8,6 +8,7 @@
 //! A copy of this file needs `demo-server` (`examples/server`).
 
 use std::error::Error;
+use std::io::ErrorKind;
 
 use demo_server::{Kind, Server};
 
@@ -16,7 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(port) => port.parse()?,
         None => 5000,
     };
-    let server = Server::start_at(port, Kind::Echo).map_err(|e| format!("port {port}: {e}"))?;
+    let server = Server::start_at(port, Kind::Echo).map_err(|e| match e.kind() {
+        ErrorKind::AddrInUse => format!("port {port}: {e} (is another server running?)"),
+        _ => format!("port {port}: {e}"),
+    })?;
     println!("listening at {}; Ctrl-C ends the server", server.url());
     loop {
         std::thread::park();

@@ -35,6 +35,14 @@ pub(crate) struct Memory {
     answered: Arc<AnsweredAddresses>,
     /// Set after an upgrade, until a websocket fails that is the start of a connection.
     upgraded: Arc<AtomicBool>,
+    /// The URL of the last connection, without its query.
+    connected_to: Arc<Mutex<Option<String>>>,
+}
+
+impl Memory {
+    fn knows(&self, base: &str) -> bool {
+        lock(&self.connected_to).as_deref() == Some(base)
+    }
 }
 
 /// A validated request to connect.
@@ -79,7 +87,7 @@ impl Attempt {
     }
 
     pub(crate) fn cancelled_error() -> Error {
-        Error::connection("the connection attempt was ended by disconnect")
+        Error::connection("the connection attempt was ended by `disconnect` or Ctrl-C")
     }
 
     /// Registers the HTTP client that `cancel` has to close. Fails if the attempt was cancelled already.
@@ -111,10 +119,10 @@ impl Plan {
         if let Some(socket) = endpoint.socket() {
             check_socket(socket).map_err(|reason| Error::InvalidUrl { url: endpoint.to_string(), reason })?;
         }
-        if endpoint.drops_path() {
+        if endpoint.drops_path() && !memory.knows(&endpoint.base()) {
             // The path itself may hold a secret, so it is not logged.
             let what = "the path of the URL is not used; the option `path` sets it";
-            log!(options.logger, Warn, "connecting to {endpoint}: {what}");
+            options.logger.warn_user(format_args!("connecting to {endpoint}: {what}"));
         }
         let mut headers = connect.parsed_headers()?;
         if let Some((user, password)) = endpoint.credentials() {
@@ -205,6 +213,7 @@ impl Plan {
             dial: DialSettings { socket, ..self.options.dial.clone() },
             zone: self.endpoint.zone().map(str::to_owned),
             logger: self.options.logger.clone(),
+            known: self.memory.knows(&base),
         };
         let http = HttpClient::new(settings, &base)?;
         attempt.register(&http)?;
@@ -372,10 +381,12 @@ impl Plan {
 
 impl Way for Plan {
     fn connect(&self, attempt: &Attempt) -> Result<Connected> {
-        self.connect_with(attempt).map_err(|e| {
+        let connected = self.connect_with(attempt).map_err(|e| {
             let e = self.at_socket(e);
             if self.endpoint.drops_path() { about_path(e) } else { e }
-        })
+        })?;
+        *lock(&self.memory.connected_to) = Some(self.endpoint.base());
+        Ok(connected)
     }
 }
 

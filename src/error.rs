@@ -294,8 +294,9 @@ pub enum Error {
     /// The server closed the websocket. [`Client::last_error`](crate::Client::last_error) returns this error,
     /// and so does `connect` if the server closes the websocket before the session begins.
     #[error(
-        "the server closed the websocket (code {}): \"{reason}\"",
-        code.map_or("none".into(), |code| code.to_string())
+        "the server closed the websocket (code {}){}",
+        code.map_or("none".into(), |code| code.to_string()),
+        if reason.is_empty() { String::new() } else { format!(": \"{reason}\"") }
     )]
     #[non_exhaustive]
     WebSocketClosed {

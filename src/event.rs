@@ -106,6 +106,31 @@ impl Event {
             Event::Reconnection(_) => "reconnection",
         }
     }
+
+    /// True if the [reconnection policy](crate::ClientBuilder::reconnection) makes no more attempts after
+    /// this event: it has given up, it was cancelled, or the client itself has ended the connection. A loop
+    /// over [`Client::events`](crate::Client::events) can end there. Your own
+    /// [`connect`](crate::Client::connect) cancels the policy as well, and makes a new connection.
+    ///
+    /// Without a policy, every [`Disconnect`](Self::Disconnect) is the end of the only connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use engineio::{Event, Reason};
+    ///
+    /// assert!(Event::Disconnect(Reason::ClientDisconnect).ends_reconnection());
+    /// assert!(!Event::Disconnect(Reason::PingTimeout).ends_reconnection());
+    /// ```
+    pub fn ends_reconnection(&self) -> bool {
+        match self {
+            Event::Disconnect(reason) => reason.is_own(),
+            Event::Reconnection(step) => {
+                matches!(step, ReconnectionEvent::GaveUp { .. } | ReconnectionEvent::Cancelled { .. })
+            }
+            Event::Connect | Event::Message(_) => false,
+        }
+    }
 }
 
 /// The return type of a handler: `()`, or `Result<(), E>`. The error `E` is any type that `?` converts to a

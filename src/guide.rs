@@ -3,16 +3,17 @@
 //! 1. [Send and receive](#send-and-receive)
 //! 2. [JSON](#json)
 //! 3. [Handlers or events](#handlers-or-events)
-//! 4. [Errors](#errors)
-//! 5. [Reconnect](#reconnect)
-//! 6. [Headers, cookies and tokens](#headers-cookies-and-tokens)
-//! 7. [TLS](#tls)
-//! 8. [Proxies](#proxies)
-//! 9. [Background tasks](#background-tasks)
-//! 10. [End the program](#end-the-program)
-//! 11. [Ctrl-C](#ctrl-c)
-//! 12. [Many clients](#many-clients)
-//! 13. [See what happens](#see-what-happens)
+//! 4. [Requests and answers](#requests-and-answers)
+//! 5. [Errors](#errors)
+//! 6. [Reconnect](#reconnect)
+//! 7. [Headers, cookies and tokens](#headers-cookies-and-tokens)
+//! 8. [TLS](#tls)
+//! 9. [Proxies](#proxies)
+//! 10. [Background tasks](#background-tasks)
+//! 11. [End the program](#end-the-program)
+//! 12. [Ctrl-C](#ctrl-c)
+//! 13. [Many clients](#many-clients)
+//! 14. [See what happens](#see-what-happens)
 //!
 //! # Send and receive
 //!
@@ -23,16 +24,15 @@
 //!
 //! fn main() -> engineio::Result<()> {
 //!     let client = Client::new();
-//!     client.on_connect(|client| client.send("Hello Server!"));
-//!     client.on_message(|client, message| -> engineio::Result<()> {
-//!         match message {
-//!             Message::Text(text) => println!("text: {text}"),
-//!             Message::Binary(bytes) => println!("{} bytes", bytes.len()),
-//!             other => println!("{other}"),
-//!         }
-//!         client.send("received")?;
+//!     client.on_connect(|client| -> engineio::Result<()> {
+//!         client.send("Hello Server!")?;
 //!         client.send(vec![1, 2, 3])?;
 //!         Ok(())
+//!     });
+//!     client.on_message(|_, message| match message {
+//!         Message::Text(text) => println!("text: {text}"),
+//!         Message::Binary(bytes) => println!("{} bytes", bytes.len()),
+//!         other => println!("{other}"),
 //!     });
 //!     client.on_disconnect(|_, reason| println!("gone: {reason}"));
 //!     client.connect("http://localhost:5000")?;
@@ -42,7 +42,10 @@
 //! ```
 //!
 //! A handler gets the client as its first argument, so it needs no clone. It returns nothing, or a `Result`
-//! with any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult).
+//! with any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult). A
+//! closure that uses `?` names its return type, as the connect handler does here.
+//!
+//! Do not answer every message if the server does the same: the two would send to each other without an end.
 //!
 //! [`Client::send`](crate::Client::send) can be called on any thread. `Ok` means that the message was
 //! accepted. Messages are written in the order of the calls.
@@ -51,7 +54,7 @@
 //!
 //! [`Message::json`](crate::Message::json) parses a message into any type that implements `Deserialize`, and
 //! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`. The derive
-//! macros need `cargo add serde --features derive`.
+//! macros need `cargo add serde --features derive`. The crate `serde_json` is `engineio::serde_json`.
 //!
 //! ```
 //! use engineio::Client;
@@ -111,7 +114,65 @@
 //! }
 //! ```
 //!
-//! Subscribe before you connect; a channel does not get earlier events.
+//! Subscribe before you connect; a channel does not get earlier events. With a reconnection policy, end the
+//! loop at the event for which [`Event::ends_reconnection`](crate::Event::ends_reconnection) is true.
+//!
+//! # Requests and answers
+//!
+//! Engine.IO has no answers: your messages say which answer belongs to which request, for example by an `id`.
+//! The message handler hands each answer to the thread that waits for it:
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::error::Error;
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//! use std::sync::{Arc, Mutex};
+//! use std::time::Duration;
+//!
+//! use engineio::Client;
+//! use engineio::crossbeam_channel::{Sender, bounded};
+//! use engineio::serde_json::{Value, json};
+//!
+//! #[derive(Clone, Default)]
+//! struct Requests {
+//!     last_id: Arc<AtomicU64>,
+//!     waiting: Arc<Mutex<HashMap<u64, Sender<Value>>>>,
+//! }
+//!
+//! impl Requests {
+//!     fn listen(&self, client: &Client) {
+//!         let requests = self.clone();
+//!         client.on_message(move |_, message| -> engineio::Result<()> {
+//!             let answer: Value = message.json()?;
+//!             let id = answer["id"].as_u64().unwrap_or_default();
+//!             let waiting = requests.waiting.lock().unwrap().remove(&id);
+//!             if let Some(waiting) = waiting {
+//!                 // The channel has room for the only answer.
+//!                 let _ = waiting.send(answer);
+//!             }
+//!             Ok(())
+//!         });
+//!     }
+//!
+//!     fn ask(
+//!         &self,
+//!         client: &Client,
+//!         question: &str,
+//!     ) -> Result<Value, Box<dyn Error>> {
+//!         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+//!         let (sender, answer) = bounded(1);
+//!         self.waiting.lock().unwrap().insert(id, sender);
+//!         let asked = client.send(json!({ "id": id, "question": question }));
+//!         let patience = Duration::from_secs(5);
+//!         let answered = asked.map(|()| answer.recv_timeout(patience));
+//!         self.waiting.lock().unwrap().remove(&id);
+//!         Ok(answered??)
+//!     }
+//! }
+//! ```
+//!
+//! Do not call `ask` in a handler. Handlers run one after the other, so the answer would not be delivered
+//! before that handler has returned, and `ask` would time out.
 //!
 //! # Errors
 //!
@@ -257,6 +318,9 @@
 //! }
 //! ```
 //!
+//! The client does not see the result of a task. Handle errors in the task, or join the handle that
+//! `start_background_task` returns: if it is dropped, an error that the task returns leaves no trace.
+//!
 //! Handlers run one after the other. If the work for a message takes long, hand it to other threads through a
 //! [`Queue`](crate::Queue):
 //!
@@ -327,6 +391,9 @@
 //!     Ok(())
 //! }
 //! ```
+//!
+//! Ctrl-C during `connect` makes it return an error. The `?` then leaves the function before the data is
+//! saved: if your program has something to save by then, handle the error instead.
 //!
 //! With `.handle_sigint(false)`, the client does not handle the signal. The documentation of
 //! `ClientBuilder::handle_sigint` says what happens if your program has its own handler for the signal.

@@ -11,7 +11,7 @@
 //! | connect, send and receive | [`Client`] |
 //! | set options | [`ClientBuilder`], [`ConnectOptions`] |
 //! | react to errors | [`Error`] |
-//! | look up the error that you see, or a function of python-engineio | the README |
+//! | look up the error that you see, or a function of python-engineio | the file `README.md` of the crate |
 //!
 //! # Quick start
 //!
@@ -20,10 +20,7 @@
 //!
 //! let client = Client::new();
 //! client.on_connect(|client| client.send("Hello Server!"));
-//! client.on_message(|client, message| {
-//!     println!("Server says: {message}");
-//!     client.send("Thank you")
-//! });
+//! client.on_message(|_, message| println!("Server says: {message}"));
 //! client.on_disconnect(|_, reason| println!("gone: {reason}"));
 //! client.connect("http://localhost:5000")?;
 //! client.wait();
@@ -149,9 +146,9 @@
 //! No line contains a password, a cookie or a header, and control characters are written as escapes.
 //!
 //! If there is no logger, or if the maximum level is off, errors are printed to stderr, one line each, with
-//! all causes: `engineio: the message handler failed: …`. The error of a connect handler is left out if
-//! `connect` returns it. [`ClientBuilder::quiet`] turns these lines off. The text of a panic is always
-//! printed by the panic hook.
+//! all causes: `engineio: the message handler failed: …`. So is the warning that the path of a URL is not
+//! used. The error of a connect handler is left out if `connect` returns it. [`ClientBuilder::quiet`] turns
+//! these lines off. The text of a panic is always printed by the panic hook.
 //!
 //! Some dependencies of this crate log through the same facade, and show what this crate hides. Keep their
 //! targets at info, as in `RUST_LOG=info,engineio=debug`:

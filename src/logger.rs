@@ -47,6 +47,13 @@ impl Logger {
         self.own.is_none() && !self.quiet && !is_installed()
     }
 
+    /// Logs a warning that also goes to stderr if there is no logger, because the program does not do what
+    /// its author expects.
+    pub(crate) fn warn_user(&self, args: fmt::Arguments<'_>) {
+        let to_stderr = self.uses_stderr() && !self.errors_only;
+        self.log(if to_stderr { Level::Error } else { Level::Warn }, args);
+    }
+
     pub(crate) fn log(&self, level: Level, args: fmt::Arguments<'_>) {
         if !self.enabled(level) {
             return;

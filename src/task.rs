@@ -15,6 +15,9 @@ pub use queue::{Queue, QueueEmpty, QueueFull, QueueItems};
 impl Client {
     /// Runs `task` on a new thread named `eio-task`. The task does not end with the connection.
     ///
+    /// The client does not see the task's result. If the handle is dropped, an error that the task returns
+    /// leaves no trace: handle errors in the task, or join the handle. A panic is reported by the panic hook.
+    ///
     /// # Panics
     ///
     /// Panics if the system cannot start a thread, like [`std::thread::spawn`].

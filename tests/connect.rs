@@ -531,7 +531,7 @@ fn disconnect_ends_a_connect_at_any_phase() {
         });
         assert_eq!(client.state(), State::Disconnected, "{what}");
         let error = within(PATIENCE, what, move || connecting.join().unwrap().unwrap_err());
-        assert!(message_of(&error).contains("ended by disconnect"), "{what}: {error}");
+        assert!(message_of(&error).contains("ended by `disconnect` or Ctrl-C"), "{what}: {error}");
         if probing {
             // The server has opened the session already.
             let told = |request: &Request| request.is_post() && request.body == b"1";

@@ -2,6 +2,7 @@
 //! under "Troubleshooting".
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::real::{Options, Server};
@@ -140,6 +141,24 @@ fn the_wrong_path() {
     says(&format!("{}/chat", server.url()), &["/engine.io/", "404", "the path of the URL is not used"]);
 }
 
+/// A URL that has worked needs no questions about it.
+#[test]
+fn a_server_that_was_there_before() {
+    let connections = AtomicUsize::new(0);
+    let server = Scripted::start(move |exchange| match connections.fetch_add(1, Ordering::SeqCst) {
+        0 => {
+            exchange.open_websocket(OPEN)?;
+            exchange.hold()
+        }
+        _ => exchange.close(),
+    });
+    let client = Client::new();
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    client.disconnect_with(Disconnect::new().abort(true)).unwrap();
+    let error = client.connect_with(server.url(), only(WebSocket)).unwrap_err().to_string();
+    assert!(!error.contains("path") && !error.contains('?'), "{error}");
+}
+
 #[test]
 fn sending_without_a_connection() {
     let client = Client::new();
@@ -222,12 +241,17 @@ fn a_path_in_the_url() {
     for (path, warnings) in [("", 0), ("/", 0), ("/engine.io", 0), ("/engine.io/?a=b", 0), ("/s3cr3t", 1)] {
         let lines = Lines::default();
         let client = Client::builder().logger(lines.clone()).build().unwrap();
-        client.connect(format!("{}{path}", server.url())).unwrap();
-        client.disconnect().unwrap();
+        // The second connection does not repeat it.
+        for _ in 0..2 {
+            client.connect(format!("{}{path}", server.url())).unwrap();
+            client.disconnect().unwrap();
+        }
         let told = lines.at(Level::Warn);
         assert_eq!(told.len(), warnings, "{path}: {told:?}");
         assert!(
-            told.iter().all(|line| line.contains("option `path`") && !line.contains("s3cr3t")),
+            told.iter().all(|line| line.contains(listed("the path of the URL is not used"))
+                && line.contains("option `path`")
+                && !line.contains("s3cr3t")),
             "{told:?}"
         );
     }

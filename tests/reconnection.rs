@@ -193,6 +193,37 @@ fn the_first_connect_is_retried_on_request() {
     patient.disconnect().unwrap();
 }
 
+/// The error does not say that of the last attempt, which has nothing to do with the end.
+#[test]
+fn a_disconnect_in_a_pause_of_the_first_connect_is_what_connect_returns() {
+    let (policy, told) = told(Reconnection::new().first_connect(true).delay(PATIENCE));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let gone = Server::start().url().to_owned();
+    thread::scope(|scope| {
+        let connected = scope.spawn(|| client.connect(&gone));
+        heard(&told, "connecting again in");
+        client.disconnect().unwrap();
+        let error = connected.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("ended by `disconnect` or Ctrl-C"), "{error}");
+    });
+}
+
+#[test]
+fn a_connect_in_a_pause_of_the_first_connect_is_what_connect_returns() {
+    let (policy, told) = told(Reconnection::new().first_connect(true).delay(PATIENCE));
+    let client = Client::builder().reconnection(policy).build().unwrap();
+    let gone = Server::start().url().to_owned();
+    let server = Server::start();
+    thread::scope(|scope| {
+        let connected = scope.spawn(|| client.connect(&gone));
+        heard(&told, "connecting again in");
+        client.connect(server.url()).unwrap();
+        let error = connected.join().unwrap().unwrap_err();
+        assert!(error.to_string().contains("connected or disconnected meanwhile"), "{error}");
+    });
+    client.disconnect().unwrap();
+}
+
 #[test]
 fn a_handler_that_connects_by_itself_takes_precedence() {
     let server = losing(2);

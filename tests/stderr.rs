@@ -75,8 +75,8 @@ fn child() {
     let Ok(part) = std::env::var(PART) else { return };
     let part = part.as_str();
     let builder = match part {
-        "quiet" => Client::builder().quiet(),
-        "errors only" => Client::builder().log_errors_only(),
+        "quiet" | "quiet path" => Client::builder().quiet(),
+        "errors only" | "errors only path" => Client::builder().log_errors_only(),
         "own" => Client::builder().logger(Lines::default()),
         _ => Client::builder().reconnection(Reconnection::new()),
     };
@@ -97,7 +97,9 @@ fn child() {
     let client = builder.build().unwrap();
     register(&client, part);
     let server = Server::start();
-    let connected = client.connect(server.url());
+    // The path of the URL is not used.
+    let path = if part.ends_with("path") { "/s3cr3t" } else { "" };
+    let connected = client.connect(format!("{}{path}", server.url()));
     if part == "connect" {
         let error = connected.unwrap_err().to_string();
         assert!(error.ends_with("the order was not stored: the disk is full\n\u{1b}[31m"), "{error}");
@@ -178,6 +180,16 @@ fn a_failed_handler_is_told_once_with_all_causes() {
     }
     assert_eq!(stderr_of("text"), ["engineio: the message handler failed: just a text"]);
     assert_eq!(stderr_of("disconnect"), [format!("engineio: the disconnect handler failed: {CHAIN}")]);
+}
+
+#[test]
+fn a_path_in_the_url_is_told() {
+    let [path, failed] = &stderr_of("path")[..] else { panic!("two lines") };
+    assert!(path.ends_with("the path of the URL is not used; the option `path` sets it"), "{path}");
+    assert!(path.starts_with("engineio: connecting to http://") && !path.contains("s3cr3t"), "{path}");
+    assert_eq!(failed, SERDE);
+    assert_eq!(stderr_of("errors only path"), [SERDE]);
+    assert_eq!(stderr_of("quiet path"), [""; 0]);
 }
 
 #[test]

@@ -102,12 +102,18 @@ impl Core {
             (Err(first), Some(epoch)) => {
                 self.report_first_failure(epoch, &first);
                 match self.connect_again(epoch, None) {
+                    Some(Err(_)) if !self.is_in(epoch) => Err(self.cancelled(epoch)),
                     Some(connected) => connected.map_err(|last| last.unwrap_or(first)),
                     None => Err(first),
                 }
             }
             (connected, _) => connected,
         }
+    }
+
+    /// The error of a `connect` whose repetitions the user has ended.
+    fn cancelled(&self, epoch: u64) -> Error {
+        if self.is_called_off(epoch) { Attempt::cancelled_error() } else { Refusal::Superseded.into() }
     }
 
     /// Reports why `connect` has failed, before the policy repeats it.
@@ -119,15 +125,20 @@ impl Core {
         }
     }
 
-    /// Connects again by the policy after a connection was lost, unless the user has connected or
-    /// disconnected since. The turn is that of the lost connection in the event channels.
+    /// Connects again by the policy after a connection was lost, unless the user has connected since. If the
+    /// user has disconnected since, the policy only reports that it is cancelled. The turn is that of the
+    /// lost connection in the event channels.
     pub(super) fn reconnect(self: &Arc<Self>, epoch: u64, turn: Option<&Turn>) {
-        if self.is_in(epoch) {
+        if self.is_in(epoch) || self.is_called_off(epoch) {
             // The result has been reported to the policy's observer, in the log and in the event channels.
             if let Some(Ok(())) = self.connect_again(epoch, turn) {
                 self.counters.reconnections.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    fn is_called_off(&self, epoch: u64) -> bool {
+        lock(&self.course).life.is_called_off(epoch)
     }
 
     /// Makes the attempts of the policy until one succeeds or the epoch is over. Returns `None` if there is

@@ -195,24 +195,26 @@ impl Client {
     /// # Ok::<(), engineio::Error>(())
     /// ```
     ///
-    /// With a reconnection policy, the loop goes on until the policy gives up:
+    /// With a reconnection policy, the loop goes on until the policy gives up, or the program or Ctrl-C
+    /// disconnects: see [`Event::ends_reconnection`].
     ///
     /// ```no_run
-    /// use engineio::{Client, Event, Reconnection, ReconnectionEvent};
+    /// use engineio::{Client, Event, Reconnection};
     ///
     /// let policy = Reconnection::new().max_attempts(5);
     /// let client = Client::builder().reconnection(policy).build()?;
     /// let events = client.events(100);
     /// client.connect("http://localhost:5000")?;
     /// for event in events {
+    ///     let is_over = event.ends_reconnection();
     ///     match event {
     ///         Event::Message(message) => println!("{message}"),
-    ///         Event::Reconnection(ReconnectionEvent::GaveUp { attempts, .. }) => {
-    ///             println!("the server is gone: {attempts} attempts");
-    ///             break;
-    ///         }
+    ///         Event::Disconnect(reason) => println!("gone: {reason}"),
     ///         Event::Reconnection(step) => println!("{step}"),
     ///         _ => {}
+    ///     }
+    ///     if is_over {
+    ///         break;
     ///     }
     /// }
     /// # Ok::<(), engineio::Error>(())

@@ -49,6 +49,8 @@ pub(super) struct Life<A, C> {
     /// The number of the user's decisions: a successful `connect`, a `disconnect`, the drop of the last
     /// handle. A reconnection by the policy ends when this number changes.
     epoch: u64,
+    /// The epoch of the last decision to connect.
+    connect_epoch: u64,
     /// Set when the last handle was dropped.
     abandoned: bool,
 }
@@ -73,7 +75,7 @@ pub(super) struct Found<A, C> {
 
 impl<A, C> Life<A, C> {
     pub(super) fn new() -> Self {
-        Life { stage: Stage::Disconnected, epoch: 0, abandoned: false }
+        Life { stage: Stage::Disconnected, epoch: 0, connect_epoch: 0, abandoned: false }
     }
 
     pub(super) fn stage(&self) -> &Stage<A, C> {
@@ -82,6 +84,18 @@ impl<A, C> Life<A, C> {
 
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// True if the user has not connected since that epoch began, but only disconnected, or dropped the last
+    /// handle.
+    pub(super) fn is_called_off(&self, epoch: u64) -> bool {
+        self.epoch > epoch && self.connect_epoch <= epoch
+    }
+
+    /// Starts the epoch of a decision to connect.
+    fn decide_to_connect(&mut self) {
+        self.epoch += 1;
+        self.connect_epoch = self.epoch;
     }
 
     pub(super) fn connection(&self) -> Option<&Arc<C>> {
@@ -98,7 +112,7 @@ impl<A, C> Life<A, C> {
     /// Starts an epoch for a `connect` that is repeated until it succeeds.
     pub(super) fn begin_epoch(&mut self) -> Result<u64, Refusal> {
         self.check_begin(None)?;
-        self.epoch += 1;
+        self.decide_to_connect();
         Ok(self.epoch)
     }
 
@@ -128,7 +142,9 @@ impl<A, C> Life<A, C> {
         match &self.stage {
             Stage::Connecting { attempt: current, cancelled: false } if Arc::ptr_eq(current, attempt) => {
                 self.stage = Stage::Connected(connection);
-                self.epoch += u64::from(epoch.is_none());
+                if epoch.is_none() {
+                    self.decide_to_connect();
+                }
                 Some(self.epoch)
             }
             _ => None,
@@ -266,6 +282,22 @@ mod tests {
         life.begin(attempt.clone(), None).unwrap();
         assert_eq!(life.begin_epoch(), Err(Refusal::NotDisconnected));
         assert_eq!(life.adopt(&attempt, Arc::new(2), None), Some(epoch + 2));
+    }
+
+    #[test]
+    fn an_epoch_is_called_off_unless_the_user_connects_again() {
+        let (attempt, mut life) = (Arc::new('a'), Sut::new());
+        life.begin(attempt.clone(), None).unwrap();
+        let first = life.adopt(&attempt, Arc::new(1), None).unwrap();
+        assert!(!life.is_called_off(first));
+        life.disconnect();
+        assert!(life.is_called_off(first));
+        life.lose(|_| true).unwrap();
+        life.begin(attempt.clone(), None).unwrap();
+        assert!(life.is_called_off(first), "an attempt that may fail is no decision");
+        let second = life.adopt(&attempt, Arc::new(2), None).unwrap();
+        life.disconnect();
+        assert!(!life.is_called_off(first) && life.is_called_off(second));
     }
 
     #[test]

@@ -147,10 +147,12 @@ impl Listener for ClientListener {
         self.record.set_handled();
         // `disconnect` may return from here on. The event comes after that, because the caller of
         // `disconnect` may be the thread that reads the channel.
-        if let Some(last) = self.last.take() {
-            self.publish(&last, self.core.options.request_timeout, &mut || {});
+        let last = self.last.take();
+        if let Some(last) = &last {
+            self.publish(last, self.core.options.request_timeout, &mut || {});
         }
-        if let Some(reconnect) = self.reconnect.take().filter(|_| !self.refused) {
+        let is_lost = last.is_some_and(|last| !last.ends_reconnection());
+        if let Some(reconnect) = self.reconnect.take().filter(|_| is_lost) {
             reconnect(self.turn.as_ref());
         }
         self.turn = None;

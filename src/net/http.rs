@@ -140,8 +140,18 @@ impl HttpClient {
 
     fn get_openly(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
         let answer = self.0.send(url, &Request::default());
-        let answer = answer.map_err(|failure| failure.told(|e, start| unanswered(e, start, url)))?;
+        let answer = answer.map_err(|failure| self.unanswered(failure, url))?;
         read(answer, max_body)?.map_err(|failure| failure.told(failed))
+    }
+
+    /// Builds the error for a request of the handshake. If the server is known, the URL and the options are
+    /// right, and the error does not ask about them.
+    fn unanswered(&self, failure: Failure, url: &str) -> HttpError {
+        let HttpSettings { known, tls, .. } = &*self.0.settings;
+        failure.told(|error, start| match known {
+            true => failed(error, start),
+            false => unanswered(error, start, url, tls.identity.is_some()),
+        })
     }
 
     /// Sends a GET that may take forever, as long as the server lives. Returns `None` if the server has been
@@ -206,8 +216,7 @@ impl HttpClient {
         // ureq drops the connection of a 101 before it returns the response.
         let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });
         let handover = self.0.link.set_handover(Handover::Off);
-        let told = |failure: Failure| failure.told(|e, start| unanswered(e, start, url)).without_sid(url);
-        let answer = answer.map_err(told)?;
+        let answer = answer.map_err(|failure| self.unanswered(failure, url).without_sid(url))?;
         if answer.response.status() != 101 {
             return Err(refused(answer).without_sid(url));
         }

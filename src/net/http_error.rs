@@ -150,20 +150,22 @@ fn advice(status: u16, said: &str) -> &'static str {
 }
 
 /// Builds the error for a connection's first request, which fails if the URL is not that of an Engine.IO
-/// server.
-pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpError {
+/// server, or if the server requires a client certificate.
+pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str, has_identity: bool) -> HttpError {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
     match error {
         ureq::Error::Timeout(_) => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
-            let question = if url.starts_with("http://") {
-                "does this port expect https:// or wss://, or is the path wrong?"
-            } else {
-                "is the path right?"
+            let (question, certificate) = match url.starts_with("http://") {
+                true => ("does this port expect https:// or wss://, or is the path wrong?", ""),
+                false if has_identity => ("is the path right?", ""),
+                false => ("is the path right?", CERTIFICATE),
             };
-            let what = format!("the server closed the connection without an answer ({question} {PATH})");
+            let what = format!(
+                "the server closed the connection without an answer ({question} {PATH}{certificate})"
+            );
             HttpError::reached(Error::connection_from(what, e))
         }
         other => failed(other, start),
@@ -173,6 +175,8 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str) -> HttpErr
 /// A server without an Engine.IO endpoint at this path may leave the request unanswered, as servers in Node
 /// do.
 const PATH: &str = "`ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server";
+/// The system may discard the server's TLS alert, which says so, when the connection is reset.
+const CERTIFICATE: &str = "; or the server requires a client certificate: `client_certificate` sets it";
 const NO_ANSWER: &str = "waiting for the server's HTTP response (is the path right? \
      `ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server)";
 

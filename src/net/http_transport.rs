@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::link::{IDLE, Link, WHILE_ALIVE};
 use super::proxy::Forward;
 use super::socket::{Patience, Stream};
+use super::tls_error;
 use crate::error::Error;
 use crate::sync::{Ordering, lock};
 
@@ -89,7 +90,7 @@ impl HttpTransport {
         let patience = self.patience(timeout.for_write());
         let is_poll = matches!(patience, Patience::While(_));
         let (stream, buffers) = self.stream(patience)?;
-        stream.write_all(buffers.held()).map_err(|e| unsent(e, is_poll))?;
+        stream.write_all(buffers.held()).map_err(|e| unsent(explained(stream, e), is_poll))?;
         buffers.sent();
         Ok(())
     }
@@ -99,6 +100,20 @@ impl HttpTransport {
         let stream = self.stream.as_mut().ok_or(ErrorKind::NotConnected)?;
         stream.set_patience(patience);
         Ok((stream, &mut self.buffers))
+    }
+}
+
+/// The server's TLS alert in place of the error of a write, if there is one. With TLS 1.3 a server refuses a
+/// client certificate after the client's handshake is over, and its reset may arrive before the request is
+/// written.
+fn explained(stream: &mut Stream, error: io::Error) -> io::Error {
+    if !stream.is_tls() || (error.kind() != ErrorKind::BrokenPipe && !BROKEN.contains(&error.kind())) {
+        return error;
+    }
+    stream.set_patience(Patience::None);
+    match stream.read(&mut [0; 1]) {
+        Err(alert) if tls_error::refusal(&alert.to_string()).is_some() => alert,
+        _ => error,
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct HttpSettings {
     /// The zone of the server's address, if that is a link-local IPv6 address.
     pub(crate) zone: Option<String>,
     pub(crate) logger: Logger,
+    /// True if the client has connected to this server before, so that its URL is right.
+    pub(crate) known: bool,
 }
 
 /// The user's headers.

@@ -324,6 +324,7 @@ mod tests {
             zone: None,
             dial: Default::default(),
             proxy_tls: TlsSettings::default(),
+            known: false,
         };
         let client = HttpClient::new(http, &format!("http://{url}")).unwrap();
         assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");

@@ -92,7 +92,8 @@ impl ConnectOptions {
     }
 
     /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. As in other clients, the
-    /// path of the URL is not used; a warning is logged if it differs.
+    /// path of the URL is not used. If it differs, a warning is logged, which goes to stderr if there is no
+    /// logger.
     ///
     /// Slashes at the beginning and at the end make no difference, because
     /// [`trailing_slash`](Self::trailing_slash) sets whether requests have one at the end. The root path is

@@ -19,8 +19,10 @@ pub enum OnSigint {
     #[default]
     Exit,
     /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program continues, for
-    /// example to write data that it has in memory. If one client has `Exit` and another one `Return`,
-    /// `Return` takes precedence.
+    /// example to write data that it has in memory. A [`Client::connect`] that is under way returns an error.
+    /// If one client has `Exit` and another one `Return`, `Return` takes precedence.
+    ///
+    /// [`Client::connect`]: crate::Client::connect
     Return,
     /// The client stays connected, and neither installs a handler nor starts a thread for the signal.
     Ignore,

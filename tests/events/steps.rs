@@ -9,7 +9,9 @@ use common::real::Server;
 use common::scripted::{OPEN, Scripted};
 use common::{Lines, PATIENCE, only, within};
 use crossbeam_channel::{Receiver, select, tick};
-use engineio::{Client, EVENT_NAMES, Error, Event, Reason, Reconnection, ReconnectionEvent, TransportKind};
+use engineio::{
+    Client, Disconnect, EVENT_NAMES, Error, Event, Reason, Reconnection, ReconnectionEvent, TransportKind,
+};
 
 use TransportKind::{Polling, WebSocket};
 
@@ -127,6 +129,41 @@ fn a_disconnect_in_a_pause_cancels() {
         assert!(matches!(cancelled, ReconnectionEvent::Cancelled { attempts: 0, .. }), "{cancelled}");
         client.wait();
     }
+}
+
+/// A loop that ends at the last event of the policy ends, whoever has disconnected and when.
+#[test]
+fn a_loop_ends_with_the_reconnection() {
+    let policy = || Reconnection::new().delay(ENDLESS).max_delay(ENDLESS);
+    // The events before the last one.
+    let before = |events: &Receiver<Event>| {
+        let count = (0..).take_while(|_| !next(events).ends_reconnection()).count();
+        assert!(events.try_recv().is_err(), "an event behind the last one");
+        count
+    };
+    for reason in [Disconnect::new(), Disconnect::new().reason("enough")] {
+        let server = losing(0);
+        let client = Client::builder().reconnection(policy()).build().unwrap();
+        let events = client.events(100);
+        client.connect_with(server.url(), only(WebSocket)).unwrap();
+        client.disconnect_with(reason).unwrap();
+        client.wait();
+        assert_eq!(before(&events), 1);
+    }
+    // The disconnect comes after the loss, and before the policy begins.
+    let server = losing(1);
+    let client = Client::builder().reconnection(policy()).build().unwrap();
+    client.on_disconnect(|client, _| client.disconnect());
+    let events = client.events(100);
+    client.connect_with(server.url(), only(WebSocket)).unwrap();
+    assert_eq!(before(&events), 2);
+    // The policy gives up.
+    let gone = Client::builder().reconnection(quick().max_attempts(1)).build().unwrap();
+    let server = Server::start();
+    let events = gone.events(100);
+    gone.connect_with(server.url(), only(WebSocket)).unwrap();
+    drop(server);
+    assert!(before(&events) > 2);
 }
 
 /// The channel is full, and nobody reads it.

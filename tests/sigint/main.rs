@@ -371,7 +371,7 @@ fn an_attempt_to_connect_ends() {
     let mut program = Program::start("connecting", server.url(), Polling);
     server.wait_for("request", |_| true);
     program.interrupt();
-    program.says("[the connection attempt was ended by disconnect");
+    program.says("[the connection attempt was ended by `disconnect` or Ctrl-C");
     assert_eq!(program.ends().code(), HANDLED);
 }
 

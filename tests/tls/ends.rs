@@ -17,12 +17,12 @@ use crate::server::{Server, Setup};
 use crate::{PATIENCE, builder, by, in_full};
 use common::{Watch, abort};
 
-type Tls = StreamOwned<ServerConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ServerConnection, TcpStream>;
 
 const OPEN: &str = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000}"#;
 
 /// Starts a TLS server that runs `script` for each connection, with its number, and returns its port.
-fn scripted(
+pub(crate) fn scripted(
     setup: &Setup<'_>,
     script: impl Fn(usize, &mut Tls) -> std::io::Result<()> + Send + Sync + 'static,
 ) -> u16 {
@@ -43,7 +43,7 @@ fn scripted(
 }
 
 /// Reads the head of a request.
-fn head(tls: &mut Tls) -> std::io::Result<String> {
+pub(crate) fn head(tls: &mut Tls) -> std::io::Result<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
         tls.read_exact(&mut byte)?;

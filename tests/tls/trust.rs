@@ -8,9 +8,38 @@ use rcgen::KeyPair;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::certificates::{Authority, Identity, Validity};
+use crate::ends::{head, scripted};
 use crate::formats::{ec_key, rsa_key};
 use crate::server::{Server, Setup};
 use crate::{assert_refused, assert_works, builder};
+
+/// OpenSSL resets the connection behind its alert, so the request often cannot be written.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_missing_certificate_is_named_even_if_the_connection_is_reset() {
+    let front = demo_server::Front::start(&demo_server::start().unwrap()).unwrap();
+    for _ in 0..30 {
+        let client = builder().ca_certificate(&front.ca).build().unwrap();
+        assert_refused(&client, &front.url, "the server requires a client certificate; set it with");
+    }
+}
+
+/// The alert may be lost, so both errors name the option.
+#[test]
+fn a_connection_that_ends_without_an_answer_may_lack_a_certificate() {
+    let authority = Authority::new();
+    let (identity, own) = (authority.identity(&["127.0.0.1"]), authority.identity(&["a client"]));
+    let port = scripted(&Setup::new(&identity), |_, tls| head(tls).map(drop));
+    let trusting = || builder().ca_certificate(authority.pem());
+    for (builder, is_asked) in
+        [(trusting(), true), (trusting().client_certificate(own.pem(), own.key_pem()), false)]
+    {
+        let client = builder.build().unwrap();
+        let error = client.connect(format!("https://127.0.0.1:{port}")).unwrap_err().to_string();
+        assert!(error.contains("without an answer"), "{error}");
+        assert_eq!(error.contains("client_certificate"), is_asked, "{error}");
+    }
+}
 
 #[test]
 fn a_private_authority() {

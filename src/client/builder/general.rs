@@ -310,8 +310,8 @@ impl ClientBuilder {
 
     /// Prints nothing to stderr. Default: if this client has no [`logger`](Self::logger) of its own, and the
     /// process has no logger or its maximum level is off, errors are printed to stderr, one line each. Such
-    /// errors are failed handlers, and misuse such as `wait` in a handler. The error of a connect handler is
-    /// left out if [`connect`](Client::connect) returns it.
+    /// errors are failed handlers, and misuse such as `wait` in a handler or a path in the URL. The error of a
+    /// connect handler is left out if [`connect`](Client::connect) returns it.
     ///
     /// This option does not change what loggers get. The panic hook always reports a panic of a handler on
     /// stderr.

@@ -71,6 +71,7 @@ fn settings() -> HttpSettings {
         answered: Arc::default(),
         dial: DialSettings::default(),
         zone: None,
+        known: false,
         logger: Logger::default(),
     }
 }
