@@ -142,7 +142,7 @@ fn a_message_above_the_servers_limit_is_refused_and_the_connection_lives() {
 fn posts_keep_to_16_packets_and_the_payload_limit() {
     let open = r#"0{"sid":"abc","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":300}"#;
     let server = Scripted::silent(open);
-    let client = Client::new();
+    let client = Client::builder().request_timeout(PATIENCE).build().unwrap();
     client.connect_with(server.url(), only(Polling)).unwrap();
     for i in 0..500 {
         client.send(format!("m{i}")).unwrap();
