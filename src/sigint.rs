@@ -85,13 +85,14 @@ fn install(again: &Arc<AtomicBool>) -> io::Result<()> {
         signals.forever().for_each(|_| handle(before));
     };
     thread::Builder::new().name("eio-sigint".into()).spawn(run)?;
-    arrivals.add_signal(SIGINT)?;
     if before == Before::Ends {
         // A second Ctrl-C ends the process at once.
         flag::register_conditional_default(SIGINT, again.clone())?;
         flag::register(SIGINT, again.clone())?;
     }
-    Ok(())
+    // The thread is told last: otherwise a program that connects again could clear `again` before it is set.
+    // If this fails, Ctrl-C ends the process, as it did before.
+    arrivals.add_signal(SIGINT).inspect_err(|_| again.store(true, Ordering::SeqCst))
 }
 
 /// Disconnects all clients at the same time, so that none waits for the server or the handlers of another,
