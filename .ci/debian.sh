@@ -58,6 +58,16 @@ CONF
     APT_CONFIG=$lists/apt.conf unpack "$@"
 }
 
+# Goes to a copy of the package, in the folder of that name below target/platforms. It has no lock file.
+enter_copy() {
+    local copy=$platforms/$1
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    git ls-files -z '*.toml' README.md src examples benches tests ':!tests/fuzz/corpus' ':!tests/fuzz/seeds' |
+        xargs -0 cp --parents -t "$copy"
+    cd "$copy"
+}
+
 # Uses the Rust compiler in the folder of that name below target/platforms.
 use_rust() {
     local usr=$platforms/$1/usr

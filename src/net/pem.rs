@@ -29,6 +29,9 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     if found.is_empty() { Err(not_found(pem, "CERTIFICATE")) } else { Ok(found) }
 }
 
+/// The advice for an encrypted key that cannot be read.
+const CONVERT_ENCRYPTED: &str = "convert it with `openssl pkcs8 -topk8 -in KEY`";
+
 /// The first private key of a PEM file, in DER as PKCS#8, the only form that native-tls accepts. An encrypted
 /// key needs its password.
 pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>, String> {
@@ -41,8 +44,7 @@ pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>
         (false, false, _) => {}
         (true, _, Some(password)) => return decrypted(&block.decode()?, password),
         (_, _, Some(_)) => {
-            let convert = "convert it with `openssl pkcs8 -topk8 -in KEY`";
-            return Err(format!("the private key is encrypted in an old format; {convert}"));
+            return Err(format!("the private key is encrypted in an old format; {CONVERT_ENCRYPTED}"));
         }
         (_, _, None) => {
             let how = "pass its password to `client_certificate_with_password`";
@@ -60,14 +62,15 @@ pub(super) fn private_key(pem: &[u8], password: Option<&[u8]>) -> Result<Vec<u8>
 
 /// Decrypts a key (RFC 5958, section 3).
 fn decrypted(key: &[u8], password: &[u8]) -> Result<Vec<u8>, String> {
-    const CONVERT: &str = "convert it with `openssl pkcs8 -topk8 -in KEY`";
     let key = EncryptedPrivateKeyInfoRef::try_from(key).map_err(|_| {
-        format!("the private key is malformed, or encrypted in a way that is not supported; {CONVERT}")
+        format!(
+            "the private key is malformed, or encrypted in a way that is not supported; {CONVERT_ENCRYPTED}"
+        )
     })?;
     match key.decrypt(password) {
         Ok(document) => Ok(document.as_bytes().to_vec()),
         Err(pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::UnsupportedAlgorithm { .. })) => {
-            Err(format!("the private key is encrypted in a way that is not supported; {CONVERT}"))
+            Err(format!("the private key is encrypted in a way that is not supported; {CONVERT_ENCRYPTED}"))
         }
         Err(_) => Err("the password does not decrypt the private key".into()),
     }
