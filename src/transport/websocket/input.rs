@@ -8,15 +8,18 @@ const AHEAD: usize = 64 * 1024;
 /// The least size of the buffer, in bytes. The head and the payload of a control frame fit into it.
 const LEAST: usize = 256;
 
-/// The input buffer. It is small while little data arrives, because it lives as long as the connection, and
-/// large while much does.
+/// The input buffer. It lives as long as the connection, so its size follows the bursts of data that arrive.
 pub(super) struct Input {
     buffer: Box<[u8]>,
     /// The part of `buffer` from `start` to `end` has not been taken.
     start: usize,
     end: usize,
-    /// The size of the buffer while little data arrives, in bytes.
+    /// The least size of the buffer, in bytes.
     idle: usize,
+    /// The size of the buffer that the last bursts call for, in bytes.
+    usual: usize,
+    /// The number of bytes that were read since a read found nothing.
+    burst: usize,
     /// Set if a read has filled the buffer, so more data is likely.
     busy: bool,
     /// Set if the last read took all data that had arrived: the next read would find nothing, and is saved.
@@ -34,7 +37,18 @@ impl Input {
         let mut buffer = vec![0; idle.max(early.len())];
         buffer[..early.len()].copy_from_slice(early);
         let (buffer, end) = (buffer.into(), early.len());
-        Input { buffer, start: 0, end, idle, busy: false, drained: false, tells, ration: 0 }
+        Input {
+            buffer,
+            start: 0,
+            end,
+            idle,
+            usual: idle,
+            burst: 0,
+            busy: false,
+            drained: false,
+            tells,
+            ration: 0,
+        }
     }
 
     /// Sets how many bytes are read before a read fails with `WouldBlock`: a message in endless fragments
@@ -106,21 +120,32 @@ impl Input {
         match read {
             Ok(count) => {
                 self.ration = self.ration.saturating_sub(count);
+                self.burst = self.burst.saturating_add(count);
                 self.busy |= count == buffer.len();
                 self.drained = self.tells && 0 < count && count < buffer.len();
                 Ok(count)
             }
             Err(e) => {
-                self.busy = false;
+                self.end_burst();
                 Err(e)
             }
         }
     }
 
+    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts reduce
+    /// it step by step, as their sizes vary.
+    fn end_burst(&mut self) {
+        let burst = std::mem::take(&mut self.burst).min(AHEAD);
+        // A read that fills the buffer does not tell whether more has arrived.
+        let size = (burst + 1).next_power_of_two().max(self.usual / 2);
+        self.usual = size.min(AHEAD).max(self.idle);
+        self.busy = false;
+    }
+
     /// Moves the bytes to the beginning of a buffer of the right size.
     fn make_room(&mut self) {
         let held = self.end - self.start;
-        let size = if self.busy { AHEAD.max(self.idle) } else { self.idle };
+        let size = if self.busy { AHEAD.max(self.idle) } else { self.usual };
         if self.buffer.len() != size && held <= size / 2 {
             let mut buffer = vec![0; size];
             buffer[..held].copy_from_slice(self.bytes());
@@ -147,20 +172,47 @@ mod tests {
         }
     }
 
+    /// Takes all of a burst. Returns the number of bytes, and of reads that found some.
+    fn take_all(input: &mut Input, burst: usize) -> (usize, usize) {
+        let mut burst = Burst(burst);
+        let (mut taken, mut reads) = (input.bytes().len(), 0);
+        input.consume(taken);
+        input.ration(usize::MAX);
+        while input.fill(&mut burst).is_ok_and(|more| more) {
+            reads += 1;
+            taken += input.bytes().len();
+            input.consume(input.bytes().len());
+        }
+        (taken, reads)
+    }
+
     #[test]
-    fn the_buffer_grows_for_a_burst_and_shrinks_again() {
+    fn the_buffer_has_room_for_another_burst_of_the_same_size() {
         for tells in [true, false] {
             let mut input = Input::new(b"early", 1024, tells);
-            assert_eq!(input.bytes(), b"early");
-            let mut burst = Burst(200_000);
-            let (mut taken, mut largest) = (0, 0);
-            input.ration(usize::MAX);
-            while input.fill(&mut burst).is_ok_and(|more| more) {
-                taken += input.bytes().len();
-                input.consume(input.bytes().len());
-                largest = largest.max(input.buffer.len());
+            assert_eq!((input.bytes(), input.buffer.len()), (&b"early"[..], 1024));
+            for (burst, reads, size) in [
+                // The first read takes 1024 bytes, the others the size of a busy connection.
+                (200_000, 5, AHEAD),
+                (200_000, 4, AHEAD),
+                (40_000, 1, AHEAD),
+                (5_000, 1, AHEAD / 2),
+                (5_000, 1, AHEAD / 4),
+                (5_000, 1, AHEAD / 8),
+                (5_000, 1, AHEAD / 8),
+                // A read that fills the buffer may have left something behind.
+                (8_192, 1, AHEAD / 4),
+                (10, 1, AHEAD / 8),
+                (10, 1, AHEAD / 16),
+                (10, 1, 2048),
+                (10, 1, 1024),
+                (0, 0, 1024),
+            ] {
+                let early = input.bytes().len();
+                let taken = take_all(&mut input, burst);
+                assert_eq!(taken, (early + burst, reads), "{burst} {tells}");
+                assert_eq!(input.buffer.len(), size, "{burst} {tells}");
             }
-            assert_eq!((taken, largest, input.buffer.len()), (200_005, AHEAD, 1024), "{tells}");
         }
     }
 
