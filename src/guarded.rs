@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs code that may call user code. A panic becomes an error with its text.
 ///
 /// No lock of this crate is held while such code runs, so a panic leaves no half-changed state behind.
+#[inline]
 pub(crate) fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|panic| {
         let text = format!("panicked: {}", panic_text(panic.as_ref()));
@@ -20,6 +21,7 @@ pub(crate) fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Drops a value of the user's. A panic of its destructor is reported by the panic hook and otherwise
 /// ignored.
+#[inline]
 pub(crate) fn drop_guarded<T>(value: T) {
     let _ = guarded(|| drop(value));
 }

@@ -86,6 +86,7 @@ impl Json {
     ///
     /// A text that starts with a digit stays text, as in python-engineio: numbers, and ids that look like
     /// numbers, are rarely meant as JSON.
+    #[inline]
     pub(crate) fn message(&self, text: String) -> Message {
         if !self.decode || text.starts_with(|first: char| first.is_ascii_digit()) {
             return Message::Text(text);

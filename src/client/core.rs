@@ -273,6 +273,7 @@ impl Core {
         self.session().ok_or(Error::SocketIsClosed)?.send_all(packets, when_full)
     }
 
+    #[inline]
     fn packet(&self, message: Message) -> Result<Packet> {
         Ok(match message {
             Message::Text(text) => Packet::Text(text),

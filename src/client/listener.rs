@@ -113,24 +113,30 @@ impl Listener for ClientListener {
         !self.refused
     }
 
-    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
+    fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>) {
         let json = &self.core.options.json;
-        let message = match packet {
-            Packet::Text(text) => {
-                if json.decode {
-                    // Decoding may take long: the codec may be the user's, and the text may have any length.
-                    before();
+        let mut lease = None;
+        for packet in packets {
+            let message = match packet {
+                Packet::Text(text) => {
+                    if json.decode {
+                        // Decoding may take long: the codec may be the user's, and the text may have any
+                        // length.
+                        lease = None;
+                        before();
+                    }
+                    json.message(text)
                 }
-                json.message(text)
+                Packet::Binary(bytes) => Message::Binary(bytes),
+                _ => continue,
+            };
+            let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
+            let handler = lease.get_or_insert_with(|| self.core.handlers.message.lease(before));
+            self.report("message", handler.call(&self.client, message, before));
+            if let Some(event) = event {
+                lease = None;
+                self.publish(&event, Duration::ZERO, before);
             }
-            Packet::Binary(bytes) => Message::Binary(bytes),
-            _ => return,
-        };
-        let event = self.core.subscriptions.any().then(|| Event::Message(message.clone()));
-        let result = self.core.handlers.message.call(&self.client, message, before);
-        self.report("message", result);
-        if let Some(event) = event {
-            self.publish(&event, Duration::ZERO, before);
         }
     }
 

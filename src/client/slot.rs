@@ -1,7 +1,6 @@
 //! The registered handlers, and the function for packets. Only this file calls them.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Client;
 use crate::event::Reason;
@@ -10,7 +9,7 @@ use crate::logger::{Logger, log};
 use crate::message::Message;
 use crate::observation::{Direction, PacketHook, PacketInfo, PacketObserver};
 use crate::session::BeforeHandler;
-use crate::sync::{Mutex, Signal, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, Signal, lock};
 
 type Handler<T> = Box<dyn FnMut(&Client, T) -> Result<(), String> + Send>;
 
@@ -47,23 +46,33 @@ impl Handlers {
 /// A place for one handler. The handler is taken out while it runs, so that no lock is held meanwhile.
 pub(super) struct Slot<T> {
     state: Mutex<SlotState<T>>,
+    /// Set while the slot holds the successor of a handler that is taken out.
+    succeeded: AtomicBool,
     free: Signal,
 }
 
 struct SlotState<T> {
     handler: Option<Handler<T>>,
-    running: bool,
+    /// Set while there is a lease.
+    leased: bool,
 }
 
 impl<T> Slot<T> {
     fn new() -> Self {
-        Slot { state: Mutex::new(SlotState { handler: None, running: false }), free: Signal::default() }
+        Slot {
+            state: Mutex::new(SlotState { handler: None, leased: false }),
+            succeeded: AtomicBool::new(false),
+            free: Signal::default(),
+        }
     }
 
     /// Registers a handler, which replaces the previous one. A previous handler that is running is not
     /// interrupted.
     pub(super) fn set(&self, handler: Handler<T>) {
-        let former = lock(&self.state).handler.replace(handler);
+        let mut state = lock(&self.state);
+        let former = state.handler.replace(handler);
+        self.succeeded.store(state.leased, Ordering::Relaxed);
+        drop(state);
         // The previous handler is dropped without the lock, because it may own values of the user's.
         drop(former);
     }
@@ -71,33 +80,83 @@ impl<T> Slot<T> {
     /// True if a call would run a handler, or wait for one.
     pub(super) fn is_set(&self) -> bool {
         let state = lock(&self.state);
-        state.handler.is_some() || state.running
+        state.handler.is_some() || state.leased
     }
 
-    /// Runs the handler, if there is one, and `before` ahead of it. Returns its failure.
-    ///
-    /// If the handler is still running for an earlier connection, this waits for it, without a time limit.
-    /// This happens when a disconnect handler has connected again, or runs longer than `connect` waits for
-    /// it.
+    /// Runs the handler for one event, and `before` ahead of it. Returns its failure.
     pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), Failure> {
+        self.lease(before).call(client, event, before)
+    }
+
+    /// Takes the handler out for several calls. Two locks for each call would take much of a short message's
+    /// time.
+    ///
+    /// If the handler is still running for an earlier connection, this waits for it, without a time limit,
+    /// and calls `before` ahead of that. This happens when a disconnect handler has connected again, or runs
+    /// longer than `connect` waits for it.
+    pub(super) fn lease(&self, before: BeforeHandler<'_>) -> Lease<'_, T> {
         let mut state = lock(&self.state);
-        if state.running {
+        if state.leased {
             drop(state);
             before();
-            state = self.free.wait_while(lock(&self.state), None, |state| state.running);
+            state = self.free.wait_while(lock(&self.state), None, |state| state.leased);
         }
-        let Some(mut handler) = state.handler.take() else { return Ok(()) };
-        state.running = true;
-        drop(state);
+        state.leased = true;
+        Lease { slot: self, handler: state.handler.take() }
+    }
+}
+
+/// A handler that is taken out of its slot, until the lease is dropped. Its owner drops it before it runs
+/// other user code, or waits for anything else: another connection may wait for the handler.
+pub(super) struct Lease<'a, T> {
+    slot: &'a Slot<T>,
+    handler: Option<Handler<T>>,
+}
+
+impl<T> Lease<'_, T> {
+    /// Runs the handler that is registered now, if there is one, and `before` ahead of it. Returns its
+    /// failure.
+    pub(super) fn call(
+        &mut self,
+        client: &Client,
+        event: T,
+        before: BeforeHandler<'_>,
+    ) -> Result<(), Failure> {
+        let ahead = self.succeed();
+        let Some(handler) = &mut self.handler else { return ahead };
         before();
         let result = guarded(|| handler(client, event)).map_err(Failure::Panic);
-        let mut state = lock(&self.state);
-        state.running = false;
-        // A handler that was registered meanwhile takes precedence.
-        let former = if state.handler.is_none() { state.handler.replace(handler) } else { Some(handler) };
-        self.free.notify_one(state);
-        guarded(|| drop(former)).map_err(Failure::Panic)?;
+        // The handler may have registered its successor.
+        ahead.and(self.succeed())?;
         result?.map_err(Failure::Error)
+    }
+
+    /// Exchanges the handler for its successor, if one was registered. Returns a panic of its drop.
+    #[inline]
+    fn succeed(&mut self) -> Result<(), Failure> {
+        if !self.slot.succeeded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut state = lock(&self.slot.state);
+        self.slot.succeeded.store(false, Ordering::Relaxed);
+        let former = std::mem::replace(&mut self.handler, state.handler.take());
+        drop(state);
+        guarded(|| drop(former)).map_err(Failure::Panic)
+    }
+}
+
+impl<T> Drop for Lease<'_, T> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.slot.state);
+        let mut former = self.handler.take();
+        // A successor takes precedence.
+        if state.handler.is_none() {
+            std::mem::swap(&mut state.handler, &mut former);
+        }
+        self.slot.succeeded.store(false, Ordering::Relaxed);
+        state.leased = false;
+        self.slot.free.notify_one(state);
+        drop_guarded(former);
     }
 }
 
@@ -219,6 +278,45 @@ mod tests {
         let panic = Failure::Panic("panicked: what the handler held".into());
         assert_eq!(call(&slot, &Client::new(), ()), Err(panic));
         assert_eq!(call(&slot, &Client::new(), ()), Ok(()));
+    }
+
+    #[test]
+    fn a_lease_runs_the_handler_that_is_registered_at_the_time_of_the_call() {
+        let (client, slot) = (Client::new(), Slot::new());
+        let handler = |name: &'static str| Box::new(move |_: &Client, ()| Err(name.to_owned()));
+        let mut lease = slot.lease(&mut || {});
+        assert_eq!(lease.call(&client, (), &mut || panic!("there is no handler")), Ok(()));
+        for name in ["first", "second"] {
+            slot.set(handler(name));
+            assert_eq!(lease.call(&client, (), &mut || {}), Err(Failure::Error(name.into())));
+            assert_eq!(lease.call(&client, (), &mut || {}), Err(Failure::Error(name.into())));
+        }
+        slot.set(handler("skipped"));
+        slot.set(handler("third"));
+        drop(lease);
+        assert_eq!(call(&slot, &client, ()), Err(Failure::Error("third".into())));
+    }
+
+    #[test]
+    fn handlers_that_a_lease_replaces_are_dropped_at_once() {
+        let (slot, held) = (Slot::new(), std::sync::Arc::new(()));
+        let client = Client::new();
+        let count = || std::sync::Arc::strong_count(&held) - 1;
+        let set = || {
+            let held = held.clone();
+            slot.set(Box::new(move |_, ()| {
+                let _ = &held;
+                Ok(())
+            }));
+        };
+        set();
+        let mut lease = slot.lease(&mut || {});
+        set();
+        assert_eq!((lease.call(&client, (), &mut || {}), count()), (Ok(()), 1));
+        set();
+        assert_eq!(count(), 2);
+        drop(lease);
+        assert_eq!(count(), 1);
     }
 
     #[test]

@@ -81,6 +81,7 @@ impl Packet {
 
     /// The payload of the packet's frame: the digit of the type, which a binary message does not have, and
     /// the data.
+    #[inline]
     pub(crate) fn parts(&self) -> (Option<u8>, &[u8]) {
         match self {
             Packet::Binary(bytes) => (None, bytes),
@@ -89,6 +90,7 @@ impl Packet {
     }
 
     /// The size of the payload of the packet's frame, in bytes.
+    #[inline]
     pub(crate) fn frame_len(&self) -> usize {
         match self {
             Packet::Binary(bytes) => bytes.len(),
@@ -105,11 +107,13 @@ impl Packet {
     }
 
     /// The memory that the packet takes, in bytes.
+    #[inline]
     pub(crate) fn memory(&self) -> usize {
         size_of::<Packet>() + self.frame_len()
     }
 
     /// True for the user's messages, text and binary, and false for the packets that keep a session going.
+    #[inline]
     pub(crate) fn is_message(&self) -> bool {
         matches!(self, Packet::Text(_) | Packet::Binary(_))
     }

@@ -126,6 +126,7 @@ impl Inbox {
 
     /// Takes a message of the reader's batch out of the inbox, because its handler is called now. Returns
     /// false if it must not be delivered.
+    #[inline]
     pub(super) fn deliver(&self, message: &Packet) -> bool {
         self.bytes.fetch_sub(message.memory(), Ordering::SeqCst);
         // This pairs with `stand_in`: either this thread sees that the stand-in pauses, or the stand-in sees

@@ -84,8 +84,8 @@ pub(crate) type BeforeHandler<'a> = &'a mut dyn FnMut();
 pub(crate) trait Listener: Send + 'static {
     /// Called when the connection is up. `false` refuses the connection: it then delivers no messages.
     fn connected(&mut self, before: BeforeHandler<'_>) -> bool;
-    /// Called for each text or binary message.
-    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>);
+    /// Called with text and binary messages. It takes all of them, one after the other.
+    fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>);
     /// Called when the connection is over.
     fn ended(&mut self, ending: Ending);
     /// Called when the session's other threads have ended too.
@@ -191,6 +191,7 @@ impl Session {
 
     /// Sends a message: from the calling thread if the connection is idle, through the writer thread
     /// otherwise.
+    #[inline]
     pub(crate) fn send(self: &Arc<Self>, packet: Packet, when_full: WhenFull) -> Result<()> {
         self.check(&packet)?;
         self.give(Parcel::One(packet), when_full)
@@ -209,6 +210,7 @@ impl Session {
         self.give(Parcel::Group(packets), when_full)
     }
 
+    #[inline]
     fn give(self: &Arc<Self>, parcel: Parcel, when_full: WhenFull) -> Result<()> {
         // The writer thread cannot wait for itself, in a destructor of the user's.
         let when_full = if writer::is_writer() { WhenFull::Exceed } else { when_full };
@@ -223,6 +225,7 @@ impl Session {
     }
 
     /// Refuses a message that this connection cannot carry.
+    #[inline]
     fn check(&self, packet: &Packet) -> Result<()> {
         let size = match self.transport.kind() {
             TransportKind::Polling => {

@@ -31,6 +31,8 @@ pub(super) struct Outbox {
     direct: bool,
     /// Set when packets have come since the last direct write, so that the next message may be an answer.
     answering: AtomicBool,
+    /// Set while the reader delivers several messages. The writer writes their answers in batches.
+    batching: AtomicBool,
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
     work: Signal,
@@ -82,12 +84,14 @@ impl OutboxState {
     }
 
     /// Counts a packet and its memory as accepted.
+    #[inline]
     fn accept(&mut self, packet: &Packet) {
         self.ledger.accept(u64::from(packet.is_message()));
         self.bytes += packet.memory();
     }
 
     /// Accepts a packet and queues it.
+    #[inline]
     fn push(&mut self, packet: Packet) {
         self.accept(&packet);
         self.queue.push_back(packet);
@@ -110,6 +114,7 @@ impl Outbox {
             limit,
             direct,
             answering: AtomicBool::new(false),
+            batching: AtomicBool::new(false),
             state: Mutex::new(OutboxState {
                 ledger: Ledger::default(),
                 queue: VecDeque::new(),
@@ -133,6 +138,11 @@ impl Outbox {
     /// Records that packets have come, so that the next message may be an answer.
     pub(super) fn expect_answer(&self) {
         self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Records whether the reader delivers several messages, whose answers are to be written together.
+    pub(super) fn batch_answers(&self, batching: bool) {
+        self.batching.store(batching, Ordering::Relaxed);
     }
 
     /// True if a thread waits for room or for a flush.

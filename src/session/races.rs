@@ -72,9 +72,11 @@ impl Listener for Handlers {
         self.chance.below(16) != 0
     }
 
-    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
-        let Packet::Text(number) = packet else { panic!("{packet:?}") };
-        self.tell(Told::Message(number.parse().unwrap()), before);
+    fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>) {
+        for packet in packets {
+            let Packet::Text(number) = packet else { panic!("{packet:?}") };
+            self.tell(Told::Message(number.parse().unwrap()), before);
+        }
     }
 
     fn ended(&mut self, ending: Ending) {

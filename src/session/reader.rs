@@ -17,6 +17,10 @@ use crate::session::inbox::Next;
 use crate::stats::Traffic;
 use crate::sync::{Ordering, thread};
 
+/// The most messages that are delivered before the writer gets its turn. Measured with answers to messages of
+/// 16 bytes: with 128, client and server begin to work by turns; with 32, switches of threads cost more.
+const PART: usize = 100;
+
 /// Runs the reader thread: the connect handler, every message in order, the disconnect handler.
 pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>) {
     // A panic here must not keep the end from the listener.
@@ -82,16 +86,19 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
                 }
             }
         }
-        while let Some(packet) = batch.pop_front() {
-            if session.inbox.deliver(&packet) {
-                listener.message(packet, &mut before_handler);
+        session.outbox.batch_answers(batch.len() > 1);
+        while !batch.is_empty() {
+            let part = batch.drain(..batch.len().min(PART));
+            let mut part = part.filter(|packet| session.inbox.deliver(packet));
+            listener.messages(&mut part, &mut before_handler);
+            if session.outbox.bytes() > 0 {
+                // The writer writes the handlers' answers, and the server works on them, while the next
+                // messages are delivered. Without a yield, on a busy CPU, all of them would wait for each
+                // other by turns.
+                thread::yield_now();
             }
         }
-        if session.outbox.bytes() > 0 {
-            // The handlers' answers are written while the next messages come. Without a yield, on a busy CPU,
-            // reader and writer take turns in waiting for each other.
-            thread::yield_now();
-        }
+        session.outbox.batch_answers(false);
     }
 }
 

@@ -5,6 +5,7 @@ mod late_watchdog;
 mod outbox;
 mod waits;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -54,10 +55,12 @@ impl Listener for Reporter {
         self.accept
     }
 
-    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
-        self.prepare(before);
-        (self.on_message)(&self.session, &packet);
-        self.happened.send(Happened::Message(packet)).unwrap();
+    fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>) {
+        for packet in packets {
+            self.prepare(before);
+            (self.on_message)(&self.session, &packet);
+            self.happened.send(Happened::Message(packet)).unwrap();
+        }
     }
 
     fn ended(&mut self, ending: Ending) {
@@ -98,6 +101,15 @@ const QUIET: Setup = Setup {
 };
 
 fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 'static) -> Fixture {
+    start_with(setup, VecDeque::new(), on_message)
+}
+
+/// Starts a session with packets that came with the handshake.
+fn start_with(
+    setup: &Setup,
+    early: VecDeque<Packet>,
+    on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 'static,
+) -> Fixture {
     let (transport, server) = pair();
     let json = format!(r#"{{"sid":"s","pingInterval":{},"pingTimeout":{}}}"#, setup.interval, setup.timeout);
     let options = SessionOptions {
@@ -110,7 +122,7 @@ fn start(setup: &Setup, on_message: impl FnMut(&Arc<Session>, &Packet) + Send + 
         observer: None,
     };
     let handshake = Handshake::parse(&json).unwrap();
-    let session = Session::new(Box::new(transport), handshake, Default::default(), options);
+    let session = Session::new(Box::new(transport), handshake, early, options);
     let (sender, happened) = unbounded();
     let listener = Reporter {
         session: session.clone(),
@@ -154,6 +166,22 @@ fn everything_happens_in_order_and_once() {
     }
     f.expect_end(Reason::ServerDisconnect);
     assert!(matches!(f.session.send(text("late"), WhenFull::Wait), Err(Error::SocketIsClosed)));
+}
+
+#[test]
+fn only_the_answer_to_a_single_message_is_written_by_its_handler() {
+    for messages in [1, 2, 500] {
+        let early = (0..messages).map(text).collect();
+        let answer = |session: &Arc<Session>, packet: &Packet| {
+            session.send(packet.clone(), WhenFull::Wait).unwrap();
+        };
+        let f = start_with(&QUIET, early, answer);
+        for i in 0..messages {
+            assert_eq!(f.server.receive(), text(i));
+        }
+        assert_eq!(f.server.direct(), usize::from(messages == 1), "{messages} messages");
+        f.session.close(Reason::ClientDisconnect);
+    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Signal {
     }
 
     /// Releases the lock and wakes one waiting thread.
+    #[inline]
     pub(crate) fn notify_one<T>(&self, guard: MutexGuard<'_, T>) {
         let wake = self.update(|sleepers| (sleepers % WOKEN > 0).then(|| sleepers - 1 + WOKEN));
         // The lock is released first, because the woken thread needs it.
@@ -92,6 +93,7 @@ impl Signal {
     }
 
     /// Changes the count. Returns false if `change` returns `None`.
+    #[inline]
     fn update(&self, change: impl FnMut(u64) -> Option<u64>) -> bool {
         self.sleepers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change).is_ok()
     }

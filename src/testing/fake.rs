@@ -32,6 +32,8 @@ struct Line {
     silenced: bool,
     /// The number of messages that the client has received.
     taken: usize,
+    /// The number of packets that the client has written by `try_send`.
+    direct: usize,
 }
 
 struct Shared {
@@ -114,6 +116,11 @@ impl Server {
     pub(crate) fn wait_until_closed(&self) {
         let open = |line: &Line| !line.sent.contains(&Packet::Close) && !line.closed;
         drop(self.0.changed.wait_while(lock(&self.0.line), None, open));
+    }
+
+    /// The number of packets that were written by the thread that sent them.
+    pub(crate) fn direct(&self) -> usize {
+        lock(&self.0.line).direct
     }
 
     /// The number of messages that the client has received.
@@ -238,6 +245,7 @@ impl Transport for Fake {
             line.half = Some(packet.clone());
             return Ok(TrySend::Unflushed);
         }
+        line.direct += 1;
         line.accept(packet.clone(), progress);
         self.0.changed.notify_all(line);
         Ok(TrySend::Sent)

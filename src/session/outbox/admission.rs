@@ -56,6 +56,7 @@ pub(in crate::session) enum Admission {
 
 impl Outbox {
     /// Accepts messages, or returns the error that refuses them.
+    #[inline]
     pub(in crate::session) fn admit(&self, parcel: Parcel, when_full: WhenFull) -> Result<Admission> {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
@@ -145,9 +146,11 @@ impl Outbox {
     /// True if the calling thread is to write its message itself.
     fn is_to_write_directly(&self, state: &OutboxState) -> bool {
         self.can_write(state)
+            && !self.batching.load(Ordering::Relaxed)
             && (self.answering.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write))
     }
 
+    #[inline]
     fn push(&self, mut state: MutexGuard<'_, OutboxState>, parcel: Parcel) -> Admission {
         match parcel {
             Parcel::One(packet) => state.push(packet),
@@ -158,6 +161,7 @@ impl Outbox {
 
     /// Wakes the writer if no thread has the turn. At the end of a turn of its own the writer looks for work
     /// itself.
+    #[inline]
     pub(super) fn wake_writer(&self, mut state: MutexGuard<'_, OutboxState>) -> Admission {
         if !std::mem::replace(&mut state.has_writer, true) {
             return Admission::First;

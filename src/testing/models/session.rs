@@ -29,10 +29,12 @@ impl Listener for Recorder {
         true
     }
 
-    fn message(&mut self, packet: Packet, before: BeforeHandler<'_>) {
-        before();
-        (self.on_message)(&self.session);
-        self.log.tell(Told::Message(packet));
+    fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>) {
+        for packet in packets {
+            before();
+            (self.on_message)(&self.session);
+            self.log.tell(Told::Message(packet));
+        }
     }
 
     fn ended(&mut self, ending: Ending) {

@@ -4,6 +4,7 @@
 pub(super) type Mask = [u8; 4];
 
 /// Masks a part of a frame's payload, which begins at `offset` of the payload.
+#[inline]
 pub(super) fn mask(part: &mut [u8], mut mask: Mask, offset: usize) {
     mask.rotate_left(offset % size_of::<Mask>());
     // A compiler masks several words at once.

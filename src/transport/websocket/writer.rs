@@ -241,6 +241,7 @@ impl Writer {
     }
 
     /// Begins a packet: the head of its frame is put into the buffer, unless it is compressed.
+    #[inline]
     fn begin(&mut self, packet: &Packet) -> Position {
         let opcode = if matches!(packet, Packet::Binary(_)) { Data::Binary } else { Data::Text };
         let length = packet.frame_len();
@@ -253,6 +254,7 @@ impl Writer {
     }
 
     /// Puts the next piece of a packet into the buffer. Returns true if it was the last one.
+    #[inline]
     fn step(&mut self, packet: &Packet, position: &mut Position) -> bool {
         let (digit, data) = packet.parts();
         let (digit, rest) = match position.done {
@@ -333,6 +335,7 @@ fn put_head(buffer: &mut Vec<u8>, opcode: OpCode, mask: Option<Mask>, length: us
     format(buffer, &FrameHeader { opcode, mask, ..FrameHeader::default() }, length);
 }
 
+#[inline]
 fn format(buffer: &mut Vec<u8>, header: &FrameHeader, length: usize) {
     // Writing to memory does not fail.
     let _ = header.format(length as u64, buffer);
