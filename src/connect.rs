@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ureq::http::header::AUTHORIZATION;
+use url::Url;
 
 use crate::error::{Error, Result};
 use crate::logger::log;
@@ -36,12 +37,12 @@ pub(crate) struct Memory {
     /// Set after an upgrade, until a websocket fails that is the start of a connection.
     upgraded: Arc<AtomicBool>,
     /// The URL of the last connection, without its query.
-    connected_to: Arc<Mutex<Option<String>>>,
+    connected_to: Arc<Mutex<Option<Url>>>,
 }
 
 impl Memory {
-    fn knows(&self, base: &str) -> bool {
-        lock(&self.connected_to).as_deref() == Some(base)
+    fn knows(&self, base: &Url) -> bool {
+        lock(&self.connected_to).as_ref() == Some(base)
     }
 }
 
@@ -119,7 +120,7 @@ impl Plan {
         if let Some(socket) = endpoint.socket() {
             check_socket(socket).map_err(|reason| Error::InvalidUrl { url: endpoint.to_string(), reason })?;
         }
-        if endpoint.drops_path() && !memory.knows(&endpoint.base()) {
+        if endpoint.drops_path() && !memory.knows(endpoint.base()) {
             // The path itself may hold a secret, so it is not logged.
             let what = "the path of the URL is not used; the option `path` sets it";
             options.logger.warn_user(format_args!("connecting to {endpoint}: {what}"));
@@ -213,11 +214,11 @@ impl Plan {
             dial: DialSettings { socket, ..self.options.dial.clone() },
             zone: self.endpoint.zone().map(str::to_owned),
             logger: self.options.logger.clone(),
-            known: self.memory.knows(&base),
+            known: self.memory.knows(base),
         };
-        let http = HttpClient::new(settings, &base)?;
+        let http = HttpClient::new(settings, base)?;
         attempt.register(&http)?;
-        if let Some(proxy) = http.proxy(&base) {
+        if let Some(proxy) = http.proxy(base) {
             log!(self.options.logger, Info, "connecting through {proxy}");
         }
         Ok(http)
@@ -385,7 +386,7 @@ impl Way for Plan {
             let e = self.at_socket(e);
             if self.endpoint.drops_path() { about_path(e) } else { e }
         })?;
-        *lock(&self.memory.connected_to) = Some(self.endpoint.base());
+        *lock(&self.memory.connected_to) = Some(self.endpoint.base().clone());
         Ok(connected)
     }
 }

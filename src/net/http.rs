@@ -1,9 +1,10 @@
 use std::fmt;
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::header::{
     CONNECTION, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -29,6 +30,10 @@ const POST_BODY: usize = 1 << 20;
 /// The `User-Agent` of requests, unless the user sets one.
 const DEFAULT_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
+
+/// The configuration without an agent of the user's. It is made once, because ureq reads the environment for
+/// a proxy meanwhile, which is our own part.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| Agent::config_builder().proxy(None).build());
 
 /// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
 ///
@@ -70,17 +75,17 @@ pub(crate) struct Upgraded {
 
 impl HttpClient {
     /// Creates a client for the server at `url`.
-    pub(crate) fn new(mut settings: HttpSettings, url: &str) -> Result<Self> {
+    pub(crate) fn new(mut settings: HttpSettings, url: &Url) -> Result<Self> {
         let config = match &settings.agent {
             Some(lender) => lender.config().clone(),
-            None => Agent::config_builder().proxy(None).build(),
+            None => CONFIG.clone(),
         };
         if settings.agent.is_some() {
             settings.tls = settings.tls.with_agent(config.tls_config());
         }
         let user_agent = agent::wants_default_user_agent(&config).then_some(DEFAULT_USER_AGENT);
         settings.timeout = agent::shorter(settings.timeout, &config);
-        let home = Url::parse(url).map_err(|e| Error::connection(e.to_string()))?;
+        let home = url.clone();
         let link = Arc::new(Link::new(&mut settings, home.clone()));
         let agent = UserAgent {
             lanes: Lanes::new(config, &link),
@@ -125,8 +130,8 @@ impl HttpClient {
     }
 
     /// The proxy that requests to `url` go through, for the log.
-    pub(crate) fn proxy(&self, url: &str) -> Option<impl fmt::Display> {
-        url.parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())
+    pub(crate) fn proxy(&self, url: &Url) -> Option<impl fmt::Display> {
+        url.as_str().parse::<Uri>().ok().and_then(|uri| self.0.link.routes.find(&uri).ok().flatten())
     }
 
     pub(crate) fn activity(&self) -> &Arc<LastActivity> {
@@ -134,11 +139,11 @@ impl HttpClient {
     }
 
     /// Sends a GET, which may take as long as each of its steps ends within the request timeout.
-    pub(crate) fn get(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
+    pub(crate) fn get(&self, url: &Url, max_body: usize) -> Result<Response, HttpError> {
         self.get_openly(url, max_body).map_err(|e| e.without_sid(url))
     }
 
-    fn get_openly(&self, url: &str, max_body: usize) -> Result<Response, HttpError> {
+    fn get_openly(&self, url: &Url, max_body: usize) -> Result<Response, HttpError> {
         let answer = self.0.send(url, &Request::default());
         let answer = answer.map_err(|failure| self.unanswered(failure, url))?;
         read(answer, max_body)?.map_err(|failure| failure.told(failed))
@@ -146,7 +151,7 @@ impl HttpClient {
 
     /// Builds the error for a request of the handshake. If the server is known, the URL and the options are
     /// right, and the error does not ask about them.
-    fn unanswered(&self, failure: Failure, url: &str) -> HttpError {
+    fn unanswered(&self, failure: Failure, url: &Url) -> HttpError {
         let HttpSettings { known, tls, .. } = &*self.0.settings;
         failure.told(|error, start| match known {
             true => failed(error, start),
@@ -158,7 +163,7 @@ impl HttpClient {
     /// silent for too long.
     pub(crate) fn poll(
         &self,
-        url: &str,
+        url: &Url,
         server: &Arc<dyn TimeLeft>,
         max_body: usize,
     ) -> Result<Option<Response>, HttpError> {
@@ -182,7 +187,7 @@ impl HttpClient {
     /// until `deadline`.
     pub(crate) fn post(
         &self,
-        url: &str,
+        url: &Url,
         content_type: &'static str,
         body: &[u8],
         deadline: Option<Instant>,
@@ -198,7 +203,7 @@ impl HttpClient {
     /// and the user's `headers` do not.
     pub(crate) fn upgrade(
         &self,
-        url: &str,
+        url: &Url,
         key: &str,
         extensions: Option<HeaderValue>,
         headers: &[(HeaderName, HeaderValue)],

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
 
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use url::Url;
 
 use super::body;
 use super::excerpt;
@@ -35,7 +35,7 @@ impl HttpError {
     }
 
     /// Hides the session id of the request to `url`.
-    pub(super) fn without_sid(self, url: &str) -> Self {
+    pub(super) fn without_sid(self, url: &Url) -> Self {
         HttpError { error: without_sid(self.error, url), ..self }
     }
 }
@@ -59,13 +59,12 @@ pub(super) fn refused(answer: Answer) -> HttpError {
 }
 
 /// The session id in the URL of a request. Whoever reads it in a log can take over the session.
-fn sid(url: &str) -> Cow<'_, str> {
-    let pair = url.split(['?', '&']).find_map(|pair| pair.strip_prefix("sid=")).unwrap_or_default();
-    percent_decode_str(pair).decode_utf8_lossy()
+fn sid(url: &Url) -> Cow<'_, str> {
+    url.query_pairs().find(|(name, _)| name == "sid").map(|(_, sid)| sid).unwrap_or_default()
 }
 
 /// Hides the session id of the request to `url` in the text of an error and in the server's JSON.
-pub(crate) fn without_sid(mut error: Error, url: &str) -> Error {
+pub(crate) fn without_sid(mut error: Error, url: &Url) -> Error {
     let sid = sid(url);
     // Texts have control characters, which an id may have too, as escapes.
     let escaped = sid.escape_debug().to_string();
@@ -151,14 +150,14 @@ fn advice(status: u16, said: &str) -> &'static str {
 
 /// Builds the error for a connection's first request, which fails if the URL is not that of an Engine.IO
 /// server, or if the server requires a client certificate.
-pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &str, has_identity: bool) -> HttpError {
+pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &Url, has_identity: bool) -> HttpError {
     use ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
     match error {
         ureq::Error::Timeout(_) => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if e.kind() == TimedOut => HttpError::reached(Error::Timeout { what: NO_ANSWER }),
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
-            let (question, certificate) = match url.starts_with("http://") {
+            let (question, certificate) = match url.scheme() == "http" {
                 true => ("does this port expect https:// or wss://, or is the path wrong?", ""),
                 false if has_identity => ("is the path right?", ""),
                 false => ("is the path right?", CERTIFICATE),

@@ -326,10 +326,11 @@ mod tests {
             proxy_tls: TlsSettings::default(),
             known: false,
         };
-        let client = HttpClient::new(http, &format!("http://{url}")).unwrap();
-        assert_eq!(client.get(&format!("http://{url}"), 100).unwrap().body, b"ok");
+        let url = |scheme| url::Url::parse(&format!("{scheme}://{url}")).unwrap();
+        let client = HttpClient::new(http, &url("http")).unwrap();
+        assert_eq!(client.get(&url("http"), 100).unwrap().body, b"ok");
         assert!(!is_built(&tls));
-        client.get(&format!("https://{url}"), 100).unwrap_err();
+        client.get(&url("https"), 100).unwrap_err();
         assert!(is_built(&tls), "the test looks at the wrong place");
         server.join().unwrap();
     }

@@ -132,9 +132,8 @@ pub(super) struct UserAgent {
 
 impl UserAgent {
     /// Sends a request, and follows redirects.
-    pub(super) fn send(&self, url: &str, request: &Request<'_>) -> Result<Answer, Failure> {
-        let url = Url::parse(url).map_err(|e| Failure::Redirect(Error::connection(e.to_string())))?;
-        let mut place = Place { url, redirected: false };
+    pub(super) fn send(&self, url: &Url, request: &Request<'_>) -> Result<Answer, Failure> {
+        let mut place = Place { url: url.clone(), redirected: false };
         let mut visited = Vec::new();
         let deadline = self.deadline(request);
         loop {

@@ -12,11 +12,9 @@ use super::user_url::{credentials, own_query, read_scheme, redacted, split_socke
 /// The path comes from the path option alone, as in python-engineio. The path of the user's URL is dropped.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// The origin, such as `http://host:port`. A default port is left out.
-    origin: String,
-    /// The path, which begins with a slash. Whether it also ends with one is the user's choice, or that of a
-    /// redirect.
-    path: String,
+    /// The origin and the path, and nothing else. Whether the path ends with a slash is the user's choice, or
+    /// that of a redirect.
+    base: Url,
     /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
     credentials: Option<(String, String)>,
@@ -74,20 +72,25 @@ impl Endpoint {
             return Err("it has no host".into());
         }
         let endpoint = Endpoint {
-            origin: url.origin().ascii_serialization(),
-            path: url.path().to_owned(),
             query: own_query(&url),
             credentials: credentials(&url)?,
             zone,
             socket,
             drops_path: !own_path.is_empty() && own_path != url.path().trim_matches('/'),
+            base: bare(url),
         };
-        // The url crate accepts hosts such as `a{b`, and URLs of any length. ureq refuses both.
-        if endpoint.origin.parse::<Uri>().is_err() {
-            return Err("its host has a character that is not allowed in a host name".into());
-        }
-        endpoint.request_url("", None, None).parse::<Uri>().map_err(|e| e.to_string())?;
+        endpoint.check()?;
         Ok(endpoint)
+    }
+
+    /// Checks that requests can be sent. The url crate accepts hosts such as `a{b`, and URLs of any length.
+    /// ureq refuses both.
+    fn check(&self) -> Result<(), String> {
+        let checked = self.request_url("", None, None).as_str().parse::<Uri>();
+        checked.map(drop).map_err(|e| match self.base.origin().ascii_serialization().parse::<Uri>() {
+            Ok(_) => e.to_string(),
+            Err(_) => "its host has a character that is not allowed in a host name".into(),
+        })
     }
 
     /// The endpoint of a session whose handshake a redirect led to `place`: its path, and its query without
@@ -96,8 +99,7 @@ impl Endpoint {
         let query = own_query(place);
         let is_kept = |pair: &&str| !timestamps || (*pair != "t" && !pair.starts_with("t="));
         Endpoint {
-            origin: place.origin().ascii_serialization(),
-            path: place.path().to_owned(),
+            base: bare(place.clone()),
             query: query.split_terminator('&').filter(is_kept).flat_map(|pair| [pair, "&"]).collect(),
             ..self.clone()
         }
@@ -105,19 +107,21 @@ impl Endpoint {
 
     /// The URL of a request of either transport, with the scheme `http` or `https`. The URL ends in a query
     /// parameter, so more can be appended with `&`.
-    pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> String {
-        let mut url = format!("{}{}?{}EIO=4", self.origin, self.path, self.query);
+    pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> Url {
+        let mut query = format!("{}EIO=4", self.query);
         let parameters = [("transport", Some(transport)), ("sid", sid), ("t", timestamp)];
         for (name, value) in parameters {
             if let Some(value) = value {
-                url.push('&');
-                url.push_str(name);
-                url.push('=');
+                query.push('&');
+                query.push_str(name);
+                query.push('=');
                 // A space becomes `%20`, because not every server reads `+` as a space.
                 let encoded = form_urlencoded::byte_serialize(value.as_bytes());
-                url.extend(encoded.map(|part| if part == "+" { "%20" } else { part }));
+                query.extend(encoded.map(|part| if part == "+" { "%20" } else { part }));
             }
         }
+        let mut url = self.base.clone();
+        url.set_query(Some(&query));
         url
     }
 
@@ -137,8 +141,8 @@ impl Endpoint {
     }
 
     /// The URL without a query.
-    pub(crate) fn base(&self) -> String {
-        format!("{}{}", self.origin, self.path)
+    pub(crate) fn base(&self) -> &Url {
+        &self.base
     }
 
     /// True if the user's URL has a path that is dropped.
@@ -151,8 +155,8 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.socket {
-            Some(socket) => write!(f, "unix://{} ({})", socket.display(), self.path),
-            None => write!(f, "{}{}", self.origin, self.path),
+            Some(socket) => write!(f, "unix://{} ({})", socket.display(), self.base.path()),
+            None => self.base.fmt(f),
         }
     }
 }
@@ -161,6 +165,16 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Endpoint({self})")
     }
+}
+
+/// The origin and the path of a URL.
+fn bare(mut url: Url) -> Url {
+    url.set_query(None);
+    url.set_fragment(None);
+    // These fail only for a URL without a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url
 }
 
 /// Checks the path option. Returns the path of requests, whatever slashes are around the option.

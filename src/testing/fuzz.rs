@@ -114,11 +114,10 @@ pub fn endpoint(data: &[u8]) {
                 secret(&format!("{endpoint} {endpoint:?}"), path);
             }
             let request = endpoint.request_url("polling", Some(sid), None);
-            assert!(request.parse::<ureq::http::Uri>().is_ok(), "{request}");
-            let parsed = url::Url::parse(&request).expect("a URL");
-            assert!(parsed.username().is_empty() && parsed.password().is_none(), "{request}");
-            assert!(request.starts_with(&parsed.origin().ascii_serialization()), "{request}");
-            let (name, value) = parsed.query_pairs().last().expect("a query");
+            assert!(request.as_str().parse::<ureq::http::Uri>().is_ok(), "{request}");
+            assert_eq!(url::Url::parse(request.as_str()).as_ref(), Ok(&request));
+            assert!(request.username().is_empty() && request.password().is_none(), "{request}");
+            let (name, value) = request.query_pairs().last().expect("a query");
             assert_eq!((&*name, &*value), ("sid", sid));
         }
         Err(e) => secret(&format!("{e} {e:?}"), &public),

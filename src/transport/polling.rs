@@ -6,6 +6,8 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use url::Url;
+
 use super::{
     BURST, BURST_BYTES, Progress, Transport, TransportError, TransportKind, TrySend, Written, check_size,
     timestamp,
@@ -30,7 +32,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Polling {
     http: HttpClient,
     /// The URL of the session, without the timestamp.
-    url: String,
+    url: Url,
     timestamps: bool,
     limits: PollingLimits,
     /// The received packets that were not handed on.
@@ -202,8 +204,12 @@ impl Polling {
         self.changed.notify_all(state);
     }
 
-    fn request_url(&self) -> String {
-        if self.timestamps { format!("{}&t={}", self.url, timestamp()) } else { self.url.clone() }
+    fn request_url(&self) -> Url {
+        let mut url = self.url.clone();
+        if self.timestamps {
+            url.query_pairs_mut().append_pair("t", &timestamp());
+        }
+        url
     }
 
     fn is_closed(&self) -> bool {

@@ -26,7 +26,7 @@ pub fn redirects(data: &[u8]) {
     let Some((options, rest)) = data.split_first() else { return };
     let mut lines = rest.split(|byte| *byte == b'\n');
     let Some(home) = lines.next().and_then(home) else { return };
-    let Ok(http) = HttpClient::new(settings(), home.as_str()) else { return };
+    let Ok(http) = HttpClient::new(settings(), &home) else { return };
     let status = STATUSES[usize::from(options % 5)];
     let post = (options & 0x80 != 0).then_some(("text/plain", &b"4message"[..]));
     let own = [(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SECRET))];
