@@ -34,7 +34,7 @@
 //! | thread | task |
 //! |---|---|
 //! | `eio-reader` | receives packets and runs the handlers |
-//! | `eio-writer` | writes queued messages, many at a time; it starts when a message first has to wait |
+//! | `eio-writer` | writes queued messages, many at a time; it starts when a packet first has to wait |
 //! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
 //! The watchdog starts before the first handler runs, or before the first event goes into a channel. All
@@ -60,7 +60,7 @@
 //! be dropped anywhere, even while a thread is ending.
 //!
 //! Two more kinds of threads can appear. A name lookup runs on its own thread while it lasts. The thread
-//! `eio-sigint` waits for Ctrl-C. It starts with the first connection of a client whose
+//! `eio-sigint` waits for Ctrl-C. It starts at the first call of `connect` of a client whose
 //! `ClientBuilder::handle_sigint` is not `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
@@ -117,7 +117,7 @@
 //! | messages that wait to be written (the outbox) | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler (the inbox) | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
-//! | memory of a message decoded as JSON | 16 MiB plus 32 times its text | fixed |
+//! | memory of a message decoded as JSON | 16 MiB plus 32 times the size of its text | fixed |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | your choice, at most 65,536 | [`Client::events`] |
