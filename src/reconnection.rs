@@ -95,7 +95,8 @@ pub enum ReconnectionEvent {
         /// The number of attempts that were made.
         attempts: u32,
     },
-    /// No more attempts follow, because the user has disconnected, connected, or dropped the last handle.
+    /// No more attempts follow, because the user has connected, disconnected, pressed Ctrl-C or dropped the
+    /// last handle.
     #[non_exhaustive]
     Cancelled {
         /// The number of attempts that were made.
