@@ -47,7 +47,7 @@ impl WebSocketOptions {
     ///
     /// The header replaces a header of the same name that comes from
     /// [`ConnectOptions::header`](crate::ConnectOptions::header), from the URL's credentials or from the
-    /// client itself. Several headers may have the same name.
+    /// client itself. Several of the added headers may have the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self

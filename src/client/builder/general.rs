@@ -28,8 +28,8 @@ impl ClientBuilder {
     /// A POST with a big message therefore gets through on a slow line. The bytes of a request may wait in
     /// the server's operating system, or in a proxy, before the server reads them. The limit for the answer
     /// is therefore longer by one second for each 4000 bytes of the request. The body of an answer must
-    /// arrive at 4000 bytes a second or more on average. It counts as stalled when it is later than that by
-    /// the time limit.
+    /// arrive at 4000 bytes a second or more on average. A body that falls behind this rate by the time limit
+    /// counts as stalled.
     ///
     /// A long poll has no such limit. It ends when the server has been silent for too long, even if the
     /// request is still being written.
@@ -311,9 +311,9 @@ impl ClientBuilder {
     }
 
     /// Prints nothing to stderr. Default: if this client has no [`logger`](Self::logger) of its own, and the
-    /// process has no logger or its maximum level is off, errors are printed to stderr, one line each. Such
-    /// errors are failed handlers, and misuse such as `wait` in a handler or a path in the URL. The error of a
-    /// connect handler is left out if [`connect`](Client::connect) returns it.
+    /// process has no logger or its maximum level is off, failed handlers and misuse, such as `wait` in a
+    /// handler or a path in the URL, are reported on stderr, one line each. The error of a connect handler is
+    /// not printed if [`connect`](Client::connect) returns it.
     ///
     /// This option does not change what loggers get. The panic hook always reports a panic of a handler on
     /// stderr.
