@@ -174,7 +174,7 @@ impl ClientBuilder {
     /// The first call of `connect` installs the signal handler. A program may have its own handler:
     ///
     /// - If your handler was installed before that call, with `signal-hook` or `ctrlc`, it runs, the clients
-    ///   disconnect, and the process continues.
+    ///   disconnect, and the process continues, even after a second Ctrl-C.
     /// - If your handler is installed later with `signal-hook`, it runs, and the clients disconnect. With
     ///   `Exit`, the process then ends, because the client does not see your handler. Use `Return` instead.
     /// - If your handler is installed later with `ctrlc::set_handler`, it replaces the handler of the
@@ -273,9 +273,9 @@ impl ClientBuilder {
     ///   wire, except that a pong may be written ahead of packets that were reported before it. If the
     ///   connection breaks, the last reported packets may not have arrived.
     ///
-    /// The function can run on several threads at once. Nothing is received or sent while it runs, so it must
-    /// return soon, and must not wait for this client. A panic is caught, and the first one is logged at
-    /// error.
+    /// The function can run on several threads at once. A thread neither receives nor sends while it runs the
+    /// function. The function must therefore return soon, and must not wait for this client. A panic is
+    /// caught, and the first one is logged at error.
     ///
     /// Without such a function, there is no cost. With it, every message is written by the writer thread, and
     /// [`Client::send`] never writes by itself. The round trip of a single message then takes longer, by the

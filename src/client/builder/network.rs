@@ -242,8 +242,8 @@ impl ClientBuilder {
     /// An entry may have a port, as in `example.org:8080`. Servers on the same machine need an entry too.
     ///
     /// The environment is read for each connection. An [agent](Self::http_agent) that has a proxy, or is set
-    /// to have none, takes precedence over the environment. This option takes precedence over both, and
-    /// `no_proxy` does not apply to it.
+    /// to have none, takes precedence over the environment. This option takes precedence over both, and the
+    /// variable `no_proxy` does not apply to it.
     ///
     /// # Examples
     ///
