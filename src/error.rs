@@ -53,7 +53,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// fn send(client: &Client, text: &str) -> engineio::Result<()> {
 ///     match client.send(text) {
-///         // By polling, such a text can only be sent as bytes.
+///         // Over polling, such a text can only be sent as bytes.
 ///         Err(Error::Separator) => client.send(text.as_bytes()),
 ///         Err(Error::MessageTooLarge { max, .. }) => {
 ///             eprintln!("left out: the server takes {max} bytes");

@@ -85,8 +85,8 @@ pub enum Event {
     /// The connection is over.
     Disconnect(Reason),
     /// A step of the [reconnection policy](crate::ClientBuilder::reconnection). Only the channels of
-    /// [`Client::events`](crate::Client::events) get this event. The function for it is
-    /// [`Reconnection::on_event`](crate::Reconnection::on_event).
+    /// [`Client::events`](crate::Client::events) get this event, because no handler exists for it.
+    /// [`Reconnection::on_event`](crate::Reconnection::on_event) sets a function for these steps.
     Reconnection(ReconnectionEvent),
 }
 
@@ -109,10 +109,11 @@ impl Event {
 
     /// True if the [reconnection policy](crate::ClientBuilder::reconnection) makes no more attempts after
     /// this event: it has given up, it was cancelled, or the client itself has ended the connection. A loop
-    /// over [`Client::events`](crate::Client::events) can end there. Your own
-    /// [`connect`](crate::Client::connect) cancels the policy as well, and makes a new connection.
+    /// over [`Client::events`](crate::Client::events) can end there. If your own call of
+    /// [`connect`](crate::Client::connect) has cancelled the policy, the events of a new connection follow.
     ///
-    /// Without a policy, every [`Disconnect`](Self::Disconnect) is the end of the only connection.
+    /// Without a policy, end the loop at every [`Disconnect`](Self::Disconnect), whatever this method
+    /// returns.
     ///
     /// # Examples
     ///

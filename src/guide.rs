@@ -43,9 +43,9 @@
 //!
 //! A handler gets the client as its first argument, so it needs no clone. It returns nothing, or a `Result`
 //! with any error that `?` converts to a `Box<dyn Error>`: see [`HandlerResult`](crate::HandlerResult). A
-//! closure that uses `?` names its return type, as the connect handler does here.
+//! closure that uses `?` has to name its return type, as the connect handler does here.
 //!
-//! Do not answer every message if the server does the same: the two would send to each other without an end.
+//! Do not answer every message if the server does the same: the two would send to each other forever.
 //!
 //! [`Client::send`](crate::Client::send) can be called on any thread. `Ok` means that the message was
 //! accepted. Messages are written in the order of the calls.
@@ -54,7 +54,8 @@
 //!
 //! [`Message::json`](crate::Message::json) parses a message into any type that implements `Deserialize`, and
 //! [`Client::send_json`](crate::Client::send_json) sends any value that implements `Serialize`. The derive
-//! macros need `cargo add serde --features derive`. The crate `serde_json` is `engineio::serde_json`.
+//! macros need `cargo add serde --features derive`. `engineio::serde_json` is a re-export of the crate
+//! `serde_json`.
 //!
 //! ```
 //! use engineio::Client;
@@ -119,8 +120,8 @@
 //!
 //! # Requests and answers
 //!
-//! Engine.IO has no answers: your messages say which answer belongs to which request, for example by an `id`.
-//! The message handler hands each answer to the thread that waits for it:
+//! Engine.IO does not relate messages to each other. Your messages have to say which answer belongs to which
+//! request, for example by an `id`. The message handler hands each answer to the thread that waits for it:
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -176,9 +177,9 @@
 //!
 //! # Errors
 //!
-//! [`Error`](crate::Error) has a table of the errors, and an example for each reaction. No call is running
-//! when a connection breaks, so the error that ended it is kept:
-//! [`Client::last_error`](crate::Client::last_error) returns it.
+//! [`Error`](crate::Error) has a table of the errors, and an example for each reaction. A connection may
+//! break while no method of the client is running. [`Client::last_error`](crate::Client::last_error)
+//! therefore keeps the error that ended the last connection.
 //!
 //! ```
 //! use engineio::Client;
@@ -353,9 +354,9 @@
 //!
 //! # End the program
 //!
-//! The end of `main` does not wait for messages that are still queued. End a program that sends with
-//! [`Client::disconnect`](crate::Client::disconnect), which writes them first, or with
-//! [`Client::flush`](crate::Client::flush):
+//! The end of `main` does not wait for messages that are still queued. A program that sends should end with
+//! [`Client::disconnect`](crate::Client::disconnect) or [`Client::flush`](crate::Client::flush), which wait
+//! until the queued messages are written:
 //!
 //! ```no_run
 //! use engineio::Client;
@@ -392,8 +393,8 @@
 //! }
 //! ```
 //!
-//! Ctrl-C during `connect` makes it return an error. The `?` then leaves the function before the data is
-//! saved: if your program has something to save by then, handle the error instead.
+//! If Ctrl-C is pressed during `connect`, the call returns an error, and the `?` leaves the function before
+//! the data is saved. If your program may have something to save by then, handle the error instead.
 //!
 //! With `.handle_sigint(false)`, the client does not handle the signal. The documentation of
 //! `ClientBuilder::handle_sigint` says what happens if your program has its own handler for the signal.

@@ -34,7 +34,7 @@
 //! | thread | task |
 //! |---|---|
 //! | `eio-reader` | receives packets and runs the handlers |
-//! | `eio-writer` | writes queued messages, many at a time; it starts when a message first has to wait |
+//! | `eio-writer` | writes queued messages, many at a time; it starts when a packet first has to wait |
 //! | `eio-watchdog` | receives while a handler occupies the reader, so that the server gets its pongs |
 //!
 //! The watchdog starts before the first handler runs, or before the first event goes into a channel. All
@@ -59,8 +59,8 @@
 //! writes nothing on the dropping thread: the writer thread writes the close packet. A client may therefore
 //! be dropped anywhere, even while a thread is ending.
 //!
-//! Two more kinds of threads can appear. A name lookup runs on its own thread while it lasts. The thread
-//! `eio-sigint` waits for Ctrl-C. It starts with the first connection of a client whose
+//! Two more kinds of threads can appear. Each name lookup runs on a thread of its own. The thread
+//! `eio-sigint` waits for Ctrl-C. It starts at the first call of `connect` of a client whose
 //! `ClientBuilder::handle_sigint` is not `Ignore`, and stays for the life of the process.
 //!
 //! # Life of a connection
@@ -73,9 +73,9 @@
 //! client itself has stopped reading. The time while the machine sleeps does count.
 //!
 //! When the connection has ended, the disconnect handler is called once with the [`Reason`], and
-//! [`Client::last_error`] returns the details. The handler may connect again, or a policy does so
-//! ([`ClientBuilder::reconnection`]), whose steps reach [`Client::events`] too. When the last handle of a
-//! client is dropped, its connection is closed.
+//! [`Client::last_error`] returns the details. The handler may connect again, or you can set a policy that
+//! does so ([`ClientBuilder::reconnection`]). [`Client::events`] also gets the steps of the policy. When the
+//! last handle of a client is dropped, its connection is closed.
 //!
 //! # Delivery
 //!
@@ -117,7 +117,7 @@
 //! | messages that wait to be written (the outbox) | 4 MiB | [`ClientBuilder::outbox_limit`] |
 //! | messages that wait for a handler (the inbox) | 4 MiB | [`ClientBuilder::inbox_limit`] |
 //! | size of a received message | 64 MiB | [`ClientBuilder::max_message_size`] |
-//! | memory of a message decoded as JSON | 16 MiB plus 32 times its text | fixed |
+//! | memory of a message decoded as JSON | 16 MiB plus 32 times the size of its text | fixed |
 //! | packets in a POST | 16 | [`ClientBuilder::packets_per_post`] |
 //! | size of a sent message | the server's `maxPayload` | the server |
 //! | events in an event channel | your choice, at most 65,536 | [`Client::events`] |
@@ -146,9 +146,9 @@
 //! No line contains a password, a cookie or a header, and control characters are written as escapes.
 //!
 //! If there is no logger, or if the maximum level is off, errors are printed to stderr, one line each, with
-//! all causes: `engineio: the message handler failed: …`. So is the warning that the path of a URL is not
-//! used. The error of a connect handler is left out if `connect` returns it. [`ClientBuilder::quiet`] turns
-//! these lines off. The text of a panic is always printed by the panic hook.
+//! all causes: `engineio: the message handler failed: …`. The warning that the path of a URL is not used is
+//! printed too. The error of a connect handler is not printed if `connect` returns it.
+//! [`ClientBuilder::quiet`] turns these lines off. The text of a panic is always printed by the panic hook.
 //!
 //! Some dependencies of this crate log through the same facade, and show what this crate hides. Keep their
 //! targets at info, as in `RUST_LOG=info,engineio=debug`:
@@ -158,7 +158,7 @@
 //! | `ureq` | hosts at debug, whole URLs with the session id at trace |
 //! | `ureq_proto` | requests and responses with all of their headers at trace |
 //! | `cookie_store` | cookies that are not `Secure` at debug |
-//! | `tungstenite` | the heads of websocket frames at trace |
+//! | `tungstenite` | the headers of websocket frames at trace |
 //!
 //! A logger that is passed to [`ClientBuilder::logger`] gets the lines of this crate only.
 //!

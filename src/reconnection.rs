@@ -95,7 +95,8 @@ pub enum ReconnectionEvent {
         /// The number of attempts that were made.
         attempts: u32,
     },
-    /// No more attempts follow, because the user has disconnected, connected, or dropped the last handle.
+    /// No more attempts follow, because the user has connected, disconnected, pressed Ctrl-C or dropped the
+    /// last handle.
     #[non_exhaustive]
     Cancelled {
         /// The number of attempts that were made.
@@ -197,8 +198,8 @@ impl Reconnection {
     /// Sets whether the policy also repeats a failed first `connect`, before that call returns. Default:
     /// false.
     ///
-    /// If the policy gives up, the call returns the last error. If `disconnect` or Ctrl-C ends it, also
-    /// during a pause, it returns an [`Error::Connection`] that says so.
+    /// If the policy gives up, the call returns the last error. If `disconnect` or Ctrl-C ends the policy,
+    /// even during a pause, the call returns an [`Error::Connection`] that says so.
     pub fn first_connect(mut self, retry: bool) -> Self {
         self.first_connect = retry;
         self

@@ -39,7 +39,8 @@ pub struct Stats {
     /// The number of messages that `send` accepted but that are not known to have been written before their
     /// connection ended. The count of a connection is added before its disconnect handler runs.
     pub unsent: u64,
-    /// The number of connections that the reconnection policy has made.
+    /// The number of connections that the reconnection policy has made after a lost one. Repetitions of a
+    /// first `connect` do not count.
     pub reconnections: u64,
 }
 

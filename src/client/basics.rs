@@ -161,13 +161,13 @@ impl Client {
     /// parameters `EIO`, `transport`, `sid`, `j` and `b64` of the URL are not sent, because they have a
     /// meaning in the protocol. The client sets the first three itself.
     ///
-    /// A server can also listen at a Unix socket. Its URL is `unix:///run/app.sock`, or
+    /// A server can also listen on a Unix socket. Its URL is `unix:///run/app.sock`, or
     /// `http+unix://%2Frun%2Fapp.sock` with the path percent-encoded, as other HTTP clients write it. Both
     /// transports work there, without TLS. The `Host` header is `localhost` unless [`ConnectOptions::header`]
     /// sets another one. No proxy is used, whatever the options and the environment say. A redirect stays on
-    /// the socket if it is relative or names the host of that header; any other redirect is an error. A
-    /// redirect from a server at any other URL never leads to a socket. On systems without Unix sockets, a
-    /// URL of a Unix socket is an [`Error::InvalidUrl`].
+    /// the socket if it is relative or leads to the host in the `Host` header; any other redirect is an
+    /// error. A redirect from a server at any other URL never leads to a socket. On systems without Unix
+    /// sockets, a URL of a Unix socket is an [`Error::InvalidUrl`].
     ///
     /// A link-local IPv6 address may contain its zone, the name of the network interface, as in
     /// `http://[fe80::1%25eth0]:5000` (RFC 6874).

@@ -26,8 +26,8 @@ pub enum State {
     Connecting,
     /// Messages can be sent. This is the state while the connect handler runs.
     Connected,
-    /// The client has begun to disconnect; or the connection is over, and the handlers are still working on
-    /// messages that came before.
+    /// The client has begun to disconnect, or the connection is over and the handlers are still processing
+    /// messages that arrived before its end.
     Disconnecting,
 }
 

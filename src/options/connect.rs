@@ -92,8 +92,8 @@ impl ConnectOptions {
     }
 
     /// Sets the path of the Engine.IO endpoint on the server. Default: `engine.io`. As in other clients, the
-    /// path of the URL is not used. If it differs, a warning is logged, which goes to stderr if there is no
-    /// logger.
+    /// path of the URL is not used. If the URL has another path, a warning is logged, or printed to stderr if
+    /// there is no logger.
     ///
     /// Slashes at the beginning and at the end make no difference, because
     /// [`trailing_slash`](Self::trailing_slash) sets whether requests have one at the end. The root path is

@@ -13,9 +13,10 @@
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnSigint {
-    /// The client disconnects. Then the signal has the effect that it had before the first connection: it
-    /// ends the process, unless the program had installed a handler. If the process ends,
-    /// [`Client::wait`](crate::Client::wait) does not return, so the code after it does not run.
+    /// The client disconnects. Then the signal has the effect that it had before the first call of
+    /// [`Client::connect`](crate::Client::connect): it ends the process, unless the program had installed a
+    /// handler. If the process ends, [`Client::wait`](crate::Client::wait) does not return, so the code after
+    /// it does not run.
     #[default]
     Exit,
     /// The client disconnects, [`Client::wait`](crate::Client::wait) returns, and the program continues, for

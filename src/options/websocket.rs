@@ -47,7 +47,7 @@ impl WebSocketOptions {
     ///
     /// The header replaces a header of the same name that comes from
     /// [`ConnectOptions::header`](crate::ConnectOptions::header), from the URL's credentials or from the
-    /// client itself. Several headers may have the same name.
+    /// client itself. Several of the added headers may have the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -75,14 +75,15 @@ impl WebSocketOptions {
         self
     }
 
-    /// Sets the size limit of each frame of a fragmented message, in bytes. Default: the limit of a message.
+    /// Sets the size limit of a received frame, in bytes. A larger frame ends the connection, even if it is a
+    /// whole message. Default: none, so only the limit of a message applies.
     pub fn max_frame_size(mut self, bytes: usize) -> Self {
         self.max_frame_size = Some(bytes);
         self
     }
 
-    /// Sets the size of the buffer for reading from the socket, in bytes. While much data arrives, the buffer
-    /// grows to 64 KiB if it is smaller than that. Default: 4 KiB; 256 bytes at least.
+    /// Sets the size of the buffer for reading from the socket, in bytes. If it is smaller than 64 KiB, the
+    /// buffer grows up to that size while much data arrives. Default: 4 KiB; 256 bytes at least.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self

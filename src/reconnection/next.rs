@@ -20,8 +20,8 @@ impl UpcomingAttempt<'_> {
         self.attempt
     }
 
-    /// The error of the previous attempt; `None` for the first attempt. If a connection was lost before it,
-    /// [`Client::last_error`](crate::Client::last_error) tells why.
+    /// The error of the previous attempt; `None` for the first attempt. After a lost connection,
+    /// [`Client::last_error`](crate::Client::last_error) returns the error that ended it.
     pub fn last_error(&self) -> Option<&Error> {
         self.last_error
     }

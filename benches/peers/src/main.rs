@@ -1,6 +1,6 @@
 //! Measures `engineio`, a hand-written minimum on plain tungstenite or ureq ("limit"), and rust_engineio
-//! ("peer") in turn with one engineioxide server. Each runs in a process of its own. The program prints
-//! medians and ratios.
+//! ("peer") in turn, with the same engineioxide server. The server and each client run in processes of their
+//! own. The program prints medians and ratios.
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/peers/Cargo.toml
@@ -30,9 +30,9 @@ struct Arguments {
 /// The role of a process. The main process starts the servers and the clients.
 #[derive(Subcommand)]
 enum Role {
-    /// Connect many idle websocket clients in one process, and print what they take
+    /// Connect many idle websocket clients in one process, and print their memory, threads and CPU time
     Scale(scale::Options),
-    /// Serve until stdin ends. Prints two URLs, plain and TLS
+    /// Serve until stdin is closed. Prints two URLs, plain and TLS
     Server {
         #[arg(long)]
         cpu: Option<usize>,
@@ -85,7 +85,7 @@ struct Case {
     scenario: Scenario,
     #[arg(long)]
     carrier: Carrier,
-    /// Size of a message in bytes. From 64 KiB on messages are binary, smaller ones are text
+    /// Size of a message in bytes. Messages of 64 KiB or more are binary, smaller ones are text
     #[arg(long, default_value_t = 16)]
     size: usize,
     /// Number of messages or connections

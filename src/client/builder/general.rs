@@ -28,7 +28,8 @@ impl ClientBuilder {
     /// A POST with a big message therefore gets through on a slow line. The bytes of a request may wait in
     /// the server's operating system, or in a proxy, before the server reads them. The limit for the answer
     /// is therefore longer by one second for each 4000 bytes of the request. The body of an answer must
-    /// arrive at 4000 bytes a second or more on average; a slower one counts as a stall in the end.
+    /// arrive at 4000 bytes a second or more on average. A body that falls behind this rate by the time limit
+    /// counts as stalled.
     ///
     /// A long poll has no such limit. It ends when the server has been silent for too long, even if the
     /// request is still being written.
@@ -82,9 +83,9 @@ impl ClientBuilder {
     /// polling: two round trips for each [reconnection](Self::reconnection). If such a websocket cannot be
     /// opened, for example because a proxy blocks it, the same attempt continues as without this option, over
     /// polling with an upgrade. The upgrade of that attempt is not remembered, but that of the next attempt
-    /// is. Such a failure costs at most one more [`request_timeout`](Self::request_timeout). The option has
-    /// no effect on connections whose [transports](crate::ConnectOptions::transports) do not begin with
-    /// polling or do not include websocket.
+    /// is. A websocket that gets no answer delays the attempt by one
+    /// [`request_timeout`](Self::request_timeout). The option has no effect on connections whose
+    /// [transports](crate::ConnectOptions::transports) do not begin with polling or do not include websocket.
     ///
     /// # Examples
     ///
@@ -116,8 +117,8 @@ impl ClientBuilder {
     /// [`connect`](Client::connect), in the disconnect handler or during a pause, takes precedence over the
     /// policy. If that call fails, the policy goes on. [`Client::disconnect`] ends the reconnection.
     ///
-    /// Between two connections [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for the
-    /// next connection. The steps of the policy also reach the channels of [`Client::events`], as
+    /// Between two connections, [`Client::send`] returns [`Error::SocketIsClosed`]: no message is kept for
+    /// the next connection. The steps of the policy also reach the channels of [`Client::events`], as
     /// [`Event::Reconnection`](crate::Event::Reconnection).
     ///
     /// # Examples
@@ -150,11 +151,11 @@ impl ClientBuilder {
     ///
     /// A text stays a text if its value would take more memory than 16 MiB plus 32 times the length of the
     /// text, or if it nests arrays and objects more than 127 levels deep. The memory is estimated before
-    /// serde_json or the codec of [`json`](Self::json) decodes the text. The estimate is 32 bytes for each
-    /// value and each string, 128 for an array that is not empty, and 640 for an object that is not empty and
-    /// for each six members beyond eleven. A list of numbers, or of flat objects with at least 30 characters
-    /// each, therefore always arrives as JSON. A list such as `[{"x":1,"y":2},...]` arrives as JSON up to a
-    /// length of about 700 kB.
+    /// serde_json or the codec of [`json`](Self::json) decodes the text. On 64-bit systems, the estimate is
+    /// 32 bytes for each value, key and string, 128 for each non-empty array, and 640 for each non-empty
+    /// object, with another 640 at its 12th member and at every sixth after that. A list of numbers, or of
+    /// flat objects with at least 30 characters per object, therefore arrives as JSON. A list such as
+    /// `[{"x":1,"y":2},...]` arrives as JSON up to a length of about 700 kB.
     pub fn decode_json(mut self, decode: bool) -> Self {
         self.options.json.decode = decode;
         self
@@ -167,12 +168,13 @@ impl ClientBuilder {
     /// attempts to connect are cancelled. Then the signal ends the process or, with [`OnSigint::Return`], the
     /// process continues. A second Ctrl-C ends the process at once, whatever it is doing. With `Return`, a
     /// Ctrl-C after the next `connect` counts as a first one again. If the signal was ignored before the
-    /// first connection, as in a background job of a shell, it stays ignored. SIGTERM is not handled.
+    /// first call of [`connect`](Client::connect), as in a background job of a shell, it stays ignored.
+    /// SIGTERM is not handled.
     ///
-    /// The first connection installs the signal handler. A program may have its own handler:
+    /// The first call of `connect` installs the signal handler. A program may have its own handler:
     ///
-    /// - If your handler was installed before the first connection, with `signal-hook` or `ctrlc`, it runs,
-    ///   the clients disconnect, and the process continues.
+    /// - If your handler was installed before that call, with `signal-hook` or `ctrlc`, it runs, the clients
+    ///   disconnect, and the process continues, even after a second Ctrl-C.
     /// - If your handler is installed later with `signal-hook`, it runs, and the clients disconnect. With
     ///   `Exit`, the process then ends, because the client does not see your handler. Use `Return` instead.
     /// - If your handler is installed later with `ctrlc::set_handler`, it replaces the handler of the
@@ -181,9 +183,9 @@ impl ClientBuilder {
     /// Your handler runs while the clients disconnect. If it ends the process, the clients do not get the
     /// time to disconnect. In that case, use `Ignore`, and call [`Client::disconnect`] in your handler.
     ///
-    /// On systems without `/proc`, the client cannot tell what effect the signal had before. It assumes that
-    /// the signal ended the process. On Windows, this option has no effect, and a program disconnects in a
-    /// handler of its own.
+    /// On systems without `/proc`, the client cannot tell whether the signal was ignored or handled before
+    /// that call. With `Exit`, the signal then always ends the process. On Windows, this option has no
+    /// effect, and a program disconnects in a handler of its own.
     ///
     /// # Examples
     ///
@@ -271,9 +273,9 @@ impl ClientBuilder {
     ///   wire, except that a pong may be written ahead of packets that were reported before it. If the
     ///   connection breaks, the last reported packets may not have arrived.
     ///
-    /// The function can run on several threads at once. Nothing is received or sent while it runs, so it must
-    /// return soon, and must not wait for this client. A panic is caught, and the first one is logged at
-    /// error.
+    /// The function can run on several threads at once. A thread neither receives nor sends while it runs the
+    /// function. The function must therefore return soon, and must not wait for this client. A panic is
+    /// caught, and the first one is logged at error.
     ///
     /// Without such a function, there is no cost. With it, every message is written by the writer thread, and
     /// [`Client::send`] never writes by itself. The round trip of a single message then takes longer, by the
@@ -309,9 +311,9 @@ impl ClientBuilder {
     }
 
     /// Prints nothing to stderr. Default: if this client has no [`logger`](Self::logger) of its own, and the
-    /// process has no logger or its maximum level is off, errors are printed to stderr, one line each. Such
-    /// errors are failed handlers, and misuse such as `wait` in a handler or a path in the URL. The error of a
-    /// connect handler is left out if [`connect`](Client::connect) returns it.
+    /// process has no logger or its maximum level is off, failed handlers and misuse, such as `wait` in a
+    /// handler or a path in the URL, are reported on stderr, one line each. The error of a connect handler is
+    /// not printed if [`connect`](Client::connect) returns it.
     ///
     /// This option does not change what loggers get. The panic hook always reports a panic of a handler on
     /// stderr.

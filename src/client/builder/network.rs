@@ -152,7 +152,9 @@ impl ClientBuilder {
     ///
     /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
     /// SNI), the user agent, the number of redirects (10 at most), middleware, and timeouts that are shorter
-    /// than the client's own. The client's own settings are added to those of the agent.
+    /// than the client's own. The client's [`ca_certificate`](Self::ca_certificate)s are trusted as well. A
+    /// client certificate, a proxy or a `User-Agent` header of the client takes precedence over the agent's.
+    /// Certificates are not verified if the agent or [`ssl_verify`](Self::ssl_verify) turns that off.
     ///
     /// The agent's cookies for a host are copied when a connection first sends a request to that host.
     /// Cookies that the server sets are also stored in the agent. Cookies that the server removes, or that
@@ -240,8 +242,8 @@ impl ClientBuilder {
     /// An entry may have a port, as in `example.org:8080`. Servers on the same machine need an entry too.
     ///
     /// The environment is read for each connection. An [agent](Self::http_agent) that has a proxy, or is set
-    /// to have none, takes precedence over the environment. This option takes precedence over both, and
-    /// `no_proxy` does not apply to it.
+    /// to have none, takes precedence over the environment. This option takes precedence over both, and the
+    /// variable `no_proxy` does not apply to it.
     ///
     /// # Examples
     ///
