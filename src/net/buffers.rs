@@ -5,7 +5,11 @@ use ureq::unversioned::transport::Buffers;
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The size of a read, in bytes. The input buffer grows beyond it only for the head of a response.
+/// The size of a read, in bytes, until one has filled the buffer. Most responses are short, and the buffer of
+/// each is zeroed.
+const FIRST: usize = 4 * 1024;
+
+/// The size of a read after that, in bytes. The input buffer grows beyond it only for the head of a response.
 const INPUT: usize = 32 * 1024;
 
 /// The size of the output buffer, in bytes. It grows beyond it only for a longer line of a request's head. A
@@ -41,6 +45,8 @@ pub(super) struct HttpBuffers {
     /// The part of `input` from `start` to `end` has been received and not yet consumed.
     start: usize,
     end: usize,
+    /// The size of a read, in bytes.
+    read: usize,
     /// The limit for the size of `input`, in bytes.
     input_limit: usize,
     output: Vec<u8>,
@@ -61,6 +67,7 @@ impl HttpBuffers {
             input: Vec::new(),
             start: 0,
             end: 0,
+            read: FIRST,
             input_limit: config.input_buffer_size().max(INPUT).max(head),
             output: Vec::new(),
             output_limit: config.output_buffer_size().max(LINE),
@@ -115,7 +122,7 @@ impl HttpBuffers {
             (self.start, self.end) = (0, self.end - self.start);
         }
         if self.input.len() - self.end < wanted {
-            let size = (self.input.len() * 2).max(self.end + wanted).max(INPUT);
+            let size = (self.input.len() * 2).max(self.end + wanted).max(self.read);
             self.input.resize(size.min(self.input_limit.max(self.end + wanted)), 0);
         }
     }
@@ -140,6 +147,9 @@ impl Buffers for HttpBuffers {
 
     fn input_appended(&mut self, amount: usize) {
         self.end += amount;
+        if self.end == self.input.len() {
+            self.read = INPUT;
+        }
     }
 
     fn input_consume(&mut self, amount: usize) {
@@ -147,7 +157,7 @@ impl Buffers for HttpBuffers {
         self.start += amount;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if self.input.len() > INPUT {
+            if self.input.len() != self.read {
                 self.input = Vec::new();
             }
         }

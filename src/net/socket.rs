@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -89,6 +89,8 @@ pub(crate) struct Socket {
     /// Kept up to date under [`Patience::Moving`].
     progress: Progress,
     activity: Arc<LastActivity>,
+    /// Set by a write, until the next read.
+    asked: bool,
     /// Set when a read has met the end of the connection.
     ended: bool,
     /// The number of bytes that the system has taken to send.
@@ -106,7 +108,15 @@ impl Socket {
     /// A Unix socket.
     pub(crate) fn unix(stream: Arc<Tcp>, activity: Arc<LastActivity>) -> Self {
         let progress = Progress::new(Instant::now());
-        Socket { tcp: stream, patience: Patience::None, progress, activity, ended: false, sent: 0 }
+        Socket {
+            tcp: stream,
+            patience: Patience::None,
+            progress,
+            activity,
+            asked: false,
+            ended: false,
+            sent: 0,
+        }
     }
 
     pub(crate) fn tcp(&self) -> &Arc<Tcp> {
@@ -139,8 +149,8 @@ impl Socket {
     ) -> io::Result<T> {
         loop {
             match io(self.tcp.stream()) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait(flags, e)?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait(flags, e)?,
                 done => return done,
             }
         }
@@ -152,12 +162,24 @@ impl Socket {
             Patience::None => Err(refusal),
             Patience::Moving { limit, end, .. } => self.wait_moving(flags, *limit, *end),
             Patience::While(time) => match time.time_left() {
-                Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+                Duration::ZERO => Err(ErrorKind::TimedOut.into()),
                 left => match self.tcp.wait(flags, Some(after(left))) {
-                    Err(e) if e.kind() != io::ErrorKind::TimedOut => Err(e),
+                    Err(e) if e.kind() != ErrorKind::TimedOut => Err(e),
                     _ => Ok(()),
                 },
             },
+        }
+    }
+
+    /// Waits for the answer to what was written. It takes a while, so that a read would find nothing.
+    fn wait_for_answer(&mut self) -> io::Result<()> {
+        if !std::mem::take(&mut self.asked) || matches!(self.patience, Patience::None) {
+            return Ok(());
+        }
+        match self.wait(PollFlags::IN, ErrorKind::WouldBlock.into()) {
+            // The answer may be there all the same, if this thread got no time.
+            Err(e) if e.kind() != ErrorKind::TimedOut => Err(e),
+            _ => Ok(()),
         }
     }
 
@@ -168,12 +190,12 @@ impl Socket {
             let stalled = self.progress.deadline(limit);
             let deadline = end.map_or(stalled, |end| end.min(stalled));
             if now >= deadline {
-                return Err(io::ErrorKind::TimedOut.into());
+                return Err(ErrorKind::TimedOut.into());
             }
             // Looks now and then whether the upload moves. Most answers come before the first look.
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
             match self.tcp.wait(flags, Some(until)) {
-                Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                Err(e) if e.kind() == ErrorKind::TimedOut => {
                     if self.progress.look(self.tcp.stream(), Instant::now()) {
                         self.activity.mark_uploaded(Moment::now());
                     }
@@ -198,6 +220,7 @@ impl fmt::Debug for Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.wait_for_answer()?;
         let count = self.retry(PollFlags::IN, |mut tcp| tcp.read(buf))?;
         if count == 0 {
             self.ended = true;
@@ -206,7 +229,7 @@ impl Read for Socket {
             match self.patience {
                 Patience::Moving { body: true, .. } => self.progress.received(count, Instant::now()),
                 Patience::Moving { limit, .. } if !self.progress.in_time(limit, Instant::now()) => {
-                    return Err(io::ErrorKind::TimedOut.into());
+                    return Err(ErrorKind::TimedOut.into());
                 }
                 _ => {}
             }
@@ -220,6 +243,7 @@ impl Write for Socket {
         let count = self.retry(PollFlags::OUT, |mut tcp| tcp.write(buf))?;
         self.activity.mark_sent(Moment::now());
         self.sent += count as u64;
+        self.asked = true;
         if let Patience::Moving { .. } = self.patience {
             self.progress.written(count, Instant::now());
         }

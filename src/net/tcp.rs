@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::waker::Waker;
+use super::waker::{Waker, Watch};
 
 /// The longest single `poll(2)`. Where the timeout is a 32-bit number of milliseconds, as on Windows and
 /// macOS, `poll` fails above 24.8 days.
@@ -21,8 +22,8 @@ const HANG_UP_PAUSE: Duration = Duration::from_millis(50);
 /// A TCP socket in non-blocking mode, and whether this side has closed it.
 ///
 /// `shutdown` alone does not end the waits of other threads everywhere: a blocked `WSAPoll` of Windows does
-/// not notice it, and macOS refuses it for a socket that is still connecting. Every wait therefore also waits
-/// for `waker`.
+/// not notice it, and macOS refuses it for a socket that is still connecting. `waker` therefore ends every
+/// wait.
 pub(crate) struct Tcp {
     stream: TcpStream,
     closed: AtomicBool,
@@ -31,8 +32,8 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     /// Takes a socket that is in non-blocking mode.
-    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
-        Ok(Tcp { stream, closed: AtomicBool::new(false), waker: Waker::new()? })
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Tcp { stream, closed: AtomicBool::new(false), waker: Waker::default() }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -64,36 +65,50 @@ impl Tcp {
     ///
     /// `TimedOut` when `deadline` passes first, and `ConnectionAborted` when this side has closed the socket.
     pub(crate) fn wait(&self, wanted: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
-        let mut fds = self.poll_fds(wanted);
-        let in_time = poll_until(&mut fds, deadline)?;
-        self.check_open()?;
-        match in_time {
-            true if is_hung_up(fds[0].revents(), wanted) => self.pause(deadline),
-            true => Ok(()),
-            false => Err(ErrorKind::TimedOut.into()),
+        loop {
+            let watch = self.watch()?;
+            let mut fds = watch.fds(&self.stream, wanted);
+            poll_until(&mut fds, watch.until(deadline))?;
+            self.check_open()?;
+            let ready = fds[0].revents();
+            if is_hung_up(ready, wanted) {
+                return pause(deadline);
+            }
+            if !ready.is_empty() {
+                return Ok(());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            // The wait for another socket was ended, if any was.
+            if !fds[1].revents().is_empty() {
+                watch.leave();
+            }
         }
+    }
+
+    /// Begins a wait for this socket. Fails if this side has closed the socket.
+    pub(super) fn watch(&self) -> io::Result<Watch<'_>> {
+        self.waker.watch().ok_or_else(closed)
     }
 
     /// Fails if this side has closed the socket.
     pub(super) fn check_open(&self) -> io::Result<()> {
-        match self.is_closed() {
-            true => Err(io::Error::new(ErrorKind::ConnectionAborted, "this side has closed the connection")),
-            false => Ok(()),
-        }
+        if self.is_closed() { Err(closed()) } else { Ok(()) }
     }
+}
 
-    /// Waits for a short time, because polling would return at once.
-    fn pause(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let end = Instant::now() + HANG_UP_PAUSE;
-        let deadline = deadline.filter(|deadline| *deadline <= end);
-        poll_until(&mut [self.waker.poll_fd()], deadline.or(Some(end)))?;
-        self.check_open()?;
-        if deadline.is_some() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
-    }
+fn closed() -> io::Error {
+    io::Error::new(ErrorKind::ConnectionAborted, "this side has closed the connection")
+}
 
-    /// What [`poll_until`] needs to wait for this socket among others: the socket itself, and its waker.
-    pub(super) fn poll_fds(&self, wanted: PollFlags) -> [PollFd<'_>; 2] {
-        [PollFd::new(&self.stream, wanted), self.waker.poll_fd()]
+/// Waits for a short time, because polling would return at once.
+fn pause(deadline: Option<Instant>) -> io::Result<()> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    thread::sleep(left.map_or(HANG_UP_PAUSE, |left| left.min(HANG_UP_PAUSE)));
+    match left {
+        Some(left) if left <= HANG_UP_PAUSE => Err(ErrorKind::TimedOut.into()),
+        _ => Ok(()),
     }
 }
 
@@ -103,14 +118,14 @@ impl fmt::Debug for Tcp {
     }
 }
 
-/// Waits until one of the descriptors is ready, and returns true, or until the deadline, and returns false.
-pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<bool> {
+/// Waits until one of the descriptors is ready, or until the deadline.
+pub(super) fn poll_until(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> io::Result<()> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         match poll(fds, left.map(timeout).as_ref()) {
-            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(()),
             Ok(0) | Err(Errno::INTR) => {}
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
     }

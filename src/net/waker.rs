@@ -1,24 +1,143 @@
-//! A descriptor that wakes the threads that wait in `poll(2)`.
+//! The end of the waits for a socket, from another thread.
 
-use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-/// A descriptor that becomes readable when [`wake`](Waker::wake) is called, and stays so.
-pub(super) struct Waker(handle::Handle);
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+
+/// The most shares of a descriptor. Each socket that is waited for has one, and each of its waits has
+/// another. A wake costs all of these waits a look at their sockets.
+const SHARES: usize = 32;
+
+/// The longest wait without a descriptor, when the process has none left. The wait is then begun again, and
+/// notices a wake that late.
+const WITHOUT_DESCRIPTOR: Duration = Duration::from_secs(1);
+
+/// Ends the waits for one socket.
+///
+/// A descriptor that becomes readable ends them, and the sockets of a process share these descriptors in
+/// groups: one for each socket would halve the number of connections that a process can have.
+///
+/// Lock order: `state`, then [`Groups`].
+#[derive(Default)]
+pub(super) struct Waker {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    /// The number of waits that go on.
+    waits: usize,
+    /// The group since the last wait began. It may have been woken meanwhile.
+    group: Option<Arc<Group>>,
+}
 
 impl Waker {
-    pub(super) fn new() -> io::Result<Self> {
-        handle::new().map(Waker)
-    }
-
-    /// Wakes every thread that waits for this descriptor, now or later.
+    /// Ends all waits, and prevents later ones.
     pub(super) fn wake(&self) {
-        handle::make_readable(&self.0);
+        let mut state = lock(&self.state);
+        state.woken = true;
+        // A socket that nobody waits for leaves the others of its group alone.
+        if let Some(group) = state.group.take().filter(|_| state.waits > 0) {
+            group.wake();
+        }
     }
 
-    pub(super) fn poll_fd(&self) -> PollFd<'_> {
-        PollFd::new(&self.0, PollFlags::IN)
+    /// Begins a wait, which lasts until the result is dropped. Returns `None` after a wake.
+    pub(super) fn watch(&self) -> Option<Watch<'_>> {
+        let mut state = lock(&self.state);
+        if state.woken {
+            return None;
+        }
+        if state.group.as_ref().is_none_or(|group| group.is_woken()) {
+            state.group = GROUPS.join();
+        }
+        state.waits += 1;
+        Some(Watch { waker: self, group: state.group.clone() })
+    }
+}
+
+/// A wait for a socket.
+pub(super) struct Watch<'a> {
+    waker: &'a Waker,
+    group: Option<Arc<Group>>,
+}
+
+impl Watch<'_> {
+    /// What has to be polled: the socket, and the descriptor that ends the wait. That descriptor also becomes
+    /// readable when the wait for another socket is ended.
+    pub(super) fn fds<'a>(&'a self, socket: &'a TcpStream, wanted: PollFlags) -> [PollFd<'a>; 2] {
+        let end = match &self.group {
+            Some(group) => PollFd::new(&group.handle, PollFlags::IN),
+            None => PollFd::new(socket, PollFlags::empty()),
+        };
+        [PollFd::new(socket, wanted), end]
+    }
+
+    /// Leaves the group, whose descriptor was found readable. The next wait would not wait otherwise, whoever
+    /// has made the descriptor readable.
+    pub(super) fn leave(&self) {
+        if let Some(group) = &self.group {
+            group.woken.store(true, Ordering::Release);
+        }
+    }
+
+    /// The time until which to poll.
+    pub(super) fn until(&self, deadline: Option<Instant>) -> Option<Instant> {
+        match self.group {
+            Some(_) => deadline,
+            None => {
+                let end = Instant::now() + WITHOUT_DESCRIPTOR;
+                Some(deadline.map_or(end, |deadline| deadline.min(end)))
+            }
+        }
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        lock(&self.waker.state).waits -= 1;
+    }
+}
+
+/// A descriptor for several sockets. It becomes readable once, and is then given up.
+struct Group {
+    handle: handle::Handle,
+    woken: AtomicBool,
+}
+
+impl Group {
+    fn wake(&self) {
+        self.woken.store(true, Ordering::Release);
+        handle::make_readable(&self.handle);
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+}
+
+/// The group that the next socket joins. It lives on without sockets.
+struct Groups(Mutex<Option<Arc<Group>>>);
+
+static GROUPS: Groups = Groups(Mutex::new(None));
+
+impl Groups {
+    /// Returns a group that has not been woken, or `None` if there is no descriptor for one.
+    fn join(&self) -> Option<Arc<Group>> {
+        let mut next = lock(&self.0);
+        next.take_if(|group| group.is_woken());
+        if next.as_ref().is_none_or(|group| Arc::strong_count(group) > SHARES) {
+            // Without a new descriptor the last group goes on.
+            if let Ok(handle) = handle::new() {
+                *next = Some(Arc::new(Group { handle, woken: AtomicBool::new(false) }));
+            }
+        }
+        next.clone()
     }
 }
 
@@ -79,14 +198,54 @@ mod tests {
         poll(&mut [fd], Some(&Timespec::default())).unwrap()
     }
 
+    fn is_over(watch: &Watch<'_>) -> bool {
+        watch.group.as_ref().is_some_and(|group| readable(PollFd::new(&group.handle, PollFlags::IN)) == 1)
+    }
+
     #[test]
-    fn a_waker_is_readable_from_its_first_wake_on() {
-        let waker = Waker::new().unwrap();
-        assert_eq!(readable(waker.poll_fd()), 0);
-        for _ in 0..3 {
-            waker.wake();
-            assert_eq!(readable(waker.poll_fd()), 1);
-        }
+    fn a_wake_ends_the_waits_before_and_after_it() {
+        let waker = Waker::default();
+        let watches = [waker.watch().unwrap(), waker.watch().unwrap()];
+        waker.wake();
+        waker.wake();
+        assert!(watches.iter().all(is_over));
+        assert!(waker.watch().is_none());
+    }
+
+    #[test]
+    fn sockets_share_their_descriptors() {
+        let groups = Groups(Mutex::new(None));
+        let mut joined: Vec<_> = (0..SHARES * 10).map(|_| groups.join().unwrap()).collect();
+        joined.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        assert_eq!(joined.len(), 10);
+        let last = joined.pop().unwrap();
+        last.wake();
+        assert!(!Arc::ptr_eq(&last, &groups.join().unwrap()), "a group is woken only once");
+    }
+
+    #[test]
+    fn a_socket_that_nobody_waits_for_wakes_nobody() {
+        let waker = Waker::default();
+        let watch = waker.watch().unwrap();
+        let group = watch.group.clone().unwrap();
+        drop(watch);
+        waker.wake();
+        // Another test may have woken the same group.
+        assert!(waker.watch().is_none());
+        assert_eq!(lock(&waker.state).waits, 0);
+        drop(group);
+    }
+
+    #[test]
+    fn without_a_descriptor_waits_are_short() {
+        let waker = Waker::default();
+        let watch = Watch { waker: &waker, group: None };
+        lock(&waker.state).waits += 1;
+        let latest = Instant::now() + WITHOUT_DESCRIPTOR * 2;
+        assert!(watch.until(None).is_some_and(|until| until < latest));
+        assert!(watch.until(Some(latest)).is_some_and(|until| until < latest));
+        let now = Instant::now();
+        assert_eq!(watch.until(Some(now)), Some(now));
     }
 
     /// The waker of other systems works on Linux too.

@@ -94,12 +94,23 @@ impl Race<'_> {
 
     /// Waits until attempts are over or the time has come. Returns whether each attempt is over.
     fn wait(&self, until: Instant) -> io::Result<Vec<bool>> {
-        let attempts = self.in_flight.iter();
-        let mut fds: Vec<_> = attempts.flat_map(|(tcp, _)| tcp.poll_fds(PollFlags::OUT)).collect();
-        poll_until(&mut fds, Some(until))?;
-        // An attempt is over if its socket is ready, or if its waker is.
-        let is_over = |fds: &[PollFd<'_>]| fds.iter().any(|fd| !fd.revents().is_empty());
-        Ok(fds.chunks(2).map(is_over).collect())
+        let attempts = || self.in_flight.iter().map(|(tcp, _)| tcp);
+        let watches: Result<Vec<_>, _> = attempts().map(|tcp| tcp.watch()).collect();
+        // An attempt that was closed is over.
+        let Ok(watches) = watches else { return Ok(attempts().map(|tcp| tcp.is_closed()).collect()) };
+        let sockets = attempts().map(|tcp| tcp.stream()).zip(&watches);
+        let mut fds: Vec<_> = sockets.flat_map(|(socket, watch)| watch.fds(socket, PollFlags::OUT)).collect();
+        let until = watches.iter().filter_map(|watch| watch.until(Some(until))).min();
+        poll_until(&mut fds, until)?;
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let mut over = Vec::new();
+        for ((tcp, watch), fds) in attempts().zip(&watches).zip(fds.chunks(2)) {
+            if is_ready(&fds[1]) {
+                watch.leave();
+            }
+            over.push(tcp.is_closed() || is_ready(&fds[0]));
+        }
+        Ok(over)
     }
 
     /// Takes out the attempts that are over, and returns the first one that has succeeded.
@@ -130,7 +141,7 @@ fn start(address: SocketAddr, local: Option<IpAddr>) -> io::Result<Tcp> {
     }
     match connect(&tcp, &address) {
         // Windows says `WOULDBLOCK`. After a signal the attempt goes on as well.
-        Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Tcp::new(tcp),
+        Ok(()) | Err(Errno::INPROGRESS | Errno::WOULDBLOCK | Errno::INTR) => Ok(Tcp::new(tcp)),
         Err(e) => Err(e.into()),
     }
 }

@@ -39,7 +39,7 @@ pub(in crate::net) fn unix(path: &Path, time: &dyn TimeLeft, register: Register<
     loop {
         match try_unix(path) {
             Ok(stream) => {
-                let stream = Arc::new(Tcp::new(stream).map_err(|e| refused(path, e))?);
+                let stream = Arc::new(Tcp::new(stream));
                 register(Waiter::Connect(Arc::downgrade(&stream)))?;
                 return Ok(stream);
             }

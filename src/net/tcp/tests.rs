@@ -13,7 +13,7 @@ fn pair() -> (Arc<Tcp>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     stream.set_nonblocking(true).unwrap();
-    (Arc::new(Tcp::new(stream).unwrap()), listener.accept().unwrap().0)
+    (Arc::new(Tcp::new(stream)), listener.accept().unwrap().0)
 }
 
 /// Writes until the socket takes no more bytes for a while. Its buffer may grow before that.
