@@ -12,9 +12,11 @@ const FIRST: usize = 4 * 1024;
 /// The size of a read after that, in bytes. The input buffer grows beyond it only for the head of a response.
 const INPUT: usize = 32 * 1024;
 
-/// The size of the output buffer, in bytes. It grows beyond it only for a longer line of a request's head. A
-/// POST of 16 messages of 1 KiB fits, with its head, so that it goes out in one write.
-const OUTPUT: usize = 20 * 1024;
+/// The size of the output buffer for requests without a body, and for those with one, in bytes. It grows
+/// beyond it only for a longer line of a request's head. A POST of 16 messages of 1 KiB fits, with its head, so
+/// that it goes out in one write.
+pub(super) const GET: usize = 4 * 1024;
+pub(super) const POST: usize = 20 * 1024;
 
 /// The smallest limit for a line of a request's head, in bytes.
 const LINE: usize = 32 * 1024;
@@ -50,6 +52,8 @@ pub(super) struct HttpBuffers {
     /// The limit for the size of `input`, in bytes.
     input_limit: usize,
     output: Vec<u8>,
+    /// The least size of `output`, in bytes.
+    output_size: usize,
     /// The limit for the size of `output`, in bytes.
     output_limit: usize,
     line: Arc<LongestLine>,
@@ -60,7 +64,8 @@ pub(super) struct HttpBuffers {
 }
 
 impl HttpBuffers {
-    pub(super) fn new(config: &Config, line: Arc<LongestLine>) -> Self {
+    /// `output_size` is [`GET`] or [`POST`].
+    pub(super) fn new(config: &Config, output_size: usize, line: Arc<LongestLine>) -> Self {
         // With one byte more than the limit in the buffer, ureq sees that a head is too large.
         let head = config.max_response_header_size().saturating_add(1);
         HttpBuffers {
@@ -70,6 +75,7 @@ impl HttpBuffers {
             read: FIRST,
             input_limit: config.input_buffer_size().max(INPUT).max(head),
             output: Vec::new(),
+            output_size,
             output_limit: config.output_buffer_size().max(LINE),
             line,
             held: 0,
@@ -80,7 +86,7 @@ impl HttpBuffers {
     /// Allocates the output buffer, unless a request is being written already.
     fn make_output(&mut self) {
         if self.output.is_empty() {
-            self.output = vec![0; self.line.longest().clamp(OUTPUT, self.output_limit)];
+            self.output = vec![0; self.line.longest().clamp(self.output_size, self.output_limit)];
         }
     }
 
@@ -98,7 +104,7 @@ impl HttpBuffers {
 
     /// Replaces the bytes that are to be sent.
     pub(super) fn replace_held(&mut self, bytes: &[u8]) {
-        let size = self.output.len().max(bytes.len() + OUTPUT);
+        let size = self.output.len().max(bytes.len() + self.output_size);
         self.output.resize(size, 0);
         self.output[..bytes.len()].copy_from_slice(bytes);
         self.held = bytes.len();
@@ -195,7 +201,7 @@ mod tests {
     #[test]
     fn the_input_grows_to_its_limit_and_shrinks_again() {
         let config = Agent::config_builder().max_response_header_size(100_000).input_buffer_size(1).build();
-        let mut buffers = HttpBuffers::new(&config, Arc::default());
+        let mut buffers = HttpBuffers::new(&config, POST, Arc::default());
         assert_eq!((buffers.input.capacity(), buffers.output.capacity()), (0, 0));
         let head: Vec<u8> = (0..100_001_u32).map(|n| n as u8).collect();
         append(&mut buffers, &head);
@@ -215,8 +221,8 @@ mod tests {
     #[test]
     fn the_output_is_there_for_the_request_alone() {
         let config = Agent::config_builder().output_buffer_size(50_000).build();
-        for (line, size) in [(0, OUTPUT), (40_000, 40_000), (60_000, 50_000)] {
-            let mut buffers = HttpBuffers::new(&config, Arc::default());
+        for (line, size) in [(0, POST), (40_000, 40_000), (60_000, 50_000)] {
+            let mut buffers = HttpBuffers::new(&config, POST, Arc::default());
             buffers.line.add(line);
             assert_eq!(buffers.output().len(), size);
             append(&mut buffers, &[7; INPUT - 1]);
@@ -236,16 +242,16 @@ mod tests {
 
     #[test]
     fn a_head_waits_for_its_body() {
-        let mut buffers = HttpBuffers::new(&Agent::config_builder().build(), Arc::default());
+        let mut buffers = HttpBuffers::new(&Agent::config_builder().build(), POST, Arc::default());
         assert!(!put(&mut buffers, b"POST / HTTP/1.1\r\n"), "the head goes on");
         assert!(put(&mut buffers, b"A: b\r\n\r\n"));
         buffers.replace_held(b"POST http://h/ HTTP/1.1\r\n\r\n");
         assert!(!put(&mut buffers, b"body"));
         assert_eq!(buffers.held(), b"POST http://h/ HTTP/1.1\r\n\r\nbody");
         buffers.sent();
-        assert_eq!((buffers.held().len(), buffers.output().len() >= OUTPUT), (0, true));
+        assert_eq!((buffers.held().len(), buffers.output().len() >= POST), (0, true));
         // A large head leaves too little room for a body.
-        let large = [&[b'x'; OUTPUT][..], b"\r\n\r\n"].concat();
+        let large = [&[b'x'; POST][..], b"\r\n\r\n"].concat();
         assert!(!put(&mut buffers, &large));
     }
 }

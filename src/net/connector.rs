@@ -10,6 +10,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, ShutdownHandle};
 
+use super::buffers::HttpBuffers;
 use super::certificate;
 use super::dial::{self, Limits, Lookup, Waiter};
 use super::exchange::Exchange;
@@ -26,6 +27,8 @@ use crate::error::{Error, Result};
 pub(super) struct Dialer {
     pub(super) link: Arc<Link>,
     pub(super) exchange: Arc<Exchange>,
+    /// The size of the output buffers, in bytes.
+    pub(super) output: usize,
 }
 
 impl fmt::Debug for Dialer {
@@ -166,7 +169,8 @@ impl Connector for Dialer {
     ) -> Result<Option<HttpTransport>, ureq::Error> {
         let (stream, forward) = self.dial(details).map_err(|e| ureq::Error::Other(Box::new(e)))?;
         let (link, exchange) = (self.link.clone(), self.exchange.clone());
-        Ok(Some(HttpTransport::new(stream, forward, details.config, link, exchange)))
+        let buffers = HttpBuffers::new(details.config, self.output, link.longest_line.clone());
+        Ok(Some(HttpTransport::new(stream, forward, buffers, link, exchange)))
     }
 }
 

@@ -234,7 +234,7 @@ impl HttpClient {
         Ok(Upgraded {
             stream,
             early,
-            headers: answer.response.headers().clone(),
+            headers: answer.response.into_parts().0.headers,
             place: answer.place,
             activity: self.0.link.activity.clone(),
         })

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ureq::Timeout;
-use ureq::config::Config;
 use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 use super::buffers::HttpBuffers;
@@ -44,11 +43,10 @@ impl HttpTransport {
     pub(super) fn new(
         stream: Stream,
         forward: Option<Forward>,
-        config: &Config,
+        buffers: HttpBuffers,
         link: Arc<Link>,
         exchange: Arc<Exchange>,
     ) -> Self {
-        let buffers = HttpBuffers::new(config, link.longest_line.clone());
         HttpTransport { stream: Some(stream), buffers, forward, phase: Phase::New, link, exchange }
     }
 

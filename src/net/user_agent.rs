@@ -13,6 +13,7 @@ use url::{Position, Url};
 
 use super::agent;
 use super::body;
+use super::buffers;
 use super::connector::{Dialer, NoResolver};
 use super::cookies::Jar;
 use super::exchange::Exchange;
@@ -91,12 +92,12 @@ struct Lane {
 
 impl Lanes {
     pub(super) fn new(config: Config, link: &Arc<Link>) -> Self {
-        let lane = |config| {
+        let lane = |config, output| {
             let exchange = Arc::<Exchange>::default();
-            let dialer = Dialer { link: link.clone(), exchange: exchange.clone() };
+            let dialer = Dialer { link: link.clone(), exchange: exchange.clone(), output };
             Lane { agent: Agent::with_parts(config, dialer, NoResolver), exchange }
         };
-        Lanes { gets: lane(config.clone()), posts: lane(config) }
+        Lanes { gets: lane(config.clone(), buffers::GET), posts: lane(config, buffers::POST) }
     }
 
     fn of(&self, request: &Request<'_>) -> &Lane {
