@@ -64,14 +64,14 @@ pub(crate) fn encode(
     max_bytes: Option<usize>,
 ) -> (Vec<u8>, usize) {
     let (count, size) = fitting(queue, max_packets, max_bytes.unwrap_or(usize::MAX));
-    let mut body = String::with_capacity(size);
+    let mut body = Vec::with_capacity(size);
     for (index, packet) in queue.iter().take(count).enumerate() {
         if index > 0 {
-            body.push(SEPARATOR);
+            body.push(SEPARATOR as u8);
         }
         push_element(&mut body, packet);
     }
-    (body.into_bytes(), count)
+    (body, count)
 }
 
 /// The number of packets that fit, and their encoded size with separators.
@@ -90,13 +90,16 @@ fn fitting(queue: &VecDeque<Packet>, max_packets: usize, max_bytes: usize) -> (u
     (count, size)
 }
 
-fn push_element(body: &mut String, packet: &Packet) {
+fn push_element(body: &mut Vec<u8>, packet: &Packet) {
     if let Packet::Binary(bytes) = packet {
-        body.push(BINARY);
-        STANDARD.encode_string(bytes, body);
+        body.push(BINARY as u8);
+        let start = body.len();
+        body.resize(start - 1 + packet.payload_len(), 0);
+        // This fails only if the text does not fit.
+        let _ = STANDARD.encode_slice(bytes, &mut body[start..]);
     } else {
-        body.push(packet.digit());
-        body.push_str(packet.data());
+        body.push(packet.digit() as u8);
+        body.extend_from_slice(packet.data().as_bytes());
     }
 }
 
