@@ -20,6 +20,10 @@ pub(super) use admission::{Admission, Parcel};
 /// The most packets that the writer takes at once.
 const BATCH: usize = 4096;
 
+/// The number of packets below which a writer that was woken lets the sender go on, which may have more. A write
+/// costs as much as the sending of many small packets.
+const FEW: usize = 16;
+
 /// The packets that wait to be written, in order and limited by their memory, and the count of accepted and
 /// written messages.
 ///
@@ -242,9 +246,11 @@ impl Outbox {
         let mut state = lock(&self.state);
         while state.phase != Phase::Closed && (state.writing || state.idle()) {
             state = self.work.wait(state, None);
-            drop(state);
-            thread::yield_now();
-            state = lock(&self.state);
+            if state.queue.len() < FEW {
+                drop(state);
+                thread::yield_now();
+                state = lock(&self.state);
+            }
         }
         if state.phase == Phase::Closed {
             return false;
