@@ -385,9 +385,9 @@ impl Progress for Unwatched {
 
 fn no_answer(error: TransportError) -> Error {
     match error {
-        TransportError::Silent => {
-            Error::Timeout { what: "waiting for the server's first packet by websocket" }
-        }
+        TransportError::Silent => Error::Timeout {
+            what: "waiting for the server's first packet by websocket (is it an Engine.IO server?)",
+        },
         TransportError::ClosedByServer(error)
         | TransportError::Failed(error)
         | TransportError::Unwritable { error, .. } => error,

@@ -223,7 +223,7 @@ pub enum Error {
     /// Nothing can be sent, because there is no connection, or because it is closed or closing. With a
     /// [reconnection policy](crate::ClientBuilder::reconnection), this is also the error between two
     /// connections. The policy then connects again without a call of `connect`, unless it gives up.
-    #[error("there is no open connection: call `connect` first")]
+    #[error("there is no open connection: `connect` was not called, or the connection is over")]
     SocketIsClosed,
 
     /// An operation took longer than its time limit.

@@ -116,7 +116,9 @@
 //! ```
 //!
 //! Subscribe before you connect; a channel does not get earlier events. With a reconnection policy, end the
-//! loop at the event for which [`Event::ends_reconnection`](crate::Event::ends_reconnection) is true.
+//! loop at the event for which [`Event::ends_reconnection`](crate::Event::ends_reconnection) is true, and go
+//! on after [`Error::SocketIsClosed`](crate::Error::SocketIsClosed), which `send` returns between two
+//! connections.
 //!
 //! # Requests and answers
 //!
@@ -153,6 +155,10 @@
 //!             }
 //!             Ok(())
 //!         });
+//!         // No answer comes for the requests of a connection that is over. Without their
+//!         // channels, `ask` returns at once.
+//!         let requests = self.clone();
+//!         client.on_disconnect(move |_, _| requests.waiting.lock().unwrap().clear());
 //!     }
 //!
 //!     fn ask(
@@ -171,6 +177,8 @@
 //!     }
 //! }
 //! ```
+//!
+//! python-engineio's server decodes JSON texts by itself: its handler gets a `dict`, not a `str`.
 //!
 //! Do not call `ask` in a handler. Handlers run one after the other, so the answer would not be delivered
 //! before that handler has returned, and `ask` would time out.

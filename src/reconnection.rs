@@ -198,6 +198,10 @@ impl Reconnection {
     /// Sets whether the policy also repeats a failed first `connect`, before that call returns. Default:
     /// false.
     ///
+    /// The call may then wait for long because of a mistake, such as a wrong URL. Without an
+    /// [`on_event`](Self::on_event) function, the client logs a warning about the first failure, which goes to
+    /// stderr if there is no logger.
+    ///
     /// If the policy gives up, the call returns the last error. If `disconnect` or Ctrl-C ends the policy,
     /// even during a pause, the call returns an [`Error::Connection`] that says so.
     pub fn first_connect(mut self, retry: bool) -> Self {
@@ -299,6 +303,11 @@ impl Reconnection {
         // A pause that no `Duration` can hold becomes the longest one.
         let pause = Duration::try_from_secs_f64(shortest + random * (longest - shortest));
         pause.unwrap_or(self.max_delay).min(self.max_delay)
+    }
+
+    /// True if a function of the user's is told about the steps.
+    pub(crate) fn has_observer(&self) -> bool {
+        self.observer.is_some()
     }
 
     /// Tells the user's function about a step.

@@ -7,9 +7,10 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::real::Server;
-use common::{Lines, PATIENCE};
+use common::{Lines, PATIENCE, unused_url};
 use engineio::{Client, Message, Reconnection};
 use log::{Level, LevelFilter, Metadata, Record};
 
@@ -78,6 +79,11 @@ fn child() {
         "quiet" | "quiet path" => Client::builder().quiet(),
         "errors only" | "errors only path" => Client::builder().log_errors_only(),
         "own" => Client::builder().logger(Lines::default()),
+        "first" | "first told" => {
+            let policy = Reconnection::new().first_connect(true).max_attempts(1).delay(Duration::ZERO);
+            let policy = if part == "first told" { policy.on_event(|_| {}) } else { policy };
+            Client::builder().reconnection(policy)
+        }
         _ => Client::builder().reconnection(Reconnection::new()),
     };
     match part {
@@ -95,6 +101,10 @@ fn child() {
         _ => {}
     }
     let client = builder.build().unwrap();
+    if part.starts_with("first") {
+        client.connect(unused_url()).unwrap_err();
+        return;
+    }
     register(&client, part);
     let server = Server::start();
     // The path of the URL is not used.
@@ -190,6 +200,14 @@ fn a_path_in_the_url_is_told() {
     assert_eq!(failed, SERDE);
     assert_eq!(stderr_of("errors only path"), [SERDE]);
     assert_eq!(stderr_of("quiet path"), [""; 0]);
+}
+
+#[test]
+fn the_first_failure_of_a_connect_that_is_repeated_is_told() {
+    let [line] = &stderr_of("first")[..] else { panic!("one line") };
+    assert!(line.starts_with("engineio: connecting failed: ") && line.contains("refused"), "{line}");
+    assert!(line.ends_with("; the policy connects again"), "{line}");
+    assert_eq!(stderr_of("first told"), [""; 0], "the program is told of the failure");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::message::Message;
 use crate::observation::PacketObserver;
 use crate::options::Options;
 use crate::protocol::Packet;
-use crate::reconnection::ReconnectionEvent;
+use crate::reconnection::{Reconnection, ReconnectionEvent};
 use crate::session::{Session, Thread, WhenFull, is_thread_of};
 use crate::stats::{Counters, Stats};
 use crate::sync::{Mutex, MutexGuard, Signal, lock};
@@ -234,7 +234,14 @@ impl Core {
     /// A policy that repeats a first `connect` has no turn. It hardly waits for room, because the thread that
     /// reads the channel may be the one that connects.
     pub(super) fn report_reconnection(&self, event: &ReconnectionEvent, turn: Option<&Turn>) {
-        log!(self.options.logger, Info, "{event}");
+        let logger = &self.options.logger;
+        match event {
+            // `connect` may not return after this, so nothing else might tell the user of a mistake.
+            ReconnectionEvent::Failed { attempt: 0, .. } if !self.has_policy_observer() => {
+                logger.warn_user(format_args!("{event}; the policy connects again"));
+            }
+            _ => log!(logger, Info, "{event}"),
+        }
         if !self.subscriptions.any() {
             return;
         }
@@ -246,6 +253,10 @@ impl Core {
             None => self.subscriptions.announce(&event, ROOM_DURING_CONNECT),
         };
         self.report_missed(missed, &event);
+    }
+
+    fn has_policy_observer(&self) -> bool {
+        self.options.reconnection.as_ref().is_some_and(Reconnection::has_observer)
     }
 
     pub(super) fn report_missed(&self, missed: usize, event: &Event) {

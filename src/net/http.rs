@@ -200,10 +200,11 @@ impl HttpClient {
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
     /// takes the connection over from ureq. The offer of `extensions` goes along wherever a redirect leads,
-    /// and the user's `headers` do not.
+    /// and the user's `headers` do not. With `fresh`, no earlier request has used the connection.
     pub(crate) fn upgrade(
         &self,
         url: &Url,
+        fresh: bool,
         key: &str,
         extensions: Option<HeaderValue>,
         headers: &[(HeaderName, HeaderValue)],
@@ -219,7 +220,7 @@ impl HttpClient {
         fixed.extend(extensions.map(|offer| (SEC_WEBSOCKET_EXTENSIONS, offer)));
         self.0.link.set_handover(Handover::Wanted);
         // ureq drops the connection of a 101 before it returns the response.
-        let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, ..Request::default() });
+        let answer = self.0.send(url, &Request { fixed: &fixed, own: headers, fresh, ..Request::default() });
         let handover = self.0.link.set_handover(Handover::Off);
         let answer = answer.map_err(|failure| self.unanswered(failure, url).without_sid(url))?;
         if answer.response.status() != 101 {

@@ -135,12 +135,12 @@ impl Failure {
 fn advice(status: u16, said: &str) -> &'static str {
     let said = said.to_ascii_lowercase();
     match status {
-        200 => "; the server, or a proxy in front of it, does not support websockets here",
+        200 => "; there is no websocket at this path, or a proxy in front of the server refuses websockets",
         400 if said.contains("session") => {
             "; if it has several workers, a session must stay with one of them (sticky sessions)"
         }
         401 | 403 => "; the server may require credentials, in a header or as user:password@ in the URL",
-        404 => {
+        404 | 501 => {
             "; `ConnectOptions::path` sets the path of the Engine.IO endpoint, \
              which is \"socket.io\" for a Socket.IO server"
         }
@@ -159,7 +159,7 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &Url, has_identi
         ureq::Error::Io(e) if gone.contains(&e.kind()) && tls_error::refusal(&e.to_string()).is_none() => {
             let (question, certificate) = match url.scheme() == "http" {
                 true => ("does this port expect https:// or wss://, or is the path wrong?", ""),
-                false if has_identity => ("is the path right?", ""),
+                false if has_identity => ("is the path right?", REFUSED),
                 false => ("is the path right?", CERTIFICATE),
             };
             let what = format!(
@@ -176,6 +176,7 @@ pub(super) fn unanswered(error: ureq::Error, start: &[u8], url: &Url, has_identi
 const PATH: &str = "`ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server";
 /// The system may discard the server's TLS alert, which says so, when the connection is reset.
 const CERTIFICATE: &str = "; or the server requires a client certificate: `client_certificate` sets it";
+const REFUSED: &str = "; or the server refused the client certificate";
 const NO_ANSWER: &str = "waiting for the server's HTTP response (is the path right? \
      `ConnectOptions::path` sets it; it is \"socket.io\" for a Socket.IO server)";
 
@@ -190,7 +191,9 @@ pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
         ureq::Error::Timeout(_) => timed_out(),
         ureq::Error::Io(e) => return io_failed(e),
         ureq::Error::BodyExceedsLimit(limit) => {
-            Error::protocol(format!("the server's response exceeds the limit of {limit} bytes"))
+            let what =
+                "; `max_message_size` sets the limit, which is half as large again for an answer to a poll";
+            Error::protocol(format!("the server's response exceeds the limit of {limit} bytes{what}"))
         }
         // ureq's own text shows the whole URL, whose query may be secret.
         ureq::Error::RequireHttpsOnly(url) => {

@@ -42,6 +42,8 @@ pub(super) struct Request<'a> {
     /// Set if the response may take as long as the server lives. Otherwise the request timeout bounds each of
     /// its steps.
     pub(super) while_alive: bool,
+    /// Set if the request needs a connection that no other request has used.
+    pub(super) fresh: bool,
     /// The time at which all of the request must be over.
     pub(super) deadline: Option<Instant>,
 }
@@ -270,8 +272,9 @@ impl UserAgent {
             return Err(ureq::Error::Timeout(ureq::Timeout::Global));
         }
         // A server that closes idle connections at once would lose a POST on one of them.
-        let never_idle = request.post.is_some() && self.link.closes_early.load(Ordering::Relaxed);
-        let idle = if never_idle || self.link.needs_tunnel(uri) { Duration::ZERO } else { IDLE };
+        let is_unsafe = request.post.is_some() && self.link.closes_early.load(Ordering::Relaxed);
+        let is_new = request.fresh || is_unsafe || self.link.needs_tunnel(uri);
+        let idle = if is_new { Duration::ZERO } else { IDLE };
         // The transport has its own limits for each step.
         let body = self.lanes.config().timeouts().recv_body.unwrap_or(WHILE_MOVING);
         let config = builder.config().http_status_as_error(false).max_redirects(0).max_idle_age(idle);

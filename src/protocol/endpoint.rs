@@ -187,7 +187,9 @@ fn clean_path(path: &str, slash: bool) -> Result<String, &'static str> {
         return Err("it is empty; the root path is \"/\"");
     }
     let path = path.trim_matches('/');
-    if path.contains(forbidden) {
+    if path.contains("://") {
+        Err("it is a URL; the URL of the server is the first argument of `connect`")
+    } else if path.contains(forbidden) {
         Err("it has a '?', '#', '\\', space or control character")
     } else if path.split('/').any(is_dots) {
         Err("it has a '.' or '..' segment")

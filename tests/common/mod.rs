@@ -76,6 +76,12 @@ pub fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     (client, watch)
 }
 
+/// The URL of a port on which nobody listens.
+pub fn unused_url() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
 /// Ends a connection that the test does not need any more. A POST whose answer is still under way counts as
 /// unsent.
 pub fn abort(client: &Client) {

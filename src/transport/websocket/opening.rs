@@ -63,7 +63,10 @@ impl WebSocket {
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
         let extensions = settings.compression.as_ref().map(CompressionSettings::offer);
-        let upgraded = http.upgrade(&url, &key, extensions, &settings.headers)?;
+        // Polling may have failed before. npm's engine.io closes a new connection that asks for a wrong path,
+        // but leaves one that was used before without an answer.
+        let fresh = sid.is_none();
+        let upgraded = http.upgrade(&url, fresh, &key, extensions, &settings.headers)?;
         let (compressor, inflater) = accepted(&upgraded.headers, &key, settings)
             .map_err(|e| HttpError::reached(e).at(&upgraded.place))?;
         let tcp = upgraded.stream.socket().tcp().clone();
