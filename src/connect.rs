@@ -66,7 +66,7 @@ impl Plan {
         }
         if endpoint.drops_path() && !memory.knows(endpoint.base()) {
             // The path itself may hold a secret, so it is not logged.
-            let what = "the path of the URL is not used; the option `path` sets it";
+            let what = "the path of the URL is not used; `ConnectOptions::path` sets the path";
             options.logger.warn_user(format_args!("connecting to {endpoint}: {what}"));
         }
         let mut headers = connect.parsed_headers()?;

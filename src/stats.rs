@@ -37,7 +37,9 @@ pub struct Stats {
     /// [ping interval](crate::Handshake::ping_interval) plus the delay of the network.
     pub last_ping: Option<Duration>,
     /// The number of messages that `send` accepted but that are not known to have been written before their
-    /// connection ended. The count of a connection is added before its disconnect handler runs.
+    /// connection ended. The count of a connection is added before its disconnect handler runs. On Linux and
+    /// Android, a message that was written, but not confirmed by the server's system when a `disconnect` ran
+    /// out of time, is in this count and in [`sent`](Self::sent).
     pub unsent: u64,
     /// The number of connections that the reconnection policy has made after a lost one. Repetitions of a
     /// first `connect` do not count.

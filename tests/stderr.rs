@@ -195,7 +195,10 @@ fn a_failed_handler_is_told_once_with_all_causes() {
 #[test]
 fn a_path_in_the_url_is_told() {
     let [path, failed] = &stderr_of("path")[..] else { panic!("two lines") };
-    assert!(path.ends_with("the path of the URL is not used; the option `path` sets it"), "{path}");
+    assert!(
+        path.ends_with("the path of the URL is not used; `ConnectOptions::path` sets the path"),
+        "{path}"
+    );
     assert!(path.starts_with("engineio: connecting to http://") && !path.contains("s3cr3t"), "{path}");
     assert_eq!(failed, SERDE);
     assert_eq!(stderr_of("errors only path"), [SERDE]);
