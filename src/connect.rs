@@ -1,49 +1,35 @@
 //! The steps from a URL to a connected transport: the choice of the transport, the handshake, and the
 //! upgrade.
 
+mod attempt;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use ureq::http::header::AUTHORIZATION;
-use url::Url;
 
 use crate::error::{Error, Result};
 use crate::logger::log;
 use crate::net::{
-    AgentSource, AnsweredAddresses, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Place,
-    Routes, authorization, check_socket,
+    AgentSource, DialSettings, Headers, HttpClient, HttpError, HttpSettings, Place, Routes, authorization,
+    check_socket,
 };
 use crate::options::{ConnectOptions, Options};
 use crate::printable::printable;
 use crate::protocol::{Endpoint, EndpointError, Handshake, Packet};
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Ordering, lock};
 use crate::transport::{
     Polling, PollingLimits, Progress, Refusal, Transport, TransportError, TransportKind, WebSocket, Written,
 };
+
+pub(crate) use attempt::{Attempt, Memory};
 
 /// A connected transport, its handshake, and the packets that came with it.
 pub(crate) struct Connected {
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) handshake: Handshake,
     pub(crate) early: VecDeque<Packet>,
-}
-
-/// Facts that the attempts of a client have found out, for its next attempts.
-#[derive(Clone, Default)]
-pub(crate) struct Memory {
-    /// The addresses of servers and proxies that have answered. The next connection tries them first.
-    answered: Arc<AnsweredAddresses>,
-    /// Set after an upgrade, until a websocket fails that is the start of a connection.
-    upgraded: Arc<AtomicBool>,
-    /// The URL of the last connection, without its query.
-    connected_to: Arc<Mutex<Option<Url>>>,
-}
-
-impl Memory {
-    fn knows(&self, base: &Url) -> bool {
-        lock(&self.connected_to).as_ref() == Some(base)
-    }
 }
 
 /// A validated request to connect.
@@ -58,48 +44,6 @@ pub(crate) struct Plan {
 /// A repeatable way to connect. There is one implementation for servers, and one for tests without them.
 pub(crate) trait Way: Send + Sync {
     fn connect(&self, attempt: &Attempt) -> Result<Connected>;
-}
-
-/// An attempt to connect, which another thread can cancel.
-#[derive(Default)]
-pub(crate) struct Attempt(Mutex<AttemptState>);
-
-#[derive(Default)]
-struct AttemptState {
-    cancelled: bool,
-    http: Option<HttpClient>,
-}
-
-impl Attempt {
-    /// Makes the attempt end soon, whatever it is waiting for.
-    pub(crate) fn cancel(&self) {
-        let http = {
-            let mut state = lock(&self.0);
-            state.cancelled = true;
-            state.http.take()
-        };
-        if let Some(http) = http {
-            http.close();
-        }
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        lock(&self.0).cancelled
-    }
-
-    pub(crate) fn cancelled_error() -> Error {
-        Error::connection("the connection attempt was ended by `disconnect` or Ctrl-C")
-    }
-
-    /// Registers the HTTP client that `cancel` has to close. Fails if the attempt was cancelled already.
-    fn register(&self, http: &HttpClient) -> Result<()> {
-        let mut state = lock(&self.0);
-        if state.cancelled {
-            return Err(Self::cancelled_error());
-        }
-        state.http = Some(http.clone());
-        Ok(())
-    }
 }
 
 impl Plan {

@@ -88,7 +88,7 @@ fn round(url: &str, seed: u64) {
 
 fn assert_alternate(order: &[bool]) {
     let alternate = order.iter().enumerate().all(|(index, connect)| *connect == (index % 2 == 0));
-    assert!(alternate && order.len() % 2 == 0, "{order:?}");
+    assert!(alternate && order.len().is_multiple_of(2), "{order:?}");
 }
 
 #[test]

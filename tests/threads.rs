@@ -199,16 +199,20 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
 }
 
 #[test]
-fn a_websocket_client_has_two_file_descriptors() {
+fn a_websocket_client_has_hardly_more_than_one_file_descriptor() {
     let _alone = alone();
     let server = Server::start();
     let connect = || connected(server.url(), only(TransportKind::WebSocket)).0;
     // The first client opens what all clients of the process share.
     let _first = connect();
     let before = descriptors();
-    let clients: Vec<_> = (0..10).map(|_| connect()).collect();
-    // A client has two descriptors, the socket and its waker. The server's end of the connection is the third.
-    eventually("three file descriptors each", || descriptors() == before + 3 * clients.len());
+    let clients: Vec<_> = (0..64).map(|_| connect()).collect();
+    // A client has its socket, and the server has the other end of the connection. About sixteen clients share
+    // the descriptor that ends their waits.
+    let sockets = before + 2 * clients.len();
+    eventually("two file descriptors each", || {
+        (sockets..=sockets + clients.len() / 8).contains(&descriptors())
+    });
 }
 
 #[test]

@@ -121,11 +121,11 @@ impl log::Log for HoldsFirst {
     }
 
     fn log(&self, record: &log::Record) {
-        if record.args().to_string().starts_with("sending") {
-            if let Some(entered) = self.entered.lock().unwrap().take() {
-                entered.send(()).unwrap();
-                let _ = self.released.recv();
-            }
+        if record.args().to_string().starts_with("sending")
+            && let Some(entered) = self.entered.lock().unwrap().take()
+        {
+            entered.send(()).unwrap();
+            let _ = self.released.recv();
         }
     }
 

@@ -1,7 +1,7 @@
 //! The end of the waits for a socket, from another thread.
 
 use std::net::TcpStream;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -121,23 +121,28 @@ impl Group {
     }
 }
 
-/// The group that the next socket joins. It lives on without sockets.
-struct Groups(Mutex<Option<Arc<Group>>>);
+/// The group that the next socket joins. The last socket that leaves a group closes its descriptor.
+struct Groups(Mutex<Weak<Group>>);
 
-static GROUPS: Groups = Groups(Mutex::new(None));
+static GROUPS: Groups = Groups(Mutex::new(Weak::new()));
 
 impl Groups {
     /// Returns a group that has not been woken, or `None` if there is no descriptor for one.
     fn join(&self) -> Option<Arc<Group>> {
         let mut next = lock(&self.0);
-        next.take_if(|group| group.is_woken());
-        if next.as_ref().is_none_or(|group| Arc::strong_count(group) > SHARES) {
-            // Without a new descriptor the last group goes on.
-            if let Ok(handle) = handle::new() {
-                *next = Some(Arc::new(Group { handle, woken: AtomicBool::new(false) }));
-            }
+        let current = next.upgrade().filter(|group| !group.is_woken());
+        if let Some(group) = current.as_ref().filter(|group| Arc::strong_count(group) <= SHARES) {
+            return Some(group.clone());
         }
-        next.clone()
+        match handle::new() {
+            Ok(handle) => {
+                let group = Arc::new(Group { handle, woken: AtomicBool::new(false) });
+                *next = Arc::downgrade(&group);
+                Some(group)
+            }
+            // A group with more sockets is better than none.
+            Err(_) => current,
+        }
     }
 }
 
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn sockets_share_their_descriptors() {
-        let groups = Groups(Mutex::new(None));
+        let groups = Groups(Mutex::default());
         let mut joined: Vec<_> = (0..SHARES * 10).map(|_| groups.join().unwrap()).collect();
         joined.dedup_by(|a, b| Arc::ptr_eq(a, b));
         assert_eq!(joined.len(), 10);
