@@ -95,6 +95,11 @@ impl Race<'_> {
     /// Waits until attempts are over or the time has come. Returns whether each attempt is over.
     fn wait(&self, until: Instant) -> io::Result<Vec<bool>> {
         let attempts = || self.in_flight.iter().map(|(tcp, _)| tcp);
+        // A connection to this machine is made at once, and needs no wait.
+        let made: Vec<_> = attempts().map(|tcp| is_made(tcp)).collect();
+        if made.contains(&true) {
+            return Ok(made);
+        }
         let watches: Result<Vec<_>, _> = attempts().map(|tcp| tcp.watch()).collect();
         // An attempt that was closed is over.
         let Ok(watches) = watches else { return Ok(attempts().map(|tcp| tcp.is_closed()).collect()) };
@@ -167,11 +172,16 @@ pub(super) fn socket(family: AddressFamily) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
+/// True if the connection is made: the socket has a peer from then on.
+fn is_made(tcp: &Tcp) -> bool {
+    tcp.stream().peer_addr().is_ok()
+}
+
 /// The result of an attempt that is over.
 fn outcome(tcp: &Tcp) -> io::Result<()> {
     tcp.check_open()?;
-    match tcp.stream().take_error()? {
-        Some(e) => Err(e),
-        None => tcp.stream().peer_addr().map(drop),
+    match tcp.stream().peer_addr() {
+        Ok(_) => Ok(()),
+        Err(e) => Err(tcp.stream().take_error()?.unwrap_or(e)),
     }
 }
