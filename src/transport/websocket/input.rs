@@ -133,8 +133,8 @@ impl Input {
         }
     }
 
-    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts reduce
-    /// it step by step, as their sizes vary.
+    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts
+    /// reduce it step by step, as their sizes vary.
     fn end_burst(&mut self) {
         self.busy = false;
         let burst = std::mem::take(&mut self.burst).min(AHEAD);
