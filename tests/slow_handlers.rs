@@ -3,11 +3,13 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::scripted::{Exchange, OPEN, Scripted, open_with};
-use common::{PATIENCE, Seen, Watch, eventually, only};
+use common::{PATIENCE, Seen, Watch, abort, eventually, only};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use engineio::{Client, Message, Reason, TransportKind};
 
@@ -150,6 +152,44 @@ fn a_message_leaves_the_inbox_when_its_handler_gets_it() {
         let expected: Vec<_> = (0..COUNT as usize).rev().map(|left| left * each).collect();
         assert!(each > 0 && inbox == expected, "{transport}: {inbox:?}");
         client.disconnect().unwrap();
+    }
+}
+
+/// Each handler waits until the server has the answers of those before it.
+#[test]
+fn an_answer_does_not_wait_for_the_next_handler_of_a_burst() {
+    const COUNT: usize = 20;
+    for transport in [Polling, WebSocket] {
+        let answers = Arc::new(AtomicUsize::new(0));
+        let count = answers.clone();
+        let server = Scripted::start(move |exchange| match (exchange.request.is_poll(), exchange.polls()) {
+            _ if exchange.request.is_websocket() => {
+                exchange.open_websocket(OPEN)?;
+                exchange.raw(b"\x81\x024a".repeat(COUNT))?;
+                while exchange.ws_read_text()? == "4b" {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+                Ok(())
+            }
+            (true, 1) => exchange.payload(["4a"; COUNT].join("\u{1e}")),
+            (true, _) => exchange.hold(),
+            _ => {
+                let body = String::from_utf8_lossy(&exchange.request.body);
+                count.fetch_add(body.matches("4b").count(), Ordering::SeqCst);
+                exchange.answer(OPEN)
+            }
+        });
+        let mut handled = 0;
+        let client = Client::new();
+        let watch = Watch::after(&client, move |client, _| {
+            eventually("the answers are written", || answers.load(Ordering::SeqCst) == handled);
+            client.send("b").unwrap();
+            handled += 1;
+        });
+        client.connect_with(server.url(), only(transport)).unwrap();
+        watch.connected();
+        (0..COUNT).for_each(|_| drop(watch.message()));
+        abort(&client);
     }
 }
 

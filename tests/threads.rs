@@ -104,7 +104,8 @@ fn one_thread_until_the_first_handler_runs() {
     }
 }
 
-/// The close is written without the writer thread, which would take longer to start than the server to answer.
+/// The close is written without the writer thread, which would take longer to start than the server to
+/// answer.
 #[test]
 fn an_idle_polling_client_says_goodbye_on_the_thread_that_disconnects() {
     let _alone = alone();
@@ -207,8 +208,8 @@ fn a_websocket_client_has_hardly_more_than_one_file_descriptor() {
     let _first = connect();
     let before = descriptors();
     let clients: Vec<_> = (0..64).map(|_| connect()).collect();
-    // A client has its socket, and the server has the other end of the connection. About sixteen clients share
-    // the descriptor that ends their waits.
+    // A client has its socket, and the server has the other end of the connection. About sixteen clients
+    // share the descriptor that ends their waits.
     let sockets = before + 2 * clients.len();
     eventually("two file descriptors each", || {
         (sockets..=sockets + clients.len() / 8).contains(&descriptors())

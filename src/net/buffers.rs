@@ -13,8 +13,8 @@ const FIRST: usize = 4 * 1024;
 const INPUT: usize = 32 * 1024;
 
 /// The size of the output buffer for requests without a body, and for those with one, in bytes. It grows
-/// beyond it only for a longer line of a request's head. A POST of 16 messages of 1 KiB fits, with its head, so
-/// that it goes out in one write.
+/// beyond it only for a longer line of a request's head. A POST of 16 messages of 1 KiB fits, with its head,
+/// so that it goes out in one write.
 pub(super) const GET: usize = 4 * 1024;
 pub(super) const POST: usize = 20 * 1024;
 

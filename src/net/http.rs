@@ -88,7 +88,7 @@ impl HttpClient {
         let home = url.clone();
         let link = Arc::new(Link::new(&mut settings, home.clone()));
         let agent = UserAgent {
-            lanes: Lanes::new(config, &link),
+            lanes: Lanes::new(config, settings.agent.is_some(), &link),
             jar: Arc::default(),
             lent: Mutex::default(),
             link,
@@ -108,7 +108,7 @@ impl HttpClient {
     pub(crate) fn reopened(&self) -> Self {
         let link = Arc::new(self.0.link.reopened());
         HttpClient(Arc::new(UserAgent {
-            lanes: Lanes::new(self.0.lanes.config().clone(), &link),
+            lanes: Lanes::new(self.0.lanes.config().clone(), self.has_users_agent(), &link),
             jar: self.0.jar.clone(),
             lent: Mutex::new(lock(&self.0.lent).clone()),
             link,

@@ -93,8 +93,11 @@ struct Lane {
 }
 
 impl Lanes {
-    pub(super) fn new(config: Config, link: &Arc<Link>) -> Self {
-        let lane = |config, output| {
+    /// `lent` is true if the configuration is that of the user's agent.
+    pub(super) fn new(config: Config, lent: bool, link: &Arc<Link>) -> Self {
+        let lane = |config: Config, output: usize| {
+            // The user's agent may add headers, in a middleware, that are not counted as the longest line.
+            let output = if lent { output.max(config.output_buffer_size()) } else { output };
             let exchange = Arc::<Exchange>::default();
             let dialer = Dialer { link: link.clone(), exchange: exchange.clone(), output };
             Lane { agent: Agent::with_parts(config, dialer, NoResolver), exchange }

@@ -242,6 +242,17 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_leaves_a_group_that_was_woken() {
+        let waker = Waker::default();
+        let watch = waker.watch().unwrap();
+        watch.group.as_ref().unwrap().wake();
+        assert!(is_over(&watch));
+        drop(watch);
+        // Another test may wake the next group too.
+        assert!((0..1000).any(|_| !is_over(&waker.watch().unwrap())));
+    }
+
+    #[test]
     fn without_a_descriptor_waits_are_short() {
         let waker = Waker::default();
         let watch = Watch { waker: &waker, group: None };

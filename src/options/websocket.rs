@@ -83,7 +83,8 @@ impl WebSocketOptions {
     }
 
     /// Sets the size of the buffer for reading from the socket, in bytes. If it is smaller than 64 KiB, the
-    /// buffer grows up to that size while much data arrives. Default: 4 KiB; 256 bytes at least.
+    /// buffer grows up to that size while much data arrives, and shrinks step by step while less arrives.
+    /// Default: 4 KiB; 256 bytes at least.
     pub fn read_buffer_size(mut self, bytes: usize) -> Self {
         self.read_buffer_size = Some(bytes);
         self

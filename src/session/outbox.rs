@@ -20,8 +20,8 @@ pub(super) use admission::{Admission, Parcel};
 /// The most packets that the writer takes at once.
 const BATCH: usize = 4096;
 
-/// The number of packets below which a writer that was woken lets the sender go on, which may have more. A write
-/// costs as much as the sending of many small packets.
+/// The number of packets below which a writer that was woken lets the sender go on, which may have more. A
+/// write costs as much as the sending of many small packets.
 const FEW: usize = 16;
 
 /// The packets that wait to be written, in order and limited by their memory, and the count of accepted and

@@ -17,9 +17,9 @@ use crate::session::inbox::Next;
 use crate::stats::Traffic;
 use crate::sync::{Ordering, thread};
 
-/// The most messages that are delivered before the writer gets its turn. Measured with 512 messages of 16 bytes in
-/// flight, each of which is answered: with more, client and server work by turns; with fewer, the switches of
-/// threads cost more.
+/// The most messages that are delivered before the writer gets its turn. Measured with 512 messages of 16
+/// bytes in flight, each of which is answered: with more, client and server work by turns; with fewer, the
+/// switches of threads cost more.
 const PART: usize = 250;
 
 /// Runs the reader thread: the connect handler, every message in order, the disconnect handler.

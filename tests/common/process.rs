@@ -94,8 +94,8 @@ pub fn with_sigint(disposition: &str, program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The number of open file descriptors, with those of the handler of Ctrl-C. The first `connect` of the process
-/// opens these, and they stay.
+/// The number of open file descriptors, with those of the handler of Ctrl-C. The first `connect` of the
+/// process opens these, and they stay.
 pub fn descriptors() -> usize {
     static FIRST_CONNECT: Once = Once::new();
     FIRST_CONNECT.call_once(|| drop(Client::new().connect("http://127.0.0.1:1")));

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engineio::{Client, Error};
-use ureq::Agent;
+use ureq::http::{HeaderValue, Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::{Agent, Body, SendBody};
 
 use super::{PATIENCE, Polling, WAYS, abort, by, serve, server, visit};
 use common::scripted::{OPEN, Scripted};
@@ -62,6 +64,35 @@ fn a_large_header_of_a_request_is_sent() {
             server.requests().iter().all(|request| request.header("authorization") == [&token]),
             "{way:?}"
         );
+    }
+}
+
+/// A middleware that adds a header, as those for tickets and tokens do.
+struct Adds(HeaderValue);
+
+impl Middleware for Adds {
+    fn handle(
+        &self,
+        mut request: Request<SendBody>,
+        next: MiddlewareNext,
+    ) -> Result<Response<Body>, ureq::Error> {
+        request.headers_mut().insert("x-ticket", self.0.clone());
+        next.handle(request)
+    }
+}
+
+#[test]
+fn a_large_header_that_the_users_agent_adds_is_sent() {
+    let large = "t".repeat(100 << 10);
+    for way in WAYS {
+        let server = server();
+        let adds = Adds(large.parse().unwrap());
+        let agent: Agent =
+            Agent::config_builder().proxy(None).middleware(adds).user_agent(&large).build().into();
+        visit(&Client::builder().http_agent(agent).build().unwrap(), server.url(), by(way));
+        for request in server.requests() {
+            assert_eq!([request.header("x-ticket"), request.header("user-agent")], [[&large], [&large]]);
+        }
     }
 }
 

@@ -32,7 +32,8 @@ fn flood(exchange: &mut Exchange, arrived: &Sender<usize>, read: impl FnOnce()) 
     exchange.close()
 }
 
-/// A server that floods for two seconds before it reads, and the count of the messages that have arrived there.
+/// A server that floods for two seconds before it reads, and the count of the messages that have arrived
+/// there.
 fn reads_late() -> (Scripted, Receiver<usize>) {
     let (sender, arrived) = channel();
     let server = Scripted::websocket(move |exchange| {

@@ -58,6 +58,32 @@ fn close_ends_the_waits_of_all_threads() {
     }
 }
 
+/// Without the shutdown that comes with a close, the descriptor alone ends the waits, as on other systems.
+#[test]
+fn sockets_that_share_a_descriptor_end_only_their_own_waits() {
+    let pairs: Vec<_> = (0..100).map(|_| pair()).collect();
+    thread::scope(|scope| {
+        for (tcp, _) in &pairs {
+            for flags in [PollFlags::IN, PollFlags::PRI] {
+                scope.spawn(move || {
+                    let deadline = Instant::now() + PATIENCE;
+                    let end = tcp.wait(flags, Some(deadline)).unwrap_err();
+                    assert_eq!(end.kind(), ErrorKind::ConnectionAborted);
+                    assert!(tcp.is_closed() && Instant::now() < deadline);
+                });
+            }
+        }
+        for half in pairs.chunks(50) {
+            scope.spawn(move || {
+                for (tcp, _) in half {
+                    tcp.closed.store(true, Ordering::Release);
+                    tcp.waker.wake();
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn nothing_waits_for_a_closed_socket() {
     let (tcp, mut peer) = pair();

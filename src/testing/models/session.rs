@@ -286,8 +286,8 @@ pub(super) fn close_needs_a_reader() {
     model.finish(threads);
 }
 
-/// The first handler begins, for which the watchdog starts, while a sender waits for room, and the server reads
-/// only when all of its own messages are received. The handler waits for that, or for the end.
+/// The first handler begins, for which the watchdog starts, while a sender waits for room, and the server
+/// reads only when all of its own messages are received. The handler waits for that, or for the end.
 pub(super) fn late_watchdog() {
     let known = Arc::new(Mutex::new(None::<Server>));
     let server = known.clone();

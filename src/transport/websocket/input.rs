@@ -133,14 +133,17 @@ impl Input {
         }
     }
 
-    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts reduce
-    /// it step by step, as their sizes vary.
+    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts
+    /// reduce it step by step, as their sizes vary.
     fn end_burst(&mut self) {
-        let burst = std::mem::take(&mut self.burst).min(AHEAD);
-        // A read that fills the buffer does not tell whether more has arrived.
-        let size = (burst + 1).next_power_of_two().max(self.usual / 2);
-        self.usual = size.min(AHEAD).max(self.idle);
         self.busy = false;
+        let burst = std::mem::take(&mut self.burst).min(AHEAD);
+        // Behind a burst, the reader looks for more before it waits.
+        if burst > 0 {
+            // A read that fills the buffer does not tell whether more has arrived.
+            let size = (burst + 1).next_power_of_two().max(self.usual / 2);
+            self.usual = size.min(AHEAD).max(self.idle);
+        }
     }
 
     /// Moves the bytes to the beginning of a buffer of the right size.
@@ -205,9 +208,11 @@ mod tests {
                 (10, 1, AHEAD / 16),
                 (10, 1, 2048),
                 (10, 1, 1024),
-                (0, 0, 1024),
+                (10, 1, 1024),
             ] {
                 assert_eq!(take_all(&mut input, burst), (burst, reads), "{burst} {tells}");
+                // The reader looks for more before it waits.
+                assert_eq!(take_all(&mut input, 0), (0, 0), "{burst} {tells}");
                 assert_eq!(input.buffer.len(), size, "{burst} {tells}");
             }
         }
