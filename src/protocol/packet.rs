@@ -118,6 +118,14 @@ impl Packet {
         matches!(self, Packet::Text(_) | Packet::Binary(_))
     }
 
+    /// The part whose drop may run code of the user's: a `Bytes` can have an owner of any type.
+    pub(crate) fn into_binary(self) -> Option<Bytes> {
+        match self {
+            Packet::Binary(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
     /// The protocol's name of the type, for the log.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self {

@@ -6,6 +6,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::outbox::Admission;
 use super::{Session, panicked, report};
 use crate::error::{Error, Result};
@@ -116,7 +118,7 @@ fn run(session: &Arc<Session>) {
 
 /// Writes a batch from the calling thread, which has the turn. `spent` is empty before and after the call; it
 /// is passed in to spare an allocation.
-fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut Vec<Packet>) {
+fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut Vec<Bytes>) {
     report(session, Direction::Sent, &*batch);
     let sent = guarded(|| session.transport.send(batch, spent, &**session));
     if let Err(e) = sent.unwrap_or_else(|panic| Err(TransportError::Failed(panicked(panic)))) {
@@ -125,5 +127,5 @@ fn write_batch(session: &Arc<Session>, batch: &mut VecDeque<Packet>, spent: &mut
     session.outbox.batch_done();
     // The messages are dropped last, when the turn is over and a failure is recorded: they are the user's,
     // and their destructors may do anything.
-    batch.drain(..).chain(spent.drain(..)).for_each(drop_guarded);
+    batch.drain(..).filter_map(Packet::into_binary).chain(spent.drain(..)).for_each(drop_guarded);
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::net::{LastActivity, TimeLeft};
@@ -214,7 +216,7 @@ impl Transport for Fake {
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
-        _: &mut Vec<Packet>,
+        _: &mut Vec<Bytes>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
         let stalled = |line: &Line| line.stalled && !line.closed;

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 use crate::error::Error;
 use crate::net::{LastActivity, TimeLeft};
 use crate::protocol::Packet;
@@ -115,12 +117,12 @@ pub(crate) trait Transport: Send + Sync {
     ///
     /// The wait has no time limit of its own, because a slow peer is not a dead one. `close` ends it.
     ///
-    /// Messages that are written, at least in part, end in `spent`: they are the user's, and their
+    /// Binary messages that are written, at least in part, end in `spent`: they are the user's, and their
     /// destructors may do anything.
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
-        spent: &mut Vec<Packet>,
+        spent: &mut Vec<Bytes>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError>;
 

@@ -6,6 +6,7 @@ use std::ops::Add;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use url::Url;
 
 use super::{
@@ -351,7 +352,7 @@ impl Transport for Polling {
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
-        spent: &mut Vec<Packet>,
+        spent: &mut Vec<Bytes>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
         while !batch.is_empty() {
@@ -367,7 +368,7 @@ impl Transport for Polling {
             self.post(&body, progress.deadline()).inspect_err(|_| self.set_last_post(false))?;
             let written = batch.iter().take(count).map(Written::of).fold(Written::default(), Add::add);
             progress.written(written);
-            spent.extend(batch.drain(..count).filter(Packet::is_message));
+            spent.extend(batch.drain(..count).filter_map(Packet::into_binary));
             if last {
                 // The server need not answer the pending poll before its next ping.
                 self.close();

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 
+use bytes::Bytes;
+
 use super::close::{CloseFrame, Violation};
 use super::reader::{End, Event, Reader};
 use super::unconfirmed::Unconfirmed;
@@ -105,11 +107,11 @@ impl Frames {
     }
 
     /// Writes the rest of an earlier call or, if there is none, packets of the batch. Packets that are in the
-    /// buffer are taken out of the batch, and messages among them are moved to `spent`.
+    /// buffer are taken out of the batch, and binary messages among them are moved to `spent`.
     pub(super) fn write_burst(
         &mut self,
         batch: &mut VecDeque<Packet>,
-        spent: &mut Vec<Packet>,
+        spent: &mut Vec<Bytes>,
     ) -> Result<Burst, TransportError> {
         if !batch.is_empty() {
             self.check_open()?;

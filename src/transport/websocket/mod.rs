@@ -21,6 +21,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::PollFlags;
 
@@ -88,7 +89,7 @@ impl WebSocket {
     fn send_all(
         &self,
         batch: &mut VecDeque<Packet>,
-        spent: &mut Vec<Packet>,
+        spent: &mut Vec<Bytes>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
         let mut rest = false;
@@ -142,13 +143,13 @@ impl Transport for WebSocket {
     fn send(
         &self,
         batch: &mut VecDeque<Packet>,
-        spent: &mut Vec<Packet>,
+        spent: &mut Vec<Bytes>,
         progress: &dyn Progress,
     ) -> Result<(), TransportError> {
         let sent = self.send_all(batch, spent, progress);
         if sent.is_err() {
             // A message that is written only in part was not passed to the system.
-            spent.extend(self.frames.lock().take_current().filter(Packet::is_message));
+            spent.extend(self.frames.lock().take_current().and_then(Packet::into_binary));
         }
         sent
     }

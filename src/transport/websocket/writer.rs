@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::mem::take;
 
+use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tungstenite::protocol::frame::FrameHeader;
@@ -86,9 +87,9 @@ impl Writer {
         }
     }
 
-    /// Fills the buffer with packets of the batch, unless it holds some already. Messages that are in the
-    /// buffer as a whole are moved to `spent`.
-    pub(super) fn fill(&mut self, batch: &mut VecDeque<Packet>, spent: &mut Vec<Packet>) {
+    /// Fills the buffer with packets of the batch, unless it holds some already. Binary messages that are in
+    /// the buffer as a whole are moved to `spent`.
+    pub(super) fn fill(&mut self, batch: &mut VecDeque<Packet>, spent: &mut Vec<Bytes>) {
         if self.is_pending() {
             return;
         }
@@ -109,8 +110,8 @@ impl Writer {
                 if slow {
                     return;
                 }
-            } else if packet.is_message() {
-                spent.push(packet);
+            } else {
+                spent.extend(packet.into_binary());
             }
         }
     }
