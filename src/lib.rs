@@ -157,7 +157,7 @@
 //! |---|---|
 //! | `ureq` | hosts at debug, whole URLs with the session id at trace |
 //! | `ureq_proto` | requests and responses with all of their headers at trace |
-//! | `cookie_store` | cookies that are not `Secure` at debug |
+//! | `cookie_store`, with ureq's feature `cookies` | cookies that are not `Secure` at debug |
 //! | `tungstenite` | the headers of websocket frames at trace |
 //!
 //! A logger that is passed to [`ClientBuilder::logger`] gets the lines of this crate only.
@@ -226,7 +226,7 @@ pub use transport::{TransportKind, UnknownTransport};
 /// dependency of its own on a matching version.
 ///
 /// These crates have the features that this crate enables. To enable more, such as another TLS library for
-/// ureq, depend on the same version yourself: Cargo combines the features.
+/// ureq or the cookie jar of its agents, depend on the same version yourself: Cargo combines the features.
 ///
 /// ```
 /// use engineio::crossbeam_channel::select;

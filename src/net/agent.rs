@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ureq::Agent;
 use ureq::config::{AutoHeaderValue, Config};
 use ureq::http::Uri;
-use ureq::{Agent, Cookie};
 use url::Url;
 
 use super::cookies::{Change, StoredCookie};
+#[allow(unused_imports, reason = "they stand in for ureq's")]
+use super::no_jar::{Cookie, WithoutJar};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
 
@@ -104,7 +106,11 @@ pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
     let mut held = lender.cookie_jar_lock();
     match change {
         Change::Stored(cookie) => {
-            let parsed = as_text(cookie).and_then(|text| Cookie::parse(text, &uri).ok());
+            let parsed = as_text(cookie).and_then(|text| {
+                #[allow(unused_imports, reason = "ureq's `Cookie`, if there is one")]
+                use ureq::*;
+                Cookie::parse(text, &uri).ok()
+            });
             let is_kept = parsed.is_some_and(|cookie| held.insert(cookie, &uri).is_ok());
             // A cookie that this jar cannot hold still replaces an older one of its name.
             if let (false, Ok(name)) = (is_kept, std::str::from_utf8(&cookie.name)) {
@@ -145,6 +151,8 @@ fn as_text(cookie: &StoredCookie) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use ureq::Cookie;
+
     use super::*;
     use crate::net::cookies::Jar;
 

@@ -17,6 +17,7 @@ mod http;
 mod http_error;
 mod http_transport;
 mod link;
+mod no_jar;
 mod pem;
 mod progress;
 mod proxy;

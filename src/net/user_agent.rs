@@ -18,6 +18,8 @@ use super::connector::{Dialer, NoResolver};
 use super::cookies::Jar;
 use super::exchange::Exchange;
 use super::link::{IDLE, Link, WHILE_ALIVE, WHILE_MOVING};
+#[allow(unused_imports, reason = "it stands in for ureq's method")]
+use super::no_jar::WithoutJar;
 use super::redirect;
 use super::settings::HttpSettings;
 use crate::error::{Error, Result};

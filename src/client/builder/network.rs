@@ -159,7 +159,8 @@ impl ClientBuilder {
     /// The agent's cookies for a host are copied when a connection first sends a request to that host.
     /// Cookies that the server sets are also stored in the agent. Cookies that the server removes, or that
     /// exceed the limits of the client's cookie jar, are also removed from the agent. The agent is not
-    /// changed in any other way. Connections have their own sockets, so the agent's resolver, IP family and
+    /// changed in any other way. An agent has cookies only if your program turns on ureq's feature `cookies`,
+    /// for example with `cargo add ureq --features cookies`. Connections have their own sockets, so the agent's resolver, IP family and
     /// connector are not used.
     ///
     /// If the agent uses ureq's built-in list of authorities, which is its default, the client uses the
