@@ -155,8 +155,7 @@
 //!             }
 //!             Ok(())
 //!         });
-//!         // No answer comes for the requests of a connection that is over. Without their
-//!         // channels, `ask` returns at once.
+//!         // The end of a connection ends the waits of `ask`: no answer comes.
 //!         let requests = self.clone();
 //!         client.on_disconnect(move |_, _| requests.waiting.lock().unwrap().clear());
 //!     }
