@@ -156,8 +156,8 @@
 //!             Ok(())
 //!         });
 //!         // The end of a connection ends the waits of `ask`: no answer comes.
-//!         let requests = self.clone();
-//!         client.on_disconnect(move |_, _| requests.waiting.lock().unwrap().clear());
+//!         let waiting = self.waiting.clone();
+//!         client.on_disconnect(move |_, _| waiting.lock().unwrap().clear());
 //!     }
 //!
 //!     fn ask(
