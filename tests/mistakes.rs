@@ -252,7 +252,7 @@ fn a_path_in_the_url() {
         assert_eq!(told.len(), warnings, "{path}: {told:?}");
         assert!(
             told.iter().all(|line| line.contains(listed("the path of the URL is not used"))
-                && line.contains("option `path`")
+                && line.contains("`ConnectOptions::path`")
                 && !line.contains("s3cr3t")),
             "{told:?}"
         );
