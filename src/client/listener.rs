@@ -152,7 +152,7 @@ impl Listener for ClientListener {
 
     fn finished(&mut self) {
         self.record.set_handled();
-        // `disconnect` may return from here on. This wait for room in a channel must not delay it, because its
+        // `disconnect` may return from here on. A wait for room in a channel must not delay it, because its
         // caller may be the thread that reads the channel.
         let last = self.last.take();
         if let Some(last) = &last {

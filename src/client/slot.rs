@@ -107,7 +107,7 @@ impl<T> Slot<T> {
 }
 
 /// A handler that is taken out of its slot until the lease is dropped. The owner drops the lease before
-/// running other user code or waiting for anything, because another connection may be waiting for the handler.
+/// running other user code or waiting for anything, because another connection may wait for the handler.
 pub(super) struct Lease<'a, T> {
     slot: &'a Slot<T>,
     handler: Option<Handler<T>>,

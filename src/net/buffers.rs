@@ -12,8 +12,8 @@ const FIRST: usize = 4 * 1024;
 /// The size of a read after that, in bytes. The input buffer is larger only for a long head of a response.
 const INPUT: usize = 32 * 1024;
 
-/// The size of the output buffer for requests without a body, in bytes. The buffer is larger only if a line of
-/// a request's head is longer.
+/// The size of the output buffer for requests without a body, in bytes. The buffer is larger only if a line
+/// of a request's head is longer.
 pub(super) const GET_OUTPUT: usize = 4 * 1024;
 
 /// The same for requests with a body. A POST of 16 messages of 1 KiB fits, with its head, so that it goes out

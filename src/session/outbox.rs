@@ -40,7 +40,8 @@ pub(super) struct Outbox {
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
     work: Signal,
-    /// Notified when the outbox is at most half full, a waiting sender has got its room, or the outbox closes.
+    /// Notified when the outbox is at most half full, a waiting sender has got its room, or the outbox
+    /// closes.
     room: Signal,
     /// Notified when something was written, or the session is over.
     progress: Signal,

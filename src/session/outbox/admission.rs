@@ -9,10 +9,10 @@ use crate::protocol::Packet;
 use crate::session::line::Ticket;
 use crate::sync::{MutexGuard, Ordering, has_passed, lock};
 
-/// The time after a write from which a sender writes its message itself. A message that comes sooner is taken
-/// for a part of a stream, and goes through the writer, which batches, unless it may be the answer to a
-/// message that was received since. Measured: with 3 µs, a ping-pong is written directly, and a stream of
-/// messages in batches; with 10 µs, a ping-pong is batched as well.
+/// The time since the last write after which a sender writes its message itself. A message that comes sooner
+/// is taken for a part of a stream, and goes through the writer, which batches, unless it may be the answer
+/// to a message that was received since. Measured: with 3 µs, a ping-pong is written directly, and a stream
+/// of messages in batches; with 10 µs, a ping-pong is batched as well.
 const QUIET: Duration = Duration::from_micros(3);
 
 /// The choice of a sender when the outbox is full.
