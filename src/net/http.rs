@@ -138,7 +138,8 @@ impl HttpClient {
         &self.0.link.activity
     }
 
-    /// Sends a GET, which may take as long as each of its steps ends within the request timeout.
+    /// Sends a GET. It has no time limit as a whole, but each of its steps has to end within the request
+    /// timeout.
     pub(crate) fn get(&self, url: &Url, max_body: usize) -> Result<Response, HttpError> {
         self.get_openly(url, max_body).map_err(|e| e.without_sid(url))
     }

@@ -95,7 +95,7 @@ struct Lane {
 }
 
 impl Lanes {
-    /// `lent` is true if the configuration is that of the user's agent.
+    /// `lent` is true if `config` comes from the user's agent.
     pub(super) fn new(config: Config, lent: bool, link: &Arc<Link>) -> Self {
         let lane = |config: Config, output: usize| {
             // A middleware of the user's agent may add headers that `LongestLine` does not know.

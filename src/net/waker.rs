@@ -32,7 +32,8 @@ struct State {
     woken: bool,
     /// The number of waits that are in progress.
     waits: usize,
-    /// The group of the last wait. It may have been woken since.
+    /// The group of the last wait. It may have been woken since. A wait that still polls an older group has
+    /// been ended by the wake of that group.
     group: Option<Arc<Group>>,
 }
 
@@ -47,7 +48,7 @@ impl Waker {
         }
     }
 
-    /// Begins a wait, which lasts until the result is dropped. Returns `None` after a wake.
+    /// Begins a wait, which lasts until the result is dropped. Returns `None` after [`wake`](Self::wake).
     pub(super) fn watch(&self) -> Option<Watch<'_>> {
         let mut state = lock(&self.state);
         if state.woken {

@@ -143,7 +143,7 @@ impl Input {
         let burst = std::mem::take(&mut self.burst).min(AHEAD);
         // An empty burst says nothing, because after each burst the reader looks for more before it waits.
         if burst > 0 {
-            // One byte stays free, because a read that fills the buffer does not tell whether more has come.
+            // The buffer has to be larger than the burst: after a read that fills it, more data is likely.
             let size = (burst + 1).next_power_of_two().max(self.usual / 2);
             self.usual = size.min(AHEAD).max(self.configured);
         }
