@@ -386,7 +386,7 @@ impl Progress for Unwatched {
 fn no_answer(error: TransportError) -> Error {
     match error {
         TransportError::Silent => Error::Timeout {
-            what: "waiting for the server's first packet by websocket (is it an Engine.IO server?)",
+            what: "waiting for the server's first packet over websocket (is it an Engine.IO server?)",
         },
         TransportError::ClosedByServer(error)
         | TransportError::Failed(error)

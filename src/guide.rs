@@ -116,9 +116,9 @@
 //! ```
 //!
 //! Subscribe before you connect; a channel does not get earlier events. With a reconnection policy, end the
-//! loop at the event for which [`Event::ends_reconnection`](crate::Event::ends_reconnection) is true, and go
-//! on after [`Error::SocketIsClosed`](crate::Error::SocketIsClosed), which `send` returns between two
-//! connections.
+//! loop at the event for which [`Event::ends_reconnection`](crate::Event::ends_reconnection) is true. Do not
+//! end it when `send` returns [`Error::SocketIsClosed`](crate::Error::SocketIsClosed), because this is the
+//! error between two connections.
 //!
 //! # Requests and answers
 //!
@@ -155,7 +155,7 @@
 //!             }
 //!             Ok(())
 //!         });
-//!         // The end of a connection ends the waits of `ask`: no answer comes.
+//!         // When a connection ends, `ask` stops waiting: no answer can come.
 //!         let waiting = self.waiting.clone();
 //!         client.on_disconnect(move |_, _| waiting.lock().unwrap().clear());
 //!     }
@@ -327,7 +327,7 @@
 //! ```
 //!
 //! The client does not see the result of a task. Handle errors in the task, or join the handle that
-//! `start_background_task` returns: if it is dropped, an error that the task returns leaves no trace.
+//! `start_background_task` returns. If the handle is dropped, the task's result is lost.
 //!
 //! Handlers run one after the other. If the work for a message takes long, hand it to other threads through a
 //! [`Queue`](crate::Queue):

@@ -198,9 +198,9 @@ impl Reconnection {
     /// Sets whether the policy also repeats a failed first `connect`, before that call returns. Default:
     /// false.
     ///
-    /// The call may then wait for long because of a mistake, such as a wrong URL. Without an
-    /// [`on_event`](Self::on_event) function, the client logs a warning about the first failure, which goes to
-    /// stderr if there is no logger.
+    /// A mistake such as a wrong URL may then keep the call waiting for a long time. Without an
+    /// [`on_event`](Self::on_event) function, the client therefore logs a warning about the first failure, or
+    /// prints it to stderr if there is no logger.
     ///
     /// If the policy gives up, the call returns the last error. If `disconnect` or Ctrl-C ends the policy,
     /// even during a pause, the call returns an [`Error::Connection`] that says so.
@@ -305,7 +305,7 @@ impl Reconnection {
         pause.unwrap_or(self.max_delay).min(self.max_delay)
     }
 
-    /// True if a function of the user's is told about the steps.
+    /// True if the user has set a function that is told about the steps.
     pub(crate) fn has_observer(&self) -> bool {
         self.observer.is_some()
     }

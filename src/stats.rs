@@ -38,8 +38,8 @@ pub struct Stats {
     pub last_ping: Option<Duration>,
     /// The number of messages that `send` accepted but that are not known to have been written before their
     /// connection ended. The count of a connection is added before its disconnect handler runs. On Linux and
-    /// Android, a message that was written, but not confirmed by the server's system when a `disconnect` ran
-    /// out of time, is in this count and in [`sent`](Self::sent).
+    /// Android, if `disconnect` reaches its time limit, messages that were written, but not confirmed by the
+    /// server's system, are in this count and in [`sent`](Self::sent).
     pub unsent: u64,
     /// The number of connections that the reconnection policy has made after a lost one. Repetitions of a
     /// first `connect` do not count.

@@ -135,7 +135,7 @@ fn a_certificate_that_nobody_knows() {
 fn the_wrong_path() {
     let server = answering("404 Not Found", "");
     says(server.url(), &["/engine.io/", listed("status 404"), "path"]);
-    // npm's engine.io answers so.
+    // This is how npm's engine.io answers.
     let npm = answering("501 Not Implemented", "Not Implemented");
     says(npm.url(), &["/engine.io/", listed("status 501"), "ConnectOptions::path"]);
     let error = Client::new().connect(server.url()).unwrap_err().to_string();

@@ -155,7 +155,7 @@ fn a_message_leaves_the_inbox_when_its_handler_gets_it() {
     }
 }
 
-/// Each handler waits until the server has the answers of those before it.
+/// Each handler waits until the server has received the answers of the handlers before it.
 #[test]
 fn an_answer_does_not_wait_for_the_next_handler_of_a_burst() {
     const COUNT: usize = 20;

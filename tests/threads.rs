@@ -200,7 +200,7 @@ fn cycles_leave_no_file_descriptors_and_no_threads() {
 }
 
 #[test]
-fn a_websocket_client_has_hardly_more_than_one_file_descriptor() {
+fn a_websocket_client_has_little_more_than_one_file_descriptor() {
     let _alone = alone();
     let server = Server::start();
     let connect = || connected(server.url(), only(TransportKind::WebSocket)).0;
@@ -208,8 +208,8 @@ fn a_websocket_client_has_hardly_more_than_one_file_descriptor() {
     let _first = connect();
     let before = descriptors();
     let clients: Vec<_> = (0..64).map(|_| connect()).collect();
-    // A client has its socket, and the server has the other end of the connection. About sixteen clients
-    // share the descriptor that ends their waits.
+    // The client has a descriptor for its socket, and the server has one for the other end of the connection.
+    // About sixteen clients share another one, which ends their waits.
     let sockets = before + 2 * clients.len();
     eventually("two file descriptors each", || {
         (sockets..=sockets + clients.len() / 8).contains(&descriptors())

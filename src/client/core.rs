@@ -236,7 +236,7 @@ impl Core {
     pub(super) fn report_reconnection(&self, event: &ReconnectionEvent, turn: Option<&Turn>) {
         let logger = &self.options.logger;
         match event {
-            // `connect` may not return after this, so nothing else might tell the user of a mistake.
+            // `connect` may repeat its attempt forever, so this line may be the only sign of a mistake.
             ReconnectionEvent::Failed { attempt: 0, .. } if !self.has_policy_observer() => {
                 logger.warn_user(format_args!("{event}; the policy connects again"));
             }

@@ -25,7 +25,7 @@ pub(super) struct ClientListener {
     record: Arc<Record>,
     /// Set if a connect handler was registered before the session started.
     has_connect_handler: bool,
-    /// Connects again by the reconnection policy, whose events belong to the connection's turn.
+    /// Runs the reconnection policy, whose events belong to the connection's turn.
     reconnect: Option<Reconnect>,
     /// True if the caller of `connect` gets the error of the connect handler.
     is_returned: bool,
@@ -59,15 +59,16 @@ impl ClientListener {
         }
     }
 
-    /// Lets `connect` return at once if there is no connect handler: a wait for the reader thread takes time.
+    /// Lets `connect` return at once if there is no connect handler, because waking the reader thread takes
+    /// time.
     pub(super) fn open_without_handler(&mut self) {
         if !self.has_connect_handler {
             self.open(Ok(()));
         }
     }
 
-    /// Records the result of the connect handler. `connect` may return from here on, and the next one may be
-    /// called: so the turn begins first.
+    /// Records the result of the connect handler. From then on, `connect` may return and be called again, so
+    /// the turn begins before that.
     fn open(&mut self, result: Result<(), Failure>) {
         if result.is_ok() {
             self.turn = Some(self.core.subscriptions.begin(&self.record.hold));
@@ -96,19 +97,19 @@ impl ClientListener {
 
 impl Listener for ClientListener {
     fn connected(&mut self, before: BeforeHandler<'_>) -> bool {
-        // Without one, `connect` may have returned, so a handler that was registered since is for the next
-        // connection.
+        // Without a connect handler, `connect` may have returned already. A handler that was registered since
+        // then is for the next connection.
         if self.has_connect_handler {
             let result = self.core.handlers.connect.call(&self.client, (), before);
             self.refused = result.is_err();
-            // A program that prints the error of `connect` would print it twice.
+            // On stderr, a program that prints the error of `connect` itself would show it twice.
             if !(self.is_returned && self.core.options.logger.uses_stderr()) {
                 self.report("connect", result.clone());
             }
             self.open(result);
         }
-        // The event comes after that, because the caller of `connect` may be the thread that reads the
-        // channel.
+        // `connect` has to be able to return before this waits for room in a channel, because its caller may
+        // be the thread that reads the channel.
         self.publish(&Event::Connect, Duration::ZERO, before);
         !self.refused
     }
@@ -151,8 +152,8 @@ impl Listener for ClientListener {
 
     fn finished(&mut self) {
         self.record.set_handled();
-        // `disconnect` may return from here on. The event comes after that, because the caller of
-        // `disconnect` may be the thread that reads the channel.
+        // `disconnect` may return from here on. A wait for room in a channel must not delay it, because its
+        // caller may be the thread that reads the channel.
         let last = self.last.take();
         if let Some(last) = &last {
             self.publish(last, self.core.options.request_timeout, &mut || {});
@@ -165,7 +166,7 @@ impl Listener for ClientListener {
     }
 }
 
-/// Runs when the reader thread has done all its work, or has panicked.
+/// The drop comes when the reader thread has done all its work, or has panicked.
 impl Drop for ClientListener {
     fn drop(&mut self) {
         // The turn of the next connection begins before any thread sees the end of this one.
@@ -183,7 +184,7 @@ mod tests {
     use crate::event::Reason;
     use crate::options::Options;
 
-    /// Runs all of a connection without messages.
+    /// Plays the reader thread of a connection without messages.
     fn run(mut listener: ClientListener, reason: &str, before: BeforeHandler<'_>) {
         listener.connected(before);
         listener.ended(Ending { reason: Reason::Other(reason.into()), error: None, unsent: 0 });
@@ -206,7 +207,7 @@ mod tests {
         let (tell, told) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(move || run(second, "second", &mut || tell.send(()).unwrap()));
-            // The second connection has an event.
+            // The second connection has begun to publish its first event.
             told.recv().unwrap();
             run(first, "first", &mut || {});
         });

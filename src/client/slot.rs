@@ -47,7 +47,7 @@ impl Handlers {
 pub(super) struct Slot<T> {
     state: Mutex<SlotState<T>>,
     /// Set while the slot holds the successor of a handler that is taken out.
-    succeeded: AtomicBool,
+    has_successor: AtomicBool,
     free: Signal,
 }
 
@@ -61,7 +61,7 @@ impl<T> Slot<T> {
     fn new() -> Self {
         Slot {
             state: Mutex::new(SlotState { handler: None, leased: false }),
-            succeeded: AtomicBool::new(false),
+            has_successor: AtomicBool::new(false),
             free: Signal::default(),
         }
     }
@@ -71,7 +71,7 @@ impl<T> Slot<T> {
     pub(super) fn set(&self, handler: Handler<T>) {
         let mut state = lock(&self.state);
         let former = state.handler.replace(handler);
-        self.succeeded.store(state.leased, Ordering::Relaxed);
+        self.has_successor.store(state.leased, Ordering::Relaxed);
         drop(state);
         // The previous handler is dropped without the lock, because it may own values of the user's.
         drop(former);
@@ -83,16 +83,16 @@ impl<T> Slot<T> {
         state.handler.is_some() || state.leased
     }
 
-    /// Runs the handler for one event, and `before` ahead of it. Returns its failure.
+    /// Calls `before`, and then the handler for one event. Returns the handler's failure.
     pub(super) fn call(&self, client: &Client, event: T, before: BeforeHandler<'_>) -> Result<(), Failure> {
         self.lease(before).call(client, event, before)
     }
 
-    /// Takes the handler out for several calls. Two locks for each call would take much of a short message's
-    /// time.
+    /// Takes the handler out for several calls, because two locks for each call would take a large part of
+    /// the time that a short message needs.
     ///
-    /// If the handler is still running for an earlier connection, this waits for it, without a time limit,
-    /// and calls `before` ahead of that. This happens when a disconnect handler has connected again, or runs
+    /// If the handler is still running for an earlier connection, this calls `before` and waits for the
+    /// handler without a time limit. This happens when a disconnect handler has connected again, or runs
     /// longer than `connect` waits for it.
     pub(super) fn lease(&self, before: BeforeHandler<'_>) -> Lease<'_, T> {
         let mut state = lock(&self.state);
@@ -106,39 +106,40 @@ impl<T> Slot<T> {
     }
 }
 
-/// A handler that is taken out of its slot, until the lease is dropped. Its owner drops it before it runs
-/// other user code, or waits for anything else: another connection may wait for the handler.
+/// A handler that is taken out of its slot until the lease is dropped. The owner drops the lease before
+/// running other user code or waiting for anything, because another connection may wait for the handler.
 pub(super) struct Lease<'a, T> {
     slot: &'a Slot<T>,
     handler: Option<Handler<T>>,
 }
 
 impl<T> Lease<'_, T> {
-    /// Runs the handler that is registered now, if there is one, and `before` ahead of it. Returns its
-    /// failure.
+    /// Calls `before` and then the handler that is registered now, if there is one. Returns the handler's
+    /// failure, or a panic from the drop of a handler that was replaced.
     pub(super) fn call(
         &mut self,
         client: &Client,
         event: T,
         before: BeforeHandler<'_>,
     ) -> Result<(), Failure> {
-        let ahead = self.succeed();
-        let Some(handler) = &mut self.handler else { return ahead };
+        let adopted = self.adopt_successor();
+        let Some(handler) = &mut self.handler else { return adopted };
         before();
         let result = guarded(|| handler(client, event)).map_err(Failure::Panic);
-        // The handler may have registered its successor.
-        ahead.and(self.succeed())?;
+        // The handler may have registered a successor while it ran.
+        adopted.and(self.adopt_successor())?;
         result?.map_err(Failure::Error)
     }
 
-    /// Exchanges the handler for its successor, if one was registered. Returns a panic of its drop.
+    /// Replaces the handler by its successor, if one was registered. Returns a panic from the drop of the
+    /// replaced handler.
     #[inline]
-    fn succeed(&mut self) -> Result<(), Failure> {
-        if !self.slot.succeeded.load(Ordering::Relaxed) {
+    fn adopt_successor(&mut self) -> Result<(), Failure> {
+        if !self.slot.has_successor.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut state = lock(&self.slot.state);
-        self.slot.succeeded.store(false, Ordering::Relaxed);
+        self.slot.has_successor.store(false, Ordering::Relaxed);
         let former = std::mem::replace(&mut self.handler, state.handler.take());
         drop(state);
         guarded(|| drop(former)).map_err(Failure::Panic)
@@ -153,7 +154,7 @@ impl<T> Drop for Lease<'_, T> {
         if state.handler.is_none() {
             std::mem::swap(&mut state.handler, &mut former);
         }
-        self.slot.succeeded.store(false, Ordering::Relaxed);
+        self.slot.has_successor.store(false, Ordering::Relaxed);
         state.leased = false;
         self.slot.free.notify_one(state);
         drop_guarded(former);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_what_a_former_handler_held_is_told() {
+    fn a_panic_in_the_drop_of_a_replaced_handler_is_told() {
         struct Bomb;
         impl Drop for Bomb {
             fn drop(&mut self) {

@@ -1,4 +1,4 @@
-//! An attempt to connect, and what a client remembers from one attempt to the next.
+//! An attempt to connect, and the facts that a client remembers from one attempt to the next.
 
 use std::sync::Arc;
 
@@ -50,18 +50,19 @@ impl Attempt {
     }
 }
 
-/// Facts that the attempts of a client have found out, for its next attempts.
+/// Facts that earlier attempts of a client have found out, and that its next attempts use.
 #[derive(Clone, Default)]
 pub(crate) struct Memory {
     /// The addresses of servers and proxies that have answered. The next connection tries them first.
     pub(super) answered: Arc<AnsweredAddresses>,
-    /// Set after an upgrade, until a websocket fails that is the start of a connection.
+    /// Set after an upgrade, and reset when a connection cannot start over websocket.
     pub(super) upgraded: Arc<AtomicBool>,
     /// The URL of the last connection, without its query.
     pub(super) connected_to: Arc<Mutex<Option<Url>>>,
 }
 
 impl Memory {
+    /// True if the last connection was to this URL.
     pub(super) fn knows(&self, base: &Url) -> bool {
         lock(&self.connected_to).as_ref() == Some(base)
     }

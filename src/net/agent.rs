@@ -11,7 +11,7 @@ use ureq::http::Uri;
 use url::Url;
 
 use super::cookies::{Change, StoredCookie};
-#[allow(unused_imports, reason = "they stand in for ureq's")]
+#[allow(unused_imports, reason = "ureq's own are used if they exist")]
 use super::no_jar::{Cookie, WithoutJar};
 use crate::error::{Error, Result};
 use crate::guarded::guarded;
@@ -107,7 +107,7 @@ pub(super) fn give_back(lender: &Agent, change: &Change, url: &Url) {
     match change {
         Change::Stored(cookie) => {
             let parsed = as_text(cookie).and_then(|text| {
-                #[allow(unused_imports, reason = "ureq's `Cookie`, if there is one")]
+                #[allow(unused_imports, reason = "brings in ureq's `Cookie` if it exists")]
                 use ureq::*;
                 Cookie::parse(text, &uri).ok()
             });

@@ -5,18 +5,20 @@ use ureq::unversioned::transport::Buffers;
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// The size of a read, in bytes, until one has filled the buffer. Most responses are short, and the buffer of
-/// each is zeroed.
+/// The size of a read, in bytes, until a read has filled the buffer. It is small because most responses are
+/// short, and a new buffer has to be zeroed.
 const FIRST: usize = 4 * 1024;
 
-/// The size of a read after that, in bytes. The input buffer grows beyond it only for the head of a response.
+/// The size of a read after that, in bytes. The input buffer is larger only for a long head of a response.
 const INPUT: usize = 32 * 1024;
 
-/// The size of the output buffer for requests without a body, and for those with one, in bytes. It grows
-/// beyond it only for a longer line of a request's head. A POST of 16 messages of 1 KiB fits, with its head,
-/// so that it goes out in one write.
-pub(super) const GET: usize = 4 * 1024;
-pub(super) const POST: usize = 20 * 1024;
+/// The size of the output buffer for requests without a body, in bytes. The buffer is larger only if a line
+/// of a request's head is longer.
+pub(super) const GET_OUTPUT: usize = 4 * 1024;
+
+/// The same for requests with a body. A POST of 16 messages of 1 KiB fits, with its head, so that it goes out
+/// in one write.
+pub(super) const POST_OUTPUT: usize = 20 * 1024;
 
 /// The smallest limit for a line of a request's head, in bytes.
 const LINE: usize = 32 * 1024;
@@ -39,8 +41,9 @@ impl LongestLine {
     }
 }
 
-/// The buffers of one connection. ureq's own keep their full size as long as the connection lives, also while
-/// a long poll waits. These are allocated when they are needed, and freed afterwards.
+/// The buffers of one connection. ureq's own buffers keep their full size as long as the connection lives,
+/// even while a long poll waits. Here the output buffer exists only while a request is written, and an empty
+/// input buffer is freed unless it has the size of a read.
 #[derive(Debug)]
 pub(super) struct HttpBuffers {
     input: Vec<u8>,
@@ -64,7 +67,7 @@ pub(super) struct HttpBuffers {
 }
 
 impl HttpBuffers {
-    /// `output_size` is [`GET`] or [`POST`].
+    /// `output_size` is [`GET_OUTPUT`] or [`POST_OUTPUT`], or more for the user's agent.
     pub(super) fn new(config: &Config, output_size: usize, line: Arc<LongestLine>) -> Self {
         // With one byte more than the limit in the buffer, ureq sees that a head is too large.
         let head = config.max_response_header_size().saturating_add(1);
@@ -110,7 +113,7 @@ impl HttpBuffers {
         self.held = bytes.len();
     }
 
-    /// Takes note that the held bytes are sent.
+    /// Forgets the held bytes, because they are sent.
     pub(super) fn sent(&mut self) {
         self.held = 0;
     }
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn the_input_grows_to_its_limit_and_shrinks_again() {
         let config = Agent::config_builder().max_response_header_size(100_000).input_buffer_size(1).build();
-        let mut buffers = HttpBuffers::new(&config, POST, Arc::default());
+        let mut buffers = HttpBuffers::new(&config, POST_OUTPUT, Arc::default());
         assert_eq!((buffers.input.capacity(), buffers.output.capacity()), (0, 0));
         let head: Vec<u8> = (0..100_001_u32).map(|n| n as u8).collect();
         append(&mut buffers, &head);
@@ -221,8 +224,8 @@ mod tests {
     #[test]
     fn the_output_is_there_for_the_request_alone() {
         let config = Agent::config_builder().output_buffer_size(50_000).build();
-        for (line, size) in [(0, POST), (40_000, 40_000), (60_000, 50_000)] {
-            let mut buffers = HttpBuffers::new(&config, POST, Arc::default());
+        for (line, size) in [(0, POST_OUTPUT), (40_000, 40_000), (60_000, 50_000)] {
+            let mut buffers = HttpBuffers::new(&config, POST_OUTPUT, Arc::default());
             buffers.line.add(line);
             assert_eq!(buffers.output().len(), size);
             append(&mut buffers, &[7; INPUT - 1]);
@@ -242,16 +245,16 @@ mod tests {
 
     #[test]
     fn a_head_waits_for_its_body() {
-        let mut buffers = HttpBuffers::new(&Agent::config_builder().build(), POST, Arc::default());
+        let mut buffers = HttpBuffers::new(&Agent::config_builder().build(), POST_OUTPUT, Arc::default());
         assert!(!put(&mut buffers, b"POST / HTTP/1.1\r\n"), "the head goes on");
         assert!(put(&mut buffers, b"A: b\r\n\r\n"));
         buffers.replace_held(b"POST http://h/ HTTP/1.1\r\n\r\n");
         assert!(!put(&mut buffers, b"body"));
         assert_eq!(buffers.held(), b"POST http://h/ HTTP/1.1\r\n\r\nbody");
         buffers.sent();
-        assert_eq!((buffers.held().len(), buffers.output().len() >= POST), (0, true));
+        assert_eq!((buffers.held().len(), buffers.output().len() >= POST_OUTPUT), (0, true));
         // A large head leaves too little room for a body.
-        let large = [&[b'x'; POST][..], b"\r\n\r\n"].concat();
+        let large = [&[b'x'; POST_OUTPUT][..], b"\r\n\r\n"].concat();
         assert!(!put(&mut buffers, &large));
     }
 }

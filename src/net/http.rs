@@ -31,8 +31,8 @@ const POST_BODY: usize = 1 << 20;
 const DEFAULT_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("engineio/", env!("CARGO_PKG_VERSION")));
 
-/// The configuration without an agent of the user's. It is made once, because ureq reads the environment for
-/// a proxy meanwhile, which is our own part.
+/// The configuration of ureq when the user sets no agent. It is built once, because each build looks for a
+/// proxy in the environment, although the proxy is chosen by our own code.
 static CONFIG: LazyLock<Config> = LazyLock::new(|| Agent::config_builder().proxy(None).build());
 
 /// The HTTP side of one connection: the requests of long polling and the opening handshake of the websocket.
@@ -138,7 +138,8 @@ impl HttpClient {
         &self.0.link.activity
     }
 
-    /// Sends a GET, which may take as long as each of its steps ends within the request timeout.
+    /// Sends a GET. It has no time limit as a whole, but each of its steps has to end within the request
+    /// timeout.
     pub(crate) fn get(&self, url: &Url, max_body: usize) -> Result<Response, HttpError> {
         self.get_openly(url, max_body).map_err(|e| e.without_sid(url))
     }
@@ -200,7 +201,7 @@ impl HttpClient {
 
     /// Sends a GET that asks the server to switch to the websocket protocol (RFC 6455, section 4.1), and
     /// takes the connection over from ureq. The offer of `extensions` goes along wherever a redirect leads,
-    /// and the user's `headers` do not. With `fresh`, no earlier request has used the connection.
+    /// and the user's `headers` do not. With `fresh`, the request gets a connection of its own.
     pub(crate) fn upgrade(
         &self,
         url: &Url,

@@ -192,7 +192,7 @@ pub(super) fn failed(error: ureq::Error, start: &[u8]) -> HttpError {
         ureq::Error::Io(e) => return io_failed(e),
         ureq::Error::BodyExceedsLimit(limit) => {
             let what =
-                "; `max_message_size` sets the limit, which is half as large again for an answer to a poll";
+                "; for an answer to a poll, the limit is 1.5 times the size that `max_message_size` sets";
             Error::protocol(format!("the server's response exceeds the limit of {limit} bytes{what}"))
         }
         // ureq's own text shows the whole URL, whose query may be secret.

@@ -1,8 +1,8 @@
-//! Stand-ins for the cookie jar of a ureq agent, where ureq has none.
+//! Stand-ins for the cookie jar of ureq's agents, which exists only with ureq's feature `cookies`.
 //!
-//! ureq has jars only with its feature `cookies`. This crate does not turn it on: ureq would then parse the URL
-//! of each request twice, and cookies of a connection are in a jar of our own. A program that puts cookies
-//! into its agent turns the feature on by itself. ureq's own names are then found before these.
+//! This crate does not turn the feature on, because ureq would then parse the URL of each request twice, and
+//! the cookies of a connection are in a jar of our own. A program that puts cookies into its agent turns the
+//! feature on itself. ureq's own method and type then take precedence over these.
 
 #![allow(dead_code, reason = "with ureq's feature `cookies`, none of this is used")]
 
@@ -13,7 +13,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 
 pub(super) trait WithoutJar {
-    /// Stands in for `Agent::cookie_jar_lock`, which takes precedence if it exists.
+    /// Stands in for `Agent::cookie_jar_lock`, an inherent method, which takes precedence if it exists.
     fn cookie_jar_lock(&self) -> NoJar;
 }
 
@@ -46,7 +46,7 @@ impl NoJar {
     pub(super) fn clear(&mut self) {}
 }
 
-/// Stands in for `ureq::Cookie`. There is none.
+/// Stands in for `ureq::Cookie`. It has no values, as there are no cookies.
 pub(super) enum Cookie {}
 
 impl Cookie {

@@ -89,7 +89,7 @@ pub(crate) struct Socket {
     /// Kept up to date under [`Patience::Moving`].
     progress: Progress,
     activity: Arc<LastActivity>,
-    /// Set by a write, until the next read.
+    /// Set by a write until the next read, which first waits for the answer.
     asked: bool,
     /// Set when a read has met the end of the connection.
     ended: bool,
@@ -156,7 +156,7 @@ impl Socket {
         }
     }
 
-    /// Waits until the socket may be ready, or fails: with `refusal` if nothing is waited for.
+    /// Waits until the socket may be ready. Without patience, fails with `refusal` at once.
     fn wait(&mut self, flags: PollFlags, refusal: io::Error) -> io::Result<()> {
         match &self.patience {
             Patience::None => Err(refusal),
@@ -171,13 +171,14 @@ impl Socket {
         }
     }
 
-    /// Waits for the answer to what was written. It takes a while, so that a read would find nothing.
+    /// Waits for the answer before the first read after a write. The answer takes a while, so a read without
+    /// this wait would find nothing, and would be wasted.
     fn wait_for_answer(&mut self) -> io::Result<()> {
         if !std::mem::take(&mut self.asked) || matches!(self.patience, Patience::None) {
             return Ok(());
         }
         match self.wait(PollFlags::IN, ErrorKind::WouldBlock.into()) {
-            // The answer may be there all the same, if this thread got no time.
+            // The read is tried even then: the answer may have come while this thread got no CPU time.
             Err(e) if e.kind() != ErrorKind::TimedOut => Err(e),
             _ => Ok(()),
         }
@@ -192,7 +193,7 @@ impl Socket {
             if now >= deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // Looks now and then whether the upload moves. Most answers come before the first look.
+            // The progress of an upload is checked now and then. Most answers come before the first check.
             let until = if self.progress.is_uploading() { deadline.min(now + limit / 4) } else { deadline };
             match self.tcp.wait(flags, Some(until)) {
                 Err(e) if e.kind() == ErrorKind::TimedOut => {
@@ -282,7 +283,8 @@ impl Stream {
     }
 
     /// True if the connection has ended without the close_notify of TLS: someone may have cut it (RFC 8446,
-    /// section 6.1). OpenSSL's reads do not tell the two apart. They read nothing behind a close_notify.
+    /// section 6.1). OpenSSL's reads report both kinds of end in the same way. After a close_notify, however,
+    /// they do not read from the socket again, so `ended` is not set.
     pub(crate) fn is_cut(&self) -> bool {
         self.is_tls() && self.socket().ended
     }

@@ -16,14 +16,15 @@ use super::waker::{Waker, Watch};
 /// macOS, `poll` fails above 24.8 days.
 const LONGEST_POLL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The pause of a writer between two polls, if the peer has closed its side and every poll reports that.
+/// The pause of a writer between two polls when the peer has closed its side, because every poll then returns
+/// at once.
 const HANG_UP_PAUSE: Duration = Duration::from_millis(50);
 
 /// A TCP socket in non-blocking mode, and whether this side has closed it.
 ///
-/// `shutdown` alone does not end the waits of other threads everywhere: a blocked `WSAPoll` of Windows does
-/// not notice it, and macOS refuses it for a socket that is still connecting. `waker` therefore ends every
-/// wait.
+/// `shutdown` alone does not end the waits of other threads on every system: on Windows, a blocked `WSAPoll`
+/// does not notice it, and macOS refuses it for a socket that is still connecting. Therefore `waker` ends the
+/// waits.
 pub(crate) struct Tcp {
     stream: TcpStream,
     closed: AtomicBool,
@@ -80,29 +81,29 @@ impl Tcp {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Err(ErrorKind::TimedOut.into());
             }
-            // The wait for another socket was ended, if any was.
+            // This socket is open, so the wake was for another socket of the group.
             if !fds[1].revents().is_empty() {
-                watch.leave();
+                watch.retire_group();
             }
         }
     }
 
     /// Begins a wait for this socket. Fails if this side has closed the socket.
     pub(super) fn watch(&self) -> io::Result<Watch<'_>> {
-        self.waker.watch().ok_or_else(closed)
+        self.waker.watch().ok_or_else(closed_error)
     }
 
     /// Fails if this side has closed the socket.
     pub(super) fn check_open(&self) -> io::Result<()> {
-        if self.is_closed() { Err(closed()) } else { Ok(()) }
+        if self.is_closed() { Err(closed_error()) } else { Ok(()) }
     }
 }
 
-fn closed() -> io::Error {
+fn closed_error() -> io::Error {
     io::Error::new(ErrorKind::ConnectionAborted, "this side has closed the connection")
 }
 
-/// Waits for a short time, because polling would return at once.
+/// Sleeps for a short time, because another poll would return at once.
 fn pause(deadline: Option<Instant>) -> io::Result<()> {
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     thread::sleep(left.map_or(HANG_UP_PAUSE, |left| left.min(HANG_UP_PAUSE)));
@@ -137,8 +138,8 @@ fn timeout(left: Duration) -> Timespec {
     Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ }
 }
 
-/// True if the peer has closed its side, and nothing more: the socket is not ready for a writer, and polling
-/// it would return at once, again and again. Windows reports this.
+/// True if the poll of a writer reports only that the peer has closed its side. The writer still cannot
+/// write, and every further poll would return at once. Windows reports this.
 fn is_hung_up(ready: PollFlags, wanted: PollFlags) -> bool {
     ready.contains(PollFlags::HUP)
         && !wanted.contains(PollFlags::IN)

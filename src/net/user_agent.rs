@@ -18,7 +18,7 @@ use super::connector::{Dialer, NoResolver};
 use super::cookies::Jar;
 use super::exchange::Exchange;
 use super::link::{IDLE, Link, WHILE_ALIVE, WHILE_MOVING};
-#[allow(unused_imports, reason = "it stands in for ureq's method")]
+#[allow(unused_imports, reason = "ureq's own method is used if it exists")]
 use super::no_jar::WithoutJar;
 use super::redirect;
 use super::settings::HttpSettings;
@@ -95,16 +95,16 @@ struct Lane {
 }
 
 impl Lanes {
-    /// `lent` is true if the configuration is that of the user's agent.
+    /// `lent` is true if `config` comes from the user's agent.
     pub(super) fn new(config: Config, lent: bool, link: &Arc<Link>) -> Self {
         let lane = |config: Config, output: usize| {
-            // The user's agent may add headers, in a middleware, that are not counted as the longest line.
+            // A middleware of the user's agent may add headers that `LongestLine` does not know.
             let output = if lent { output.max(config.output_buffer_size()) } else { output };
             let exchange = Arc::<Exchange>::default();
             let dialer = Dialer { link: link.clone(), exchange: exchange.clone(), output };
             Lane { agent: Agent::with_parts(config, dialer, NoResolver), exchange }
         };
-        Lanes { gets: lane(config.clone(), buffers::GET), posts: lane(config, buffers::POST) }
+        Lanes { gets: lane(config.clone(), buffers::GET_OUTPUT), posts: lane(config, buffers::POST_OUTPUT) }
     }
 
     fn of(&self, request: &Request<'_>) -> &Lane {
@@ -277,8 +277,8 @@ impl UserAgent {
             return Err(ureq::Error::Timeout(ureq::Timeout::Global));
         }
         // A server that closes idle connections at once would lose a POST on one of them.
-        let is_unsafe = request.post.is_some() && self.link.closes_early.load(Ordering::Relaxed);
-        let is_new = request.fresh || is_unsafe || self.link.needs_tunnel(uri);
+        let may_be_lost = request.post.is_some() && self.link.closes_early.load(Ordering::Relaxed);
+        let is_new = request.fresh || may_be_lost || self.link.needs_tunnel(uri);
         let idle = if is_new { Duration::ZERO } else { IDLE };
         // The transport has its own limits for each step.
         let body = self.lanes.config().timeouts().recv_body.unwrap_or(WHILE_MOVING);

@@ -1,4 +1,4 @@
-//! The end of the waits for a socket, from another thread.
+//! Lets another thread end the waits for a socket.
 
 use std::net::TcpStream;
 use std::sync::{Arc, Weak};
@@ -8,18 +8,18 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
-/// The most shares of a descriptor. Each socket that is waited for has one, and each of its waits has
-/// another. A wake costs all of these waits a look at their sockets.
+/// The number of shares at which a descriptor gets no more sockets. A socket has a share, and each of its
+/// waits has another. The number is small because a wake makes all of these waits check their sockets.
 const SHARES: usize = 32;
 
-/// The longest wait without a descriptor, when the process has none left. The wait is then begun again, and
-/// notices a wake that late.
+/// The longest single wait when the process has no descriptor left for the group. The wait is repeated, so a
+/// wake is noticed up to this much later.
 const WITHOUT_DESCRIPTOR: Duration = Duration::from_secs(1);
 
 /// Ends the waits for one socket.
 ///
-/// A descriptor that becomes readable ends them, and the sockets of a process share these descriptors in
-/// groups: one for each socket would halve the number of connections that a process can have.
+/// The waits also poll a descriptor, which becomes readable to end them. The sockets of a process share these
+/// descriptors in groups: with one for each socket, a process could have only half as many connections.
 ///
 /// Lock order: `state`, then [`Groups`].
 #[derive(Default)]
@@ -30,9 +30,10 @@ pub(super) struct Waker {
 #[derive(Default)]
 struct State {
     woken: bool,
-    /// The number of waits that go on.
+    /// The number of waits that are in progress.
     waits: usize,
-    /// The group since the last wait began. It may have been woken meanwhile.
+    /// The group of the last wait. It may have been woken since. A wait that still polls an older group has
+    /// been ended by the wake of that group.
     group: Option<Arc<Group>>,
 }
 
@@ -41,13 +42,13 @@ impl Waker {
     pub(super) fn wake(&self) {
         let mut state = lock(&self.state);
         state.woken = true;
-        // A socket that nobody waits for leaves the others of its group alone.
+        // Without a wait for this socket, the waits for the other sockets of the group need not end.
         if let Some(group) = state.group.take().filter(|_| state.waits > 0) {
             group.wake();
         }
     }
 
-    /// Begins a wait, which lasts until the result is dropped. Returns `None` after a wake.
+    /// Begins a wait, which lasts until the result is dropped. Returns `None` after [`wake`](Self::wake).
     pub(super) fn watch(&self) -> Option<Watch<'_>> {
         let mut state = lock(&self.state);
         if state.woken {
@@ -68,8 +69,8 @@ pub(super) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// What has to be polled: the socket, and the descriptor that ends the wait. That descriptor also becomes
-    /// readable when the wait for another socket is ended.
+    /// The descriptors to poll: the socket, and the group's descriptor, which ends the wait. It also becomes
+    /// readable when the waits for another socket of the group are ended.
     pub(super) fn fds<'a>(&'a self, socket: &'a TcpStream, wanted: PollFlags) -> [PollFd<'a>; 2] {
         let end = match &self.group {
             Some(group) => PollFd::new(&group.handle, PollFlags::IN),
@@ -78,15 +79,15 @@ impl Watch<'_> {
         [PollFd::new(socket, wanted), end]
     }
 
-    /// Leaves the group, whose descriptor was found readable. The next wait would not wait otherwise, whoever
-    /// has made the descriptor readable.
-    pub(super) fn leave(&self) {
+    /// Retires the group, whose descriptor was found readable and stays so. With this group, the next wait
+    /// for any of its sockets would return at once.
+    pub(super) fn retire_group(&self) {
         if let Some(group) = &self.group {
             group.woken.store(true, Ordering::Release);
         }
     }
 
-    /// The time until which to poll.
+    /// The time at which a single poll has to end.
     pub(super) fn until(&self, deadline: Option<Instant>) -> Option<Instant> {
         match self.group {
             Some(_) => deadline,
@@ -104,9 +105,10 @@ impl Drop for Watch<'_> {
     }
 }
 
-/// A descriptor for several sockets. It becomes readable once, and is then given up.
+/// A descriptor for several sockets. It becomes readable once, and is then retired.
 struct Group {
     handle: handle::Handle,
+    /// Set when the group is retired. No socket joins it any more, and its sockets move to another one.
     woken: AtomicBool,
 }
 
@@ -121,7 +123,7 @@ impl Group {
     }
 }
 
-/// The group that the next socket joins. The last socket that leaves a group closes its descriptor.
+/// The group that the next socket joins. A group's descriptor is closed with the last share of it.
 struct Groups(Mutex<Weak<Group>>);
 
 static GROUPS: Groups = Groups(Mutex::new(Weak::new()));
@@ -140,7 +142,7 @@ impl Groups {
                 *next = Arc::downgrade(&group);
                 Some(group)
             }
-            // A group with more sockets is better than none.
+            // A crowded group is better than none.
             Err(_) => current,
         }
     }
@@ -160,12 +162,12 @@ mod handle {
     }
 
     pub(super) fn make_readable(handle: &Handle) {
-        // This fails only if the counter is full, and then the descriptor is readable.
+        // This fails only if the counter is full, and the descriptor is readable then.
         let _ = rustix::io::write(handle, &1_u64.to_ne_bytes());
     }
 }
 
-/// A UDP socket that is connected to itself. Windows can poll nothing but sockets.
+/// A UDP socket that is connected to itself, because Windows can poll nothing but sockets.
 #[cfg(any(test, not(any(target_os = "linux", target_os = "android"))))]
 mod loopback {
     use std::io;
@@ -175,16 +177,17 @@ mod loopback {
 
     pub(super) fn new() -> io::Result<Handle> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // From here on the system drops what other sockets send to this one.
+        // From here on, the system drops datagrams from other sockets.
         socket.connect(socket.local_addr()?)?;
         socket.set_nonblocking(true)?;
+        // Datagrams that arrived before would make the socket readable.
         while socket.recv(&mut [0]).is_ok() {}
         Ok(socket)
     }
 
     pub(super) fn make_readable(handle: &Handle) {
-        // The datagram stays in the socket, because nobody reads it. If its buffer is full, the socket is
-        // readable already.
+        // Nobody reads the datagram, so the socket stays readable. If this fails because the socket's buffer
+        // is full, the socket is readable already.
         let _ = handle.send(&[1]);
     }
 }
@@ -235,14 +238,14 @@ mod tests {
         let group = watch.group.clone().unwrap();
         drop(watch);
         waker.wake();
-        // Another test may have woken the same group.
+        // The group itself is not checked, because another test may have woken it.
         assert!(waker.watch().is_none());
         assert_eq!(lock(&waker.state).waits, 0);
         drop(group);
     }
 
     #[test]
-    fn a_socket_leaves_a_group_that_was_woken() {
+    fn a_socket_moves_to_another_group_after_a_wake() {
         let waker = Waker::default();
         let watch = waker.watch().unwrap();
         watch.group.as_ref().unwrap().wake();
@@ -264,7 +267,7 @@ mod tests {
         assert_eq!(watch.until(Some(now)), Some(now));
     }
 
-    /// The waker of other systems works on Linux too.
+    /// The handle of other systems works on Linux too.
     #[test]
     fn a_socket_that_is_connected_to_itself_wakes_and_hears_nobody_else() {
         let socket = loopback::new().unwrap();

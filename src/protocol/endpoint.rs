@@ -12,8 +12,8 @@ use super::user_url::{credentials, own_query, read_scheme, redacted, split_socke
 /// The path comes from the path option alone, as in python-engineio. The path of the user's URL is dropped.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// The origin and the path, and nothing else. Whether the path ends with a slash is the user's choice, or
-    /// that of a redirect.
+    /// The origin and the path, and nothing else. The user or a redirect chooses whether the path ends with a
+    /// slash.
     base: Url,
     /// The query of the user's URL. It is empty or ends in `&`.
     query: String,
@@ -83,8 +83,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Checks that requests can be sent. The url crate accepts hosts such as `a{b`, and URLs of any length.
-    /// ureq refuses both.
+    /// Checks that ureq accepts the URLs of requests. The url crate accepts hosts such as `a{b`, and URLs of
+    /// any length, and ureq refuses both.
     fn check(&self) -> Result<(), String> {
         let checked = self.request_url("", None, None).as_str().parse::<Uri>();
         checked.map(drop).map_err(|e| match self.base.origin().ascii_serialization().parse::<Uri>() {
@@ -105,8 +105,7 @@ impl Endpoint {
         }
     }
 
-    /// The URL of a request of either transport, with the scheme `http` or `https`. The URL ends in a query
-    /// parameter, so more can be appended with `&`.
+    /// The URL of a request of either transport, with the scheme `http` or `https`.
     pub(crate) fn request_url(&self, transport: &str, sid: Option<&str>, timestamp: Option<&str>) -> Url {
         let mut query = format!("{}EIO=4", self.query);
         let parameters = [("transport", Some(transport)), ("sid", sid), ("t", timestamp)];

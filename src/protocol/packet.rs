@@ -118,7 +118,8 @@ impl Packet {
         matches!(self, Packet::Text(_) | Packet::Binary(_))
     }
 
-    /// The part whose drop may run code of the user's: a `Bytes` can have an owner of any type.
+    /// Returns the bytes of a binary message. Their drop may run user code, because a `Bytes` can have an
+    /// owner of any type.
     pub(crate) fn into_binary(self) -> Option<Bytes> {
         match self {
             Packet::Binary(bytes) => Some(bytes),

@@ -95,7 +95,7 @@ fn push_element(body: &mut Vec<u8>, packet: &Packet) {
         body.push(BINARY as u8);
         let start = body.len();
         body.resize(start - 1 + packet.payload_len(), 0);
-        // This fails only if the text does not fit.
+        // This fails only if the text does not fit, and the room has its exact size.
         let _ = STANDARD.encode_slice(bytes, &mut body[start..]);
     } else {
         body.push(packet.digit() as u8);

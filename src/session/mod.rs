@@ -84,7 +84,7 @@ pub(crate) type BeforeHandler<'a> = &'a mut dyn FnMut();
 pub(crate) trait Listener: Send + 'static {
     /// Called when the connection is up. `false` refuses the connection: it then delivers no messages.
     fn connected(&mut self, before: BeforeHandler<'_>) -> bool;
-    /// Called with text and binary messages. It takes all of them, one after the other.
+    /// Called with text and binary messages. The listener takes all of them, one after the other.
     fn messages(&mut self, packets: &mut dyn Iterator<Item = Packet>, before: BeforeHandler<'_>);
     /// Called when the connection is over.
     fn ended(&mut self, ending: Ending);

@@ -20,8 +20,8 @@ pub(super) use admission::{Admission, Parcel};
 /// The most packets that the writer takes at once.
 const BATCH: usize = 4096;
 
-/// The number of packets below which a writer that was woken lets the sender go on, which may have more. A
-/// write costs as much as the sending of many small packets.
+/// The number of packets below which a woken writer first yields, because the sender may be about to queue
+/// more. A write costs as much as queuing many small packets.
 const FEW: usize = 16;
 
 /// The packets that wait to be written, in order and limited by their memory, and the count of accepted and
@@ -33,14 +33,15 @@ pub(super) struct Outbox {
     limit: usize,
     /// The transport can write without waiting.
     direct: bool,
-    /// Set when packets have come since the last direct write, so that the next message may be an answer.
-    answering: AtomicBool,
-    /// Set while the reader delivers several messages. The writer writes their answers in batches.
+    /// Set when packets have arrived since the last direct write, so that the next message may be an answer.
+    expects_answer: AtomicBool,
+    /// Set while the reader delivers several messages, whose answers the writer writes together.
     batching: AtomicBool,
     state: Mutex<OutboxState>,
     /// Notified when the writer has work, or the outbox closes.
     work: Signal,
-    /// Notified when there is much room, a waiting sender had its turn, or the outbox closes.
+    /// Notified when the outbox is at most half full, a waiting sender has got its room, or the outbox
+    /// closes.
     room: Signal,
     /// Notified when something was written, or the session is over.
     progress: Signal,
@@ -50,7 +51,7 @@ struct OutboxState {
     ledger: Ledger,
     queue: VecDeque<Packet>,
     /// The pong that is still to be written. It goes ahead of every other packet that is not written yet,
-    /// also of those in the writer's batch.
+    /// including those in the writer's batch.
     pong: Option<Packet>,
     /// The memory of all packets that were accepted but not written.
     bytes: usize,
@@ -117,7 +118,7 @@ impl Outbox {
         Outbox {
             limit,
             direct,
-            answering: AtomicBool::new(false),
+            expects_answer: AtomicBool::new(false),
             batching: AtomicBool::new(false),
             state: Mutex::new(OutboxState {
                 ledger: Ledger::default(),
@@ -139,9 +140,9 @@ impl Outbox {
         }
     }
 
-    /// Records that packets have come, so that the next message may be an answer.
+    /// Records that packets have arrived, so that the next message may be an answer.
     pub(super) fn expect_answer(&self) {
-        self.answering.store(true, Ordering::Relaxed);
+        self.expects_answer.store(true, Ordering::Relaxed);
     }
 
     /// Records whether the reader delivers several messages, whose answers are to be written together.
@@ -162,7 +163,7 @@ impl Outbox {
             count();
             state.bytes -= written.memory;
             self.progress.notify_all_held(&state);
-            // Waiting senders are woken for much room at once, and not for every POST.
+            // Waiting senders are woken when the outbox is half empty, and not after every POST.
             if state.bytes <= self.limit / 2 {
                 self.room.notify_all(state);
             }

@@ -17,14 +17,14 @@ use crate::session::inbox::Next;
 use crate::stats::Traffic;
 use crate::sync::{Ordering, thread};
 
-/// The most messages that are delivered before the writer gets its turn. Measured with 512 messages of 16
-/// bytes in flight, each of which is answered: with more, client and server work by turns; with fewer, the
-/// switches of threads cost more.
+/// The number of messages that are delivered before the writer gets CPU time. Measured with 512 messages of
+/// 16 bytes in flight, each of which is answered: with a larger part, the server idles while the client
+/// works, and the other way round; with a smaller part, switching threads costs more.
 const PART: usize = 250;
 
 /// Runs the reader thread: the connect handler, every message in order, the disconnect handler.
 pub(super) fn run(session: Arc<Session>, mut listener: Box<dyn Listener>) {
-    // A panic here must not keep the end from the listener.
+    // After a panic here, the listener still has to learn of the end.
     if let Err(panic) = guarded(|| deliver(&session, listener.as_mut())) {
         session.end(Reason::TransportError, Some(panicked(panic)));
     }
@@ -69,8 +69,9 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
     let (mut batch, mut received) = (VecDeque::new(), VecDeque::new());
     loop {
         match session.inbox.next(&mut batch) {
-            // Nobody receives while a handler runs. A sender that waits for room may need a server that is
-            // read from first, and a broken session waits for the server's last words.
+            // The watchdog receives at once, and not only when the handlers take long: a waiting sender may
+            // need the server's messages to be received first, and a broken session waits for the server's
+            // last words.
             Next::Deliver if session.outbox.is_waited_for() || !session.is_open() => {
                 session.watchdog.stand_in();
             }
@@ -93,9 +94,9 @@ fn deliver(session: &Arc<Session>, listener: &mut dyn Listener) {
             let mut part = part.filter(|packet| session.inbox.deliver(packet));
             listener.messages(&mut part, &mut before_handler);
             if session.outbox.bytes() > 0 {
-                // The writer writes the handlers' answers, and the server works on them, while the next
-                // messages are delivered. Without a yield, on a busy CPU, all of them would wait for each
-                // other by turns.
+                // This lets the writer write the handlers' answers, so that the server works on them while
+                // the next messages are delivered. On a busy CPU, client and server would otherwise wait for
+                // each other in turn.
                 thread::yield_now();
             }
         }

@@ -120,7 +120,7 @@ impl Server {
         drop(self.0.changed.wait_while(lock(&self.0.line), None, open));
     }
 
-    /// The number of packets that were written by the thread that sent them.
+    /// The number of packets that the client has written by `try_send`.
     pub(crate) fn direct(&self) -> usize {
         lock(&self.0.line).direct
     }

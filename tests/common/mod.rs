@@ -76,7 +76,7 @@ pub fn connected(url: &str, options: ConnectOptions) -> (Client, Watch) {
     (client, watch)
 }
 
-/// The URL of a port on which nobody listens.
+/// The URL of a port on which no server listens.
 pub fn unused_url() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())

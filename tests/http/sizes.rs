@@ -67,7 +67,7 @@ fn a_large_header_of_a_request_is_sent() {
     }
 }
 
-/// A middleware that adds a header, as those for tickets and tokens do.
+/// A middleware that adds a header, such as one with a ticket or a token.
 struct Adds(HeaderValue);
 
 impl Middleware for Adds {

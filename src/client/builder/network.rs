@@ -152,16 +152,17 @@ impl ClientBuilder {
     ///
     /// These settings of the agent are used: the proxy, TLS (authorities, client certificate, verification,
     /// SNI), the user agent, the number of redirects (10 at most), middleware, and timeouts that are shorter
-    /// than the client's own. The client's [`ca_certificate`](Self::ca_certificate)s are trusted as well. A
-    /// client certificate, a proxy or a `User-Agent` header of the client takes precedence over the agent's.
-    /// Certificates are not verified if the agent or [`ssl_verify`](Self::ssl_verify) turns that off.
+    /// than the client's own. Authorities that [`ca_certificate`](Self::ca_certificate) adds are trusted too.
+    /// A client certificate, a proxy or a `User-Agent` header of the client overrides that of the agent.
+    /// Certificates are not verified if the agent or [`ssl_verify`](Self::ssl_verify) turns verification off.
     ///
     /// The agent's cookies for a host are copied when a connection first sends a request to that host.
     /// Cookies that the server sets are also stored in the agent. Cookies that the server removes, or that
     /// exceed the limits of the client's cookie jar, are also removed from the agent. The agent is not
     /// changed in any other way. An agent has cookies only if your program turns on ureq's feature `cookies`,
-    /// for example with `cargo add ureq --features cookies`. Connections have their own sockets, so the agent's resolver, IP family and
-    /// connector are not used.
+    /// for example with `cargo add ureq --features cookies`.
+    ///
+    /// Connections have their own sockets, so the agent's resolver, IP family and connector are not used.
     ///
     /// If the agent uses ureq's built-in list of authorities, which is its default, the client uses the
     /// system's list instead. The agent's timeouts do not apply to a long poll, which ends when the server

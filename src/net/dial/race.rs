@@ -95,13 +95,13 @@ impl Race<'_> {
     /// Waits until attempts are over or the time has come. Returns whether each attempt is over.
     fn wait(&self, until: Instant) -> io::Result<Vec<bool>> {
         let attempts = || self.in_flight.iter().map(|(tcp, _)| tcp);
-        // A connection to this machine is made at once, and needs no wait.
+        // A connection to this machine is often made at once, and then needs no wait.
         let made: Vec<_> = attempts().map(|tcp| is_made(tcp)).collect();
         if made.contains(&true) {
             return Ok(made);
         }
         let watches: Result<Vec<_>, _> = attempts().map(|tcp| tcp.watch()).collect();
-        // An attempt that was closed is over.
+        // An attempt whose socket was closed is over.
         let Ok(watches) = watches else { return Ok(attempts().map(|tcp| tcp.is_closed()).collect()) };
         let sockets = attempts().map(|tcp| tcp.stream()).zip(&watches);
         let mut fds: Vec<_> = sockets.flat_map(|(socket, watch)| watch.fds(socket, PollFlags::OUT)).collect();
@@ -111,7 +111,7 @@ impl Race<'_> {
         let mut over = Vec::new();
         for ((tcp, watch), fds) in attempts().zip(&watches).zip(fds.chunks(2)) {
             if is_ready(&fds[1]) {
-                watch.leave();
+                watch.retire_group();
             }
             over.push(tcp.is_closed() || is_ready(&fds[0]));
         }
@@ -172,7 +172,7 @@ pub(super) fn socket(family: AddressFamily) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// True if the connection is made: the socket has a peer from then on.
+/// True if the connection is made. Only then does the socket have a peer.
 fn is_made(tcp: &Tcp) -> bool {
     tcp.stream().peer_addr().is_ok()
 }

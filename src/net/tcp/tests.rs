@@ -58,7 +58,7 @@ fn close_ends_the_waits_of_all_threads() {
     }
 }
 
-/// Without the shutdown that comes with a close, the descriptor alone ends the waits, as on other systems.
+/// The wakes come without the shutdown of `close`, so the descriptor alone ends the waits, as on Windows.
 #[test]
 fn sockets_that_share_a_descriptor_end_only_their_own_waits() {
     let pairs: Vec<_> = (0..100).map(|_| pair()).collect();

@@ -9,10 +9,10 @@ use crate::protocol::Packet;
 use crate::session::line::Ticket;
 use crate::sync::{MutexGuard, Ordering, has_passed, lock};
 
-/// The shortest pause after a write in which a message counts as the only one, and is written by the sender
-/// itself. A message that comes sooner goes through the writer, which batches, unless it may be the answer to
-/// a message that was received meanwhile. Measured: with 3 µs a ping-pong is written directly and a stream of
-/// messages in batches; with 10 µs a ping-pong is batched as well.
+/// The time since the last write after which a sender writes its message itself. A message that comes sooner
+/// is taken for a part of a stream, and goes through the writer, which batches, unless it may be the answer
+/// to a message that was received since. Measured: with 3 µs, a ping-pong is written directly, and a stream
+/// of messages in batches; with 10 µs, a ping-pong is batched as well.
 const QUIET: Duration = Duration::from_micros(3);
 
 /// The choice of a sender when the outbox is full.
@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_micros(3);
 pub(crate) enum WhenFull {
     Wait,
     Fail,
-    /// The limit does not count.
+    /// Accept the packets regardless of the limit.
     Exceed,
 }
 
@@ -73,7 +73,7 @@ impl Outbox {
         }
         match parcel {
             Parcel::One(packet) if self.is_to_write_directly(&state) => {
-                self.answering.store(false, Ordering::Relaxed);
+                self.expects_answer.store(false, Ordering::Relaxed);
                 state.accept(&packet);
                 state.writing = true;
                 Ok(Admission::Direct(packet))
@@ -116,8 +116,8 @@ impl Outbox {
     }
 
     /// Refuses messages from now on, and queues `Packet::Close` behind those that wait. If nothing waits and
-    /// the caller is ready to write the close, it does so; otherwise the writer does. A caller that is
-    /// `patient` also writes it if the transport has to wait.
+    /// the caller is `ready` to write the close, the caller does so; otherwise the writer does. A `patient`
+    /// caller also writes it over a transport that may have to wait.
     pub(in crate::session) fn queue_close(&self, ready: bool, patient: bool) -> Admission {
         let mut state = lock(&self.state);
         if state.phase != Phase::Open {
@@ -138,16 +138,16 @@ impl Outbox {
         state.bytes == 0 || state.bytes.saturating_add(memory) <= self.limit
     }
 
-    /// True if the calling thread may write itself.
+    /// True if the calling thread may write its packet itself.
     fn can_write(&self, state: &OutboxState) -> bool {
         self.direct && state.idle()
     }
 
-    /// True if the calling thread is to write its message itself.
+    /// True if the calling thread should write its message itself, because no batch is to be expected.
     fn is_to_write_directly(&self, state: &OutboxState) -> bool {
         self.can_write(state)
             && !self.batching.load(Ordering::Relaxed)
-            && (self.answering.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write))
+            && (self.expects_answer.load(Ordering::Relaxed) || has_passed(QUIET, state.last_write))
     }
 
     #[inline]
@@ -159,7 +159,7 @@ impl Outbox {
         self.wake_writer(state)
     }
 
-    /// Wakes the writer if no thread has the turn. At the end of a turn of its own the writer looks for work
+    /// Wakes the writer if no thread has the turn. At the end of its own turn, the writer looks for work
     /// itself.
     #[inline]
     pub(super) fn wake_writer(&self, mut state: MutexGuard<'_, OutboxState>) -> Admission {

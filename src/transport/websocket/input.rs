@@ -1,11 +1,12 @@
-//! The bytes that have been read from the socket and not yet been taken.
+//! The buffer for bytes that were read from the socket and are not processed yet.
 
 use std::io::{self, ErrorKind, Read};
 
 /// The size of a read from a busy connection, in bytes.
 const AHEAD: usize = 64 * 1024;
 
-/// The least size of the buffer, in bytes. The head and the payload of a control frame fit into it.
+/// The lower limit of the buffer's size, and of the room for a read before bytes are moved to make room, in
+/// bytes. The head and the payload of a control frame fit into it.
 const LEAST: usize = 256;
 
 /// The input buffer. It lives as long as the connection, so its size follows the bursts of data that arrive.
@@ -14,46 +15,48 @@ pub(super) struct Input {
     /// The part of `buffer` from `start` to `end` has not been taken.
     start: usize,
     end: usize,
-    /// The least size of the buffer, in bytes.
-    idle: usize,
-    /// The size of the buffer that the last bursts call for, in bytes.
+    /// The configured size of the buffer, in bytes. The buffer is never smaller.
+    configured: usize,
+    /// The size that the buffer needs for bursts like the last ones, in bytes.
     usual: usize,
     /// The number of bytes that were read since a read found nothing.
     burst: usize,
     /// Set if a read has filled the buffer, so more data is likely.
     busy: bool,
-    /// Set if the last read took all data that had arrived: the next read would find nothing, and is saved.
+    /// Set if the last read took all data that had arrived. The next read would find nothing, so it is
+    /// skipped.
     drained: bool,
-    /// True if a short read means that no more data has arrived. TLS hands out one record at a time.
-    tells: bool,
-    /// The number of bytes that may still be read before the lock of the socket is released.
+    /// True if a short read means that no more data has arrived. This is false for TLS, which hands out one
+    /// record at a time.
+    short_read_drains: bool,
+    /// The number of bytes that may still be read before the socket's lock is released.
     ration: usize,
 }
 
 impl Input {
-    /// `early` has been read already, and probably all that had arrived. `tells` is false for a stream whose
-    /// short reads mean nothing.
-    pub(super) fn new(early: &[u8], size: usize, tells: bool) -> Self {
-        let idle = size.max(LEAST);
-        let mut buffer = vec![0; idle.max(early.len())];
+    /// `early` holds bytes that were read together with the response to the opening request. Probably, no
+    /// more had arrived.
+    pub(super) fn new(early: &[u8], size: usize, short_read_drains: bool) -> Self {
+        let configured = size.max(LEAST);
+        let mut buffer = vec![0; configured.max(early.len())];
         buffer[..early.len()].copy_from_slice(early);
         let (buffer, end) = (buffer.into(), early.len());
         Input {
             buffer,
             start: 0,
             end,
-            idle,
-            usual: idle,
+            configured,
+            usual: configured,
             burst: 0,
             busy: false,
-            drained: tells && end > 0,
-            tells,
+            drained: short_read_drains && end > 0,
+            short_read_drains,
             ration: 0,
         }
     }
 
-    /// Sets how many bytes are read before a read fails with `WouldBlock`: a message in endless fragments
-    /// never is complete.
+    /// Sets the number of bytes after which reads fail with `WouldBlock`. Without this limit, a message in
+    /// endless fragments would keep the lock forever.
     pub(super) fn ration(&mut self, bytes: usize) {
         self.ration = bytes;
     }
@@ -74,7 +77,7 @@ impl Input {
         }
     }
 
-    /// Reads more bytes behind those that are there. Returns false at the end of the stream.
+    /// Appends bytes from the stream to the buffer. Returns false at the end of the stream.
     pub(super) fn fill(&mut self, stream: &mut impl Read) -> io::Result<bool> {
         self.make_room();
         let (end, size) = (self.end, self.buffer.len());
@@ -91,8 +94,8 @@ impl Input {
         }
     }
 
-    /// Reads up to `count` bytes to the end of `data`, past the buffer, which is empty. Returns false at the
-    /// end of the stream.
+    /// Appends up to `count` bytes from the stream to `data`, without a copy in the buffer, which is empty.
+    /// Returns false at the end of the stream.
     pub(super) fn read_into(
         &mut self,
         stream: &mut impl Read,
@@ -101,7 +104,7 @@ impl Input {
     ) -> io::Result<bool> {
         let (length, piece) = (data.len(), count.min(AHEAD));
         if data.capacity() - length < piece {
-            // The memory grows with what has come, because a length is declared at no cost.
+            // The memory grows with the data that has arrived, because a server can declare any length.
             data.reserve_exact(count.min(length.max(AHEAD)));
         }
         data.resize(length + piece, 0);
@@ -123,7 +126,7 @@ impl Input {
                 self.ration = self.ration.saturating_sub(count);
                 self.burst = self.burst.saturating_add(count);
                 self.busy |= count == buffer.len();
-                self.drained = self.tells && 0 < count && count < buffer.len();
+                self.drained = self.short_read_drains && 0 < count && count < buffer.len();
                 Ok(count)
             }
             Err(e) => {
@@ -133,23 +136,24 @@ impl Input {
         }
     }
 
-    /// Adapts the usual size, so that one read takes the next burst if it is like this one. Small bursts
-    /// reduce it step by step, as their sizes vary.
+    /// Adapts the usual size, so that one read takes all of the next burst if it is like this one. After
+    /// small bursts, the size shrinks only step by step, because the sizes of bursts vary.
     fn end_burst(&mut self) {
         self.busy = false;
         let burst = std::mem::take(&mut self.burst).min(AHEAD);
-        // Behind a burst, the reader looks for more before it waits.
+        // An empty burst says nothing, because after each burst the reader looks for more before it waits.
         if burst > 0 {
-            // A read that fills the buffer does not tell whether more has arrived.
+            // The buffer has to be larger than the burst: after a read that fills it, more data is likely.
             let size = (burst + 1).next_power_of_two().max(self.usual / 2);
-            self.usual = size.min(AHEAD).max(self.idle);
+            self.usual = size.min(AHEAD).max(self.configured);
         }
     }
 
-    /// Moves the bytes to the beginning of a buffer of the right size.
+    /// Brings the buffer to the right size. Moves its bytes to the beginning if there is little room after
+    /// them.
     fn make_room(&mut self) {
         let held = self.end - self.start;
-        let size = if self.busy { AHEAD.max(self.idle) } else { self.usual };
+        let size = if self.busy { AHEAD.max(self.configured) } else { self.usual };
         if self.buffer.len() != size && held <= size / 2 {
             let mut buffer = vec![0; size];
             buffer[..held].copy_from_slice(self.bytes());
@@ -165,7 +169,7 @@ impl Input {
 mod tests {
     use super::*;
 
-    /// A stream that has some bytes, and then no more for now.
+    /// A stream with a number of bytes. Further reads would block.
     struct Burst(usize);
 
     impl Read for Burst {
@@ -176,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Takes all of a burst. Returns the number of bytes, and of reads that found some.
+    /// Takes all of a burst. Returns the number of bytes, and the number of reads that found some.
     fn take_all(input: &mut Input, burst: usize) -> (usize, usize) {
         let mut burst = Burst(burst);
         let (mut taken, mut reads) = (0, 0);
@@ -191,10 +195,10 @@ mod tests {
 
     #[test]
     fn the_buffer_has_room_for_another_burst_of_the_same_size() {
-        for tells in [true, false] {
-            let mut input = Input::new(b"", 1024, tells);
+        for short_read_drains in [true, false] {
+            let mut input = Input::new(b"", 1024, short_read_drains);
             for (burst, reads, size) in [
-                // The first read takes 1024 bytes, the others the size of a busy connection.
+                // The first read takes 1024 bytes, and each of the others up to 64 KiB.
                 (200_000, 5, AHEAD),
                 (200_000, 4, AHEAD),
                 (40_000, 1, AHEAD),
@@ -210,22 +214,22 @@ mod tests {
                 (10, 1, 1024),
                 (10, 1, 1024),
             ] {
-                assert_eq!(take_all(&mut input, burst), (burst, reads), "{burst} {tells}");
+                assert_eq!(take_all(&mut input, burst), (burst, reads), "{burst} {short_read_drains}");
                 // The reader looks for more before it waits.
-                assert_eq!(take_all(&mut input, 0), (0, 0), "{burst} {tells}");
-                assert_eq!(input.buffer.len(), size, "{burst} {tells}");
+                assert_eq!(take_all(&mut input, 0), (0, 0), "{burst} {short_read_drains}");
+                assert_eq!(input.buffer.len(), size, "{burst} {short_read_drains}");
             }
         }
     }
 
     #[test]
-    fn nothing_is_read_right_behind_early_bytes() {
-        for tells in [true, false] {
-            let mut input = Input::new(b"early", 1024, tells);
+    fn the_first_read_after_early_bytes_is_skipped() {
+        for short_read_drains in [true, false] {
+            let mut input = Input::new(b"early", 1024, short_read_drains);
             input.ration(usize::MAX);
             assert_eq!(input.bytes(), b"early");
-            assert_eq!(input.fill(&mut Burst(4)).is_err(), tells);
-            input.consume(5 + if tells { 0 } else { 4 });
+            assert_eq!(input.fill(&mut Burst(4)).is_err(), short_read_drains);
+            input.consume(5 + if short_read_drains { 0 } else { 4 });
             assert!(input.fill(&mut Burst(4)).unwrap());
             assert_eq!(input.bytes().len(), 4);
         }

@@ -63,8 +63,8 @@ impl WebSocket {
         let url = endpoint.request_url(TransportKind::WebSocket.as_str(), sid, stamp.as_deref());
         let key = generate_key();
         let extensions = settings.compression.as_ref().map(CompressionSettings::offer);
-        // Polling may have failed before. npm's engine.io closes a new connection that asks for a wrong path,
-        // but leaves one that was used before without an answer.
+        // Polling may have used a connection before. npm's engine.io closes a new connection that asks for a
+        // wrong path, but does not answer on one that was used before.
         let fresh = sid.is_none();
         let upgraded = http.upgrade(&url, fresh, &key, extensions, &settings.headers)?;
         let (compressor, inflater) = accepted(&upgraded.headers, &key, settings)
