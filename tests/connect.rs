@@ -347,7 +347,8 @@ fn the_next_transport_is_tried_when_one_is_refused() {
         let websockets = server.requests().iter().filter(|request| request.is_websocket()).count();
         assert_eq!(websockets, 1, "a websocket that was refused is not tried again as an upgrade");
         if second == WebSocket {
-            // npm's engine.io leaves an upgrade to a wrong path unanswered on a connection that was used before.
+            // npm's engine.io leaves an upgrade to a wrong path unanswered on a connection that was used
+            // before.
             assert_eq!(server.connections(), 2, "the websocket has a connection of its own");
         }
     }
