@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,14 +26,14 @@ const HANG_UP_PAUSE: Duration = Duration::from_millis(50);
 /// waits.
 pub(crate) struct Tcp {
     stream: TcpStream,
-    closed: AtomicBool,
+    /// Ends the waits when this side closes the socket, and so tells whether it has.
     waker: Waker,
 }
 
 impl Tcp {
     /// Takes a socket that is in non-blocking mode.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Tcp { stream, closed: AtomicBool::new(false), waker: Waker::default() }
+        Tcp { stream, waker: Waker::default() }
     }
 
     pub(crate) fn stream(&self) -> &TcpStream {
@@ -43,12 +42,11 @@ impl Tcp {
 
     /// True if [`close`](Tcp::close) was called.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.waker.is_woken()
     }
 
     /// Closes the socket for all threads, and ends their waits.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
         self.waker.wake();
         // This fails if the peer has closed the connection first.
         let _ = self.stream.shutdown(Shutdown::Both);

@@ -24,12 +24,13 @@ const WITHOUT_DESCRIPTOR: Duration = Duration::from_secs(1);
 /// Lock order: `state`, then [`Groups`].
 #[derive(Default)]
 pub(super) struct Waker {
+    /// Changes only under the lock of `state`.
+    woken: AtomicBool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    woken: bool,
     /// The number of waits that are in progress.
     waits: usize,
     /// The group of the last wait. It may have been woken since. A wait that still polls an older group has
@@ -41,17 +42,22 @@ impl Waker {
     /// Ends all waits, and prevents later ones.
     pub(super) fn wake(&self) {
         let mut state = lock(&self.state);
-        state.woken = true;
+        self.woken.store(true, Ordering::Release);
         // Without a wait for this socket, the waits for the other sockets of the group need not end.
         if let Some(group) = state.group.take().filter(|_| state.waits > 0) {
             group.wake();
         }
     }
 
+    /// True if [`wake`](Self::wake) was called.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.load(Ordering::Acquire)
+    }
+
     /// Begins a wait, which lasts until the result is dropped. Returns `None` after [`wake`](Self::wake).
     pub(super) fn watch(&self) -> Option<Watch<'_>> {
         let mut state = lock(&self.state);
-        if state.woken {
+        if self.is_woken() {
             return None;
         }
         if state.group.as_ref().is_none_or(|group| group.is_woken()) {
